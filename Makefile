@@ -1,0 +1,97 @@
+# `make` prints what there is. Two commands do everything: `make demo` and `make test`.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml services/*/pyproject.toml tools/*/pyproject.toml))
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock" $(foreach m,$(MEMBERS),--no-emit-package crosstape-$(notdir $(m)))
+
+.PHONY: help demo up test test-unit test-kafka lint fix bench lock clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
+
+# --- setting up: the stamps say what is installed, and depend on what it was installed from --------------------
+
+$(VENV)/.bootstrap: requirements-bootstrap.lock
+	@for python in "$${PYTHON:-python3}" python3.14 python3.13 python3.12 python3.11; do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		"$$python" -m venv $(VENV) || { echo "error: $$python cannot make a venv: install its venv module (Debian: apt-get install python3-venv)"; exit 1; }; \
+		break; \
+	done; \
+	test -x $(BIN)/python || { echo "error: Crosstape needs Python 3.11 or newer: install one, or name it: PYTHON=/path/to/python3 make ..."; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bootstrap.lock
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.bootstrap requirements.lock $(MEMBERS:%=%/pyproject.toml)
+	@echo "Installing Crosstape into $(VENV)"
+	@$(INSTALL) --compile-bytecode --require-hashes -r requirements.lock
+	@$(INSTALL) --no-deps --no-build-isolation $(MEMBERS:%=-e ./%)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
+	@echo "Installing the test tools into $(VENV)"
+	@$(INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+lock: $(VENV)/.bootstrap ## Resolve every dependency anew into requirements*.lock
+	$(COMPILE) $(LOCKFLAGS) $(MEMBERS:%=%/pyproject.toml) -o requirements.lock
+	$(COMPILE) $(LOCKFLAGS) $(MEMBERS:%=%/pyproject.toml) --group dev -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) $(LOCKFLAGS) $(MEMBERS:%=%/pyproject.toml) bench/requirements.in -c requirements.lock -o requirements-bench.lock
+	$(COMPILE) $(LOCKFLAGS) --group bootstrap -c requirements-dev.lock -o requirements-bootstrap.lock
+
+# --- running --------------------------------------------------------------------------------------------------
+
+demo: $(VENV)/.runtime ## The whole platform on this machine, with simulated exchanges (DEMO="--port 8000 ...")
+	@$(BIN)/crosstape demo $(DEMO)
+
+up: $(VENV)/.runtime ## The same, with the real exchanges (UP="--exchanges kraken,okx ...")
+	@$(BIN)/crosstape up $(UP)
+
+# --- checking -------------------------------------------------------------------------------------------------
+
+test: $(VENV)/.dev ## Every test, against the embedded engines
+	@$(BIN)/python -m pytest $(TESTFLAGS)
+
+test-unit: $(VENV)/.dev ## Only the quick ones: no engine, no second process
+	@$(BIN)/python -m pytest -m "not integration and not e2e" $(TESTFLAGS)
+
+KAFKA_JARS := .crosstape/kafka/jars
+$(KAFKA_JARS)/.fetched: tests/engines/kafka/pom.xml
+	@echo "Fetching Apache Kafka by Maven into $(KAFKA_JARS)"
+	@mvn --quiet --batch-mode -Dstyle.color=never --file $< -Dmaven.repo.local=$(CURDIR)/.crosstape/kafka/m2 \
+		dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(KAFKA_JARS) -DincludeScope=runtime
+	@touch $@
+
+test-kafka: $(VENV)/.dev $(KAFKA_JARS)/.fetched ## The integration and e2e tests again, against Apache Kafka itself
+	@CROSSTAPE_TEST_BROKER=kafka $(BIN)/python -m pytest -m "integration or e2e" $(TESTFLAGS)
+
+lint: $(VENV)/.dev ## Format, ruff, mypy --strict, import contracts, what a commit must not hold
+	@$(BIN)/ruff format --check --quiet . || { echo "run: make fix"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy $(foreach m,$(MEMBERS),$(m)/src) tests conftest.py tools/check_repository.py
+	@$(BIN)/lint-imports
+	@$(BIN)/python tools/check_repository.py
+
+fix: $(VENV)/.dev ## Let ruff mend and format what it can, and write the generated pages anew
+	@mkdir -p docs && $(BIN)/crosstape settings > docs/settings.md
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+BENCH_VENV := .crosstape/bench-venv
+$(BENCH_VENV)/.installed: $(VENV)/.bootstrap requirements-bench.lock $(MEMBERS:%=%/pyproject.toml)
+	@echo "Installing Crosstape and its peers into $(BENCH_VENV)"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(BENCH_VENV)
+	@$(BIN)/uv pip install --quiet --python $(BENCH_VENV)/bin/python --require-hashes -r requirements-bootstrap.lock -r requirements-bench.lock
+	@$(BIN)/uv pip install --quiet --python $(BENCH_VENV)/bin/python --no-deps --no-build-isolation $(MEMBERS:%=-e ./%)
+	@touch $@
+
+bench: $(BENCH_VENV)/.installed ## Speed against peers, into bench/README.md (PART=decode, TRADES=100000000)
+	@$(BENCH_VENV)/bin/python -m bench.run $(PART)
+
+clean: ## Remove .venv and all state (.crosstape)
+	rm -rf $(VENV) .crosstape
