@@ -1,0 +1,222 @@
+"""Consumer: batches of decoded records by size or age, and a commit that comes last.
+
+Offsets are committed only when the caller says that a batch took effect, so after a crash records come again: every
+handler must tolerate repeats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, RebalanceInProgressError
+from aiokafka.structs import TopicPartition
+from msgspec import Struct
+
+from crosstape.common.bus.codec import UndecodableRecord
+from crosstape.common.bus.connection import BusProfile, BusSettings, wait_for_broker
+from crosstape.common.bus.topics import DeadLetter, Topic
+
+log = structlog.get_logger(__name__)
+
+MAX_FETCH_BYTES = 16 * 1024 * 1024
+MAX_DEAD_LETTER_BYTES = 256 * 1024
+
+
+class Batch(Struct, frozen=True):
+    """Records of each topic in arrival order, those that could not be decoded, and where the next ones start.
+
+    `oldest_ms` is the broker's timestamp of the oldest record (0 when there is none): now minus it is the lag.
+    """
+
+    records: dict[str, list[Any]]
+    dead_letters: list[DeadLetter]
+    positions: dict[TopicPartition, int]
+    oldest_ms: int
+
+    def __len__(self) -> int:
+        return sum(map(len, self.records.values())) + len(self.dead_letters)
+
+
+class _Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
+    def __init__(self, on_assigned: Callable[[], None]):
+        self._on_assigned = on_assigned
+
+    async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
+        """What is in hand takes effect, its commit fails, the next owner reads it again: harmless."""
+
+    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
+        if assigned:
+            self._on_assigned()
+
+
+class Consumer:
+    """Use as an async context manager. Without a `group` it reads every partition and never commits: what is sent
+    once it is open arrives, what was sent before does not.
+
+    In the embedded profile a group is one consumer, which takes every partition without joining: Tansu's groups take
+    5 to 18 s to form. When that broker lost its memory (it has forgotten what was committed) its new logs are read from
+    their beginnings, because the old positions may lie inside them.
+    """
+
+    def __init__(
+        self,
+        settings: BusSettings,
+        topics: list[Topic[Any]],
+        *,
+        group: str | None,
+        on_assigned: Callable[[], None] = lambda: None,
+    ):
+        self._settings = settings
+        self._topics: Mapping[str, Topic[Any]] = {topic.name: topic for topic in topics}
+        self._group = group
+        self._on_assigned = on_assigned
+        self._consumer: AIOKafkaConsumer | None = None
+        self._is_alone = group is not None and settings.profile is BusProfile.EMBEDDED
+        self._committed: dict[TopicPartition, int] = {}
+
+    async def __aenter__(self) -> Consumer:
+        await wait_for_broker(self._settings)
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.bootstrap,
+            group_id=self._group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest" if self._group else "latest",
+            fetch_max_wait_ms=self._settings.fetch_wait_ms,
+            fetch_max_bytes=MAX_FETCH_BYTES,
+            max_partition_fetch_bytes=MAX_FETCH_BYTES // 4,
+            session_timeout_ms=10_000,
+            heartbeat_interval_ms=1_000,
+            max_poll_interval_ms=120_000,
+            metadata_max_age_ms=30_000,
+        )
+        try:
+            await self._consumer.start()
+            if self._is_alone:
+                await _take_all(self._consumer, self._topics.values())
+                self._on_assigned()
+            else:
+                self._consumer.subscribe(list(self._topics), listener=_Assignments(self._on_assigned))
+                if self._group is None:
+                    await _find_end(self._consumer)
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._consumer is not None:
+            consumer, self._consumer = self._consumer, None
+            await consumer.stop()
+
+    @property
+    def is_assigned(self) -> bool:
+        """Whether the group has given this consumer partitions."""
+        return self._consumer is not None and bool(self._consumer.assignment())
+
+    async def batches(
+        self, *, max_records: int, max_age: float, weigh: Callable[[Any], int] = lambda record: 1
+    ) -> AsyncIterator[Batch]:
+        """Batches without end: a batch is handed over when its records weigh `max_records`, or `max_age` seconds
+        after the one before. An empty batch comes when nothing did, so that the caller's clockwork goes on."""
+        while self._consumer is not None:
+            yield await self._collect(max_records, max_age, weigh)
+
+    async def _collect(self, max_records: int, max_age: float, weigh: Callable[[Any], int]) -> Batch:
+        consumer = self._consumer
+        if consumer is None:
+            raise RuntimeError("the consumer is not open")
+        records: dict[str, list[Any]] = {name: [] for name in self._topics}
+        dead_letters: list[DeadLetter] = []
+        positions: dict[TopicPartition, int] = {}
+        oldest = 0
+        weight = 0
+        deadline = time.monotonic() + max_age
+        await self._look_for_empty_broker(consumer)
+        while weight < max_records and (left := deadline - time.monotonic()) > 0:
+            fetched = await _fetch(consumer, left)
+            for place, messages in fetched.items():
+                codec = self._topics[place.topic].codec
+                for message in messages:
+                    try:
+                        record = codec.decode(message.value)
+                    except UndecodableRecord as error:
+                        dead_letters.append(_dead_letter(message, str(error)))
+                        weight += 1
+                        continue
+                    records[place.topic].append(record)
+                    weight += weigh(record)
+                    oldest = min(oldest or message.timestamp, message.timestamp)
+                positions[place] = messages[-1].offset + 1
+        return Batch(records, dead_letters, positions, oldest)
+
+    async def commit(self, batch: Batch) -> None:
+        """Mark `batch` as done. When the group has moved on, its records come again to the next owner."""
+        if self._consumer is None or self._group is None or not batch.positions:
+            return
+        try:
+            if await self._has_begun_again(self._consumer):
+                return
+            await self._consumer.commit(batch.positions)
+            self._committed |= batch.positions
+        except (CommitFailedError, IllegalStateError, RebalanceInProgressError) as error:
+            log.info("commit_superseded", error=type(error).__name__)
+        except KafkaError as error:
+            log.warning("commit_failed", error=type(error).__name__, detail=str(error))
+
+    async def _look_for_empty_broker(self, consumer: AIOKafkaConsumer) -> None:
+        """A fetch beyond the end of Tansu's log waits for the log to grow there, so it would not tell."""
+        try:
+            await self._has_begun_again(consumer)
+        except KafkaError as error:
+            log.info("broker_away", error=type(error).__name__)
+
+    async def _has_begun_again(self, consumer: AIOKafkaConsumer) -> bool:
+        """Whether the broker came back empty, and what it has now is read from the beginning."""
+        place = next(iter(self._committed), None)
+        if not self._is_alone or place is None or await consumer.committed(place) is not None:
+            return False
+        log.warning("broker_restarted_empty", group=self._group)
+        self._committed.clear()
+        await consumer.seek_to_beginning()
+        return True
+
+
+async def _take_all(consumer: AIOKafkaConsumer, topics: Iterable[Topic[Any]]) -> None:
+    consumer.assign([TopicPartition(topic.name, number) for topic in topics for number in range(topic.partitions)])
+    for place in consumer.assignment():
+        await consumer.position(place)
+
+
+async def _find_end(consumer: AIOKafkaConsumer) -> None:
+    while not (places := consumer.assignment()):
+        await asyncio.sleep(0.01)
+    for place in places:
+        await consumer.position(place)
+
+
+async def _fetch(consumer: AIOKafkaConsumer, seconds: float) -> dict[TopicPartition, list[Any]]:
+    try:
+        fetched: dict[TopicPartition, list[Any]] = await consumer.getmany(
+            timeout_ms=max(1, int(seconds * 1000)), max_records=2_000
+        )
+    except KafkaError as error:
+        log.warning("fetch_failed", error=type(error).__name__, detail=str(error))
+        await asyncio.sleep(min(seconds, 0.2))
+        return {}
+    return fetched
+
+
+def _dead_letter(message: Any, reason: str) -> DeadLetter:
+    return DeadLetter(
+        message.topic,
+        message.partition,
+        message.offset,
+        (message.key or b"").decode("utf-8", "replace"),
+        reason,
+        bytes(message.value or b"")[:MAX_DEAD_LETTER_BYTES],
+    )

@@ -1,0 +1,197 @@
+"""Producer: records onto the bus, with back-pressure, and an alarm when records may have been lost.
+
+Nothing here is a store. What the broker may have lost (a failed send, a log that started again) is reported once
+through `on_loss`, and whoever feeds the bus repairs from the source.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerClosed
+from aiokafka.structs import RecordMetadata
+
+from crosstape.common.bus.connection import BusProfile, BusSettings, is_passing, wait_for_broker
+from crosstape.common.bus.topics import MAX_RECORD_BYTES, Topic
+
+log = structlog.get_logger(__name__)
+
+Record = TypeVar("Record")
+
+LINGER_MS = 2
+MAX_BATCH_BYTES = 256 * 1024
+REQUEST_TIMEOUT_MS = 10_000
+RETRY_SECONDS = 0.2
+
+
+class Producer:
+    """Use as an async context manager.
+
+    `on_loss(reason)` is called from the event loop when an incident begins and, if more was lost meanwhile, once more
+    when the broker acknowledges again.
+    """
+
+    def __init__(
+        self, settings: BusSettings, *, on_loss: Callable[[str], None] | None = None, max_in_flight: int = 20_000
+    ):
+        self._settings = settings
+        self._on_loss = on_loss or (lambda reason: None)
+        self._slots = asyncio.Semaphore(max_in_flight)
+        self._in_flight: set[asyncio.Future[RecordMetadata]] = set()
+        self._newest: dict[tuple[str, int], int] = {}
+        self._producer: AIOKafkaProducer | None = None
+        self._rebuilding = asyncio.Lock()
+        self._is_losing = False
+        self._unreported = ""
+        self.sent = 0
+        self.failed = 0
+
+    async def __aenter__(self) -> Producer:
+        await wait_for_broker(self._settings)
+        self._producer = await self._connect()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            await producer.stop()
+
+    async def _connect(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._settings.bootstrap,
+            acks="all",
+            enable_idempotence=self._settings.profile is BusProfile.KAFKA,
+            linger_ms=LINGER_MS,
+            max_batch_size=MAX_BATCH_BYTES,
+            max_request_size=MAX_RECORD_BYTES,
+            compression_type="lz4",
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            metadata_max_age_ms=30_000,
+        )
+        try:
+            await producer.start()
+        except BaseException:
+            await producer.stop()
+            raise
+        return producer
+
+    async def send(self, topic: Topic[Record], key: bytes, record: Record) -> None:
+        """Queue `record`; waits while `max_in_flight` records are unacknowledged. A failure goes to `on_loss`.
+
+        Raises MessageSizeTooLargeError for a record over MAX_RECORD_BYTES: whoever made it is wrong.
+        """
+        await self._slots.acquire()
+        try:
+            future = await self._append(topic, key, record)
+        except BaseException as error:
+            self._slots.release()
+            if isinstance(error, MessageSizeTooLargeError) or not isinstance(error, KafkaError | OSError):
+                raise
+            self._lost(f"send failed: {type(error).__name__}")
+            return
+        self._in_flight.add(future)
+        future.add_done_callback(self._settled)
+
+    async def deliver(self, topic: Topic[Record], key: bytes, record: Record) -> None:
+        """Return once the broker has `record`; tries again for as long as it takes.
+
+        Raises MessageSizeTooLargeError for a record that it will never take.
+        """
+        while True:
+            producer = self._producer
+            try:
+                await (await self._append(topic, key, record))
+            except (KafkaError, OSError) as error:
+                if isinstance(error, MessageSizeTooLargeError):
+                    raise
+                log.warning("delivery_failed", topic=topic.name, error=type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
+                await self._rebuild(producer)
+            else:
+                return
+
+    async def flush(self) -> None:
+        """Return once every record sent so far is acknowledged or reported as lost."""
+        if self._in_flight:
+            await asyncio.wait(set(self._in_flight))
+
+    async def _append(self, topic: Topic[Record], key: bytes, record: Record) -> asyncio.Future[RecordMetadata]:
+        value = topic.codec.encode(record)
+        while True:
+            if self._rebuilding.locked():
+                async with self._rebuilding:
+                    pass
+            producer = self._producer
+            if producer is None:
+                raise RuntimeError("the producer is not open")
+            try:
+                future: asyncio.Future[RecordMetadata] = await producer.send(topic.name, value=value, key=key)
+            except ProducerClosed:
+                await asyncio.sleep(0)
+            except MessageSizeTooLargeError:
+                raise
+            except (KafkaError, OSError):
+                await self._rebuild(producer)
+                raise
+            else:
+                future.add_done_callback(self._acknowledged)
+                return future
+
+    def _settled(self, future: asyncio.Future[RecordMetadata]) -> None:
+        self._slots.release()
+        self._in_flight.discard(future)
+        if future.cancelled():
+            self._lost("send cancelled")
+        elif (error := future.exception()) is not None:
+            self._lost(f"send failed: {type(error).__name__}")
+
+    def _acknowledged(self, future: asyncio.Future[RecordMetadata]) -> None:
+        """A partition's acknowledgements come in the order of its offsets, unless its log started again."""
+        if future.cancelled() or future.exception() is not None:
+            return
+        metadata = future.result()
+        self.sent += 1
+        place = (metadata.topic, metadata.partition)
+        if metadata.offset <= self._newest.get(place, -1):
+            self._newest.clear()
+            self._lost(f"the log of {metadata.topic} started again")
+        self._newest[place] = metadata.offset
+        self._is_losing = False
+        if self._unreported:
+            reason, self._unreported = self._unreported, ""
+            self._on_loss(reason)
+
+    def _lost(self, reason: str) -> None:
+        self.failed += 1
+        if self._is_losing:
+            self._unreported = reason
+        else:
+            self._is_losing = True
+            self._on_loss(reason)
+
+    async def _rebuild(self, broken: AIOKafkaProducer | None) -> None:
+        """Wait for the broker and connect anew: an idempotent producer cannot go on after some errors.
+
+        The old one stops first, so that nothing it still held can land behind what the new one sends.
+        """
+        async with self._rebuilding:
+            if self._producer is not broken or broken is None:
+                return
+            await broken.stop()
+            while self._producer is broken:
+                try:
+                    await wait_for_broker(self._settings)
+                    fresh = await self._connect()
+                except (KafkaError, OSError) as error:
+                    if not is_passing(error):
+                        raise
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
+                if self._producer is broken:
+                    self._producer = fresh
+                else:
+                    await fresh.stop()

@@ -1,0 +1,1 @@
+"""How every process lives: settings, logs, metrics, signals and drain."""

@@ -1,0 +1,164 @@
+"""How a process runs: its background work and its HTTP port in one task group, signals, and a drain with a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from typing import Any, TypeVar
+
+import structlog
+import uvicorn
+import uvloop
+
+from crosstape.common.runtime.logging import configure_logging
+from crosstape.common.runtime.settings import ServiceSettings
+
+log = structlog.get_logger(__name__)
+
+Result = TypeVar("Result")
+
+Work = Callable[[asyncio.Event], Awaitable[None]]
+"""Background work: runs until it is told to stop by the event, drains, returns. What it raises ends the process."""
+
+
+BACKLOG = 2048
+_Built = tuple[Any, Sequence[Work]]
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals belong to the process, not to its server."""
+        yield
+
+
+async def unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, Result]) -> Result | None:
+    """The result of `work`, or None when `stop` came first and `work` was cancelled."""
+    working = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        stopping.cancel()
+        working.cancel()
+
+
+async def run_until_stopped(
+    settings: ServiceSettings, app: Any, work: Sequence[Work], stop: asyncio.Event, listener: socket.socket
+) -> None:
+    """Serve `app` on `listener` and do `work` until `stop` is set or a part fails; then drain within the deadline.
+
+    Work stops first, so that what is in hand takes effect; the port answers (not ready) until the end.
+    """
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            loop="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            date_header=True,
+            timeout_keep_alive=30,
+        )
+    )
+    loop = asyncio.get_running_loop()
+    async with asyncio.TaskGroup() as group:
+        serving = group.create_task(_serve(server, listener, stop), name="http")
+        working = [group.create_task(_supervised(part, stop), name="work") for part in work]
+        await stop.wait()
+        log.info("draining", deadline_seconds=settings.shutdown_seconds)
+        deadline = loop.time() + settings.shutdown_seconds
+        if working:
+            _, late = await asyncio.wait(working, timeout=settings.shutdown_seconds)
+            for task in late:
+                log.error("drain_overran", task=task.get_name())
+                task.cancel()
+        server.config.timeout_graceful_shutdown = max(1, int(deadline - loop.time()))
+        server.should_exit = True
+        await serving
+
+
+async def _serve(server: uvicorn.Server, listener: socket.socket, stop: asyncio.Event) -> None:
+    try:
+        await server.serve(sockets=[listener])
+    except SystemExit as error:  # uvicorn's word for an application whose lifespan failed; it has logged why
+        raise RuntimeError("the application did not start") from error
+    finally:
+        stop.set()
+
+
+async def _supervised(part: Work, stop: asyncio.Event) -> None:
+    try:
+        await part(stop)
+    finally:
+        stop.set()
+
+
+def listen(settings: ServiceSettings) -> socket.socket:
+    """The socket the process serves on. Raises OSError when the port is taken."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(BACKLOG)  # until then another process could bind the same port
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def run_service(name: str, settings: ServiceSettings, build: Callable[[asyncio.Event], Awaitable[_Built]]) -> None:
+    """The whole life of a process. `build` makes its ASGI app and its background work, inside the event loop.
+
+    Exits 0 after a drain that SIGTERM or SIGINT asked for, 1 with one log line when the port is taken or a part failed.
+    """
+    configure_logging(name, level=settings.log_level, log_format=settings.log_format)
+    try:
+        listener = listen(settings)
+    except OSError as error:
+        log.error("port_unavailable", host=settings.host, port=settings.port, error=error.strerror)
+        sys.exit(1)
+    try:
+        uvloop.run(_main(settings, build, listener))
+    except Exception as failure:
+        log.exception("process_failed", exc_info=failure)
+        sys.exit(1)
+
+
+async def _main(
+    settings: ServiceSettings,
+    build: Callable[[asyncio.Event], Awaitable[_Built]],
+    listener: socket.socket,
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    built = await _unless_stopped(build(stop), stop)
+    if built is None:
+        log.info("stopped")
+        return
+    app, work = built
+    log.info("serving", host=settings.host, port=listener.getsockname()[1])
+    await run_until_stopped(settings, app, work, stop, listener)
+    log.info("stopped")
+
+
+async def _unless_stopped(building: Awaitable[_Built], stop: asyncio.Event) -> _Built | None:
+    """What `building` makes, or None when `stop` came first: a build may wait for an engine that never comes."""
+    task = asyncio.ensure_future(building)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if task.done():
+        return task.result()
+    task.cancel()
+    await asyncio.wait((task,))
+    return None

@@ -1,0 +1,136 @@
+"""Symbols: every spelling a user may write, to the one instrument it names, from the exchanges' own market lists."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+
+from crosstape.common.errors import SymbolNotFound, ValidationFailed
+from crosstape.common.market.instrument import Instrument, Kind
+
+LONGEST = 64
+SUGGESTIONS = 5
+
+QUOTE_ALIASES = {"USD": ("USDT",)}
+"""Where an exchange has no market in the first, the others stand in for it, and the answer says so."""
+
+EXCHANGE_ALIASES = {"coinbase": "coinbasepro", "coinbaseexchange": "coinbasepro"}
+"""Further names of exchanges."""
+
+
+class Resolution(Struct, frozen=True):
+    """The instrument a spelling names; `quote_alias` is the quote it really has where another was asked for."""
+
+    instrument: Instrument
+    quote_alias: str | None = None
+
+
+def exchange_id(text: str) -> str:
+    """The platform's id for an exchange however the user wrote it."""
+    lowered = text.strip().lower()
+    return EXCHANGE_ALIASES.get(lowered, lowered)
+
+
+def split_tradingview(text: str) -> tuple[str | None, str]:
+    """`BINANCE:BTCUSDT.P` -> ("binance", "BTCUSDT.P"); without a known-looking prefix the exchange is None.
+
+    ccxt's `BTC/USDT:USDT` also has a colon: there the part before it has a slash, which no exchange's name has.
+    """
+    prefix, colon, rest = text.partition(":")
+    if colon and prefix and "/" not in prefix and "-" not in prefix:
+        return exchange_id(prefix), rest
+    return None, text
+
+
+class SymbolTable:
+    """Every spelling of every instrument of one exchange."""
+
+    def __init__(self, exchange: str, instruments: Iterable[Instrument]):
+        self.exchange = exchange
+        self.instruments = tuple(instruments)
+        self._spellings: dict[str, dict[Instrument, int]] = {}
+        self._joined: dict[str, list[str]] = {}
+        for instrument in self.instruments:
+            for rank, spellings in enumerate(_spellings(instrument)):
+                for spelling in spellings:
+                    self._spellings.setdefault(_fold(spelling), {}).setdefault(instrument, rank)
+            self._joined.setdefault(_fold(f"{instrument.base}{instrument.quote}"), []).append(instrument.symbol)
+
+    def resolve(self, text: str) -> Resolution:
+        """The instrument that `text` names. The canonical symbol wins over any other spelling, then spot over
+        perpetual, then the exchange's own spelling over one made of base and quote.
+
+        Raises SymbolNotFound with suggestions, ValidationFailed for a text no symbol can be.
+        """
+        if not text or len(text) > LONGEST or not text.isprintable() or not text.isascii():
+            raise ValidationFailed("symbol must be 1 to 64 printable ASCII characters", {"parameter": "symbol"})
+        prefix, rest = (None, text) if _fold(text) in self._spellings else split_tradingview(text)
+        if prefix is not None and prefix != self.exchange:
+            raise SymbolNotFound(
+                f"{text} names exchange {prefix}, not {self.exchange}.", {"suggestions": self.suggest(rest)}
+            )
+        key = _fold(rest)
+        found = _preferred(self._spellings.get(key, {}))
+        if len(found) == 1:
+            return Resolution(found[0])
+        if len(found) > 1:
+            names = sorted({instrument.symbol for instrument in found})
+            if len(names) < len(found):
+                names = sorted(instrument.exchange_symbol for instrument in found)
+            raise SymbolNotFound(
+                f"{text} is ambiguous on {self.exchange}: name one of {', '.join(names[:SUGGESTIONS])}.",
+                {"suggestions": names[:SUGGESTIONS]},
+            )
+        if (aliased := self._by_quote_alias(key)) is not None:
+            return aliased
+        raise SymbolNotFound(
+            f"{self.exchange} has no symbol {text}. GET /{self.exchange}/symbols lists them.",
+            {"suggestions": self.suggest(rest)},
+        )
+
+    def _by_quote_alias(self, key: str) -> Resolution | None:
+        body, suffix = (key[:-2], key[-2:]) if key.endswith(".P") else (key, "")
+        for quote, stand_ins in QUOTE_ALIASES.items():
+            for separator in ("-", "/"):
+                base, found, rest = body.rpartition(separator)
+                if not found or rest != quote:
+                    continue
+                for stand_in in stand_ins:
+                    match = _preferred(self._spellings.get(f"{base}-{stand_in}{suffix}", {}))
+                    if len(match) == 1:
+                        return Resolution(match[0], quote_alias=stand_in)
+        return None
+
+    def suggest(self, text: str) -> list[str]:
+        """Up to five canonical symbols whose base and quote look most like `text`."""
+        letters = "".join(filter(str.isalnum, _fold(text).removesuffix(".P")))
+        near = difflib.get_close_matches(letters, self._joined, n=SUGGESTIONS, cutoff=0.5)
+        return list(dict.fromkeys(symbol for joined in near for symbol in self._joined[joined]))[:SUGGESTIONS]
+
+
+def _fold(text: str) -> str:
+    return text.strip().upper()
+
+
+def _preferred(found: Mapping[Instrument, int]) -> list[Instrument]:
+    """Who has the best claim to a spelling that all of `found` share; several when none is better."""
+
+    def claim(instrument: Instrument) -> tuple[bool, bool, int]:
+        rank = found[instrument]
+        return (rank > 0, instrument.kind is not Kind.SPOT, rank)
+
+    best = min(map(claim, found), default=None)
+    return [instrument for instrument in found if claim(instrument) == best]
+
+
+def _spellings(instrument: Instrument) -> tuple[list[str], list[str], list[str]]:
+    """Canonical, the exchange's own, and those made of base and quote."""
+    base, quote = instrument.base, instrument.quote
+    own = [instrument.exchange_symbol, instrument.stream_spelling, *instrument.aliases]
+    if instrument.kind is Kind.PERPETUAL:
+        made = [f"{base}/{quote}:{quote}", f"{instrument.exchange_symbol}.P", f"{base}{quote}.P"]
+    else:
+        made = [f"{base}/{quote}", f"{base}{quote}"]
+    return [instrument.symbol], own, made

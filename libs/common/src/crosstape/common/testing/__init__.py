@@ -1,0 +1,1 @@
+"""Builders and hypothesis strategies for tests; never imported at run time."""

@@ -1,0 +1,1 @@
+"""How every HTTP service answers: errors, request ids, health and metrics."""

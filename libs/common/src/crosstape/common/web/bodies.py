@@ -1,0 +1,30 @@
+"""Strict JSON bodies: Python's own reader also takes NaN, 1e400 and lone surrogates, which no answer can carry.
+
+Use as `APIRouter(route_class=StrictJsonRoute)` or `app.router.route_class = StrictJsonRoute`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+
+class StrictJsonRoute(APIRoute):
+    """A route that refuses a body with what strict JSON has not (FastAPI answers 400, we VALIDATION_ERROR 422)."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            return await handler(_StrictRequest(request.scope, request.receive))
+
+        return handle
+
+
+class _StrictRequest(Request):
+    async def json(self) -> Any:
+        return msgspec.json.decode(await self.body())

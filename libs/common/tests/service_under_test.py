@@ -1,0 +1,65 @@
+"""A small service, run as a process by test_lifecycle.py: `python service_under_test.py WORK`."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from crosstape.common.runtime.health import Health
+from crosstape.common.runtime.lifecycle import Work, run_service
+from crosstape.common.runtime.settings import ServiceSettings
+from crosstape.common.web.errors import install_error_handlers
+from crosstape.common.web.operations import operations_routes
+from crosstape.common.web.request_context import RequestContext
+
+
+async def idle(stop: asyncio.Event) -> None:
+    await stop.wait()
+
+
+async def drains(stop: asyncio.Event) -> None:
+    await stop.wait()
+    await asyncio.sleep(0.5)
+    print("work finished", flush=True)
+
+
+async def fails(stop: asyncio.Event) -> None:
+    raise ValueError("the work is wrong")
+
+
+async def overruns(stop: asyncio.Event) -> None:
+    await asyncio.sleep(3600)
+
+
+async def ends(stop: asyncio.Event) -> None:
+    return
+
+
+WORK: dict[str, Work] = {work.__name__: work for work in (idle, drains, fails, overruns, ends)}
+
+
+@asynccontextmanager
+async def failing_lifespan(app: FastAPI) -> Any:
+    raise RuntimeError("no lifespan")
+    yield
+
+
+async def build(stop: asyncio.Event) -> tuple[Any, Sequence[Work]]:
+    kind = sys.argv[1]
+    if kind == "build_fails":
+        raise ValueError("the build is wrong")
+    if kind == "build_waits":
+        print("building", flush=True)
+        await asyncio.Event().wait()
+    lifespan = failing_lifespan if kind == "lifespan_fails" else None
+    app = FastAPI(routes=operations_routes(Health(stopping=stop)), lifespan=lifespan)
+    install_error_handlers(app)
+    work = [idle] if kind not in WORK else [WORK[kind], idle]
+    return RequestContext(app), work
+
+
+if __name__ == "__main__":
+    run_service("under-test", ServiceSettings(), build)

@@ -1,0 +1,361 @@
+"""The bus against a real broker: nothing acknowledged is lost, nothing uncommitted is forgotten, no outage is fatal."""
+
+import asyncio
+import os
+import signal
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import MessageSizeTooLargeError
+
+from crosstape.common.bus.connection import BusProfile, BusSettings, ensure_topics, wait_for_broker
+from crosstape.common.bus.consumer import Batch, Consumer
+from crosstape.common.bus.producer import Producer
+from crosstape.common.bus.topics import (
+    BARS,
+    BOOKS,
+    DEAD_LETTERS,
+    LEDGER,
+    MAX_RECORD_BYTES,
+    TRADES,
+    DeadLetter,
+    Topic,
+    market_key,
+)
+from crosstape.common.market.bar import Interval, fold_bars
+from crosstape.common.market.book import BookStale, BookUpdate
+from crosstape.common.market.ledger import Coverage, Gap, GapState
+from crosstape.common.market.trade import Source, batch_trades
+from crosstape.common.testing.builders import make_trade
+from tests.engines.plugin import Broker
+
+pytestmark = pytest.mark.integration
+
+PATIENCE = 60.0
+KEY = market_key("binance", "BTC-USDT")
+on_kafka = os.environ.get("CROSSTAPE_TEST_BROKER") == "kafka"
+
+
+def bus(broker: Broker) -> BusSettings:
+    return BusSettings(broker.bootstrap, BusProfile(broker.profile))
+
+
+async def new_topic(broker: Broker) -> Topic[str]:
+    """A topic of this test alone, with one partition."""
+    topic: Topic[str] = Topic(f"test-{uuid.uuid4().hex}", str, 1)
+    await wait_for_broker(bus(broker))
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic.name, num_partitions=1, replication_factor=1)])
+    await admin.close()
+    return topic
+
+
+async def hang(broker: Broker) -> None:
+    """Stop the broker's process; return when every thread of it really stands."""
+    os.kill(broker.engine.pid, signal.SIGSTOP)
+    process = psutil.Process(broker.engine.pid)
+    await until(lambda: all(psutil.Process(t.id).status() == psutil.STATUS_STOPPED for t in process.threads()))
+
+
+async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def read(consumer: Consumer, enough: Callable[[list[Any], list[DeadLetter]], bool]) -> list[Batch]:
+    """Batches until their records and dead letters are `enough`."""
+    batches: list[Batch] = []
+    records: list[Any] = []
+    dead_letters: list[DeadLetter] = []
+    async with asyncio.timeout(PATIENCE):
+        async for batch in consumer.batches(max_records=1_000, max_age=0.05):
+            batches.append(batch)
+            for found in batch.records.values():
+                records += found
+            dead_letters += batch.dead_letters
+            if enough(records, dead_letters):
+                break
+    return batches
+
+
+async def read_records(consumer: Consumer, count: int) -> list[Any]:
+    batches = await read(consumer, lambda records, _: len(records) >= count)
+    return [record for batch in batches for found in batch.records.values() for record in found]
+
+
+async def test_a_record_of_every_topic_arrives_as_it_was_sent(broker: Broker) -> None:
+    exchange = uuid.uuid4().hex
+    trade = make_trade(1, exchange=exchange)
+    text_trade = make_trade("a3f1", exchange=exchange)
+    sent: dict[Topic[Any], list[Any]] = {
+        TRADES: [batch_trades([trade, text_trade], Source.STREAM)],
+        BOOKS: [
+            BookUpdate(exchange, "BTC-USDT", True, [("1", "2")], [], 1, 2, 3),
+            BookStale(exchange, "BTC-USDT", "gap", 3),
+        ],
+        LEDGER: [
+            Gap(exchange, "BTC-USDT", 1, 2, 3, 4, "sequence", GapState.OPEN, 0, 5),
+            Coverage(exchange, "BTC-USDT", 1, 2),
+        ],
+        BARS: [fold_bars([trade], Interval.M1)],
+        DEAD_LETTERS: [DeadLetter(exchange, 0, 1, "key", "reason", b"\xff\x00")],
+    }
+
+    def ours(record: Any) -> bool:
+        first = record[0] if isinstance(record, list) else record
+        return exchange in (getattr(first, "exchange", None), getattr(first, "topic", None))
+
+    async with Producer(bus(broker)) as producer, Consumer(bus(broker), list(sent), group=exchange) as consumer:
+        for topic, records in sent.items():
+            for record in records:
+                await producer.send(topic, market_key(exchange, "BTC-USDT"), record)
+        batches = await read(consumer, lambda records, _: sum(map(ours, records)) == sum(map(len, sent.values())))
+        assert consumer.is_assigned
+    for topic, records in sent.items():
+        assert [r for batch in batches for r in batch.records[topic.name] if ours(r)] == records
+    assert any(batch.oldest_ms > 0 for batch in batches)
+
+
+async def test_a_batch_that_was_not_committed_comes_again_to_the_next_consumer(broker: Broker) -> None:
+    topic, group = await new_topic(broker), uuid.uuid4().hex
+    async with Producer(bus(broker)) as producer:
+        for text in ("a", "b"):
+            await producer.deliver(topic, KEY, text)
+        async with Consumer(bus(broker), [topic], group=group) as crashes:
+            assert await read_records(crashes, 2) == ["a", "b"]
+        async with Consumer(bus(broker), [topic], group=group) as commits:
+            for batch in await read(commits, lambda records, _: len(records) == 2):
+                await commits.commit(batch)
+        await producer.deliver(topic, KEY, "c")
+        async with Consumer(bus(broker), [topic], group=group) as goes_on:
+            assert await read_records(goes_on, 1) == ["c"]
+
+
+async def test_what_is_sent_while_a_consumer_without_a_group_is_open_arrives_and_nothing_older(broker: Broker) -> None:
+    topic = await new_topic(broker)
+    async with Producer(bus(broker)) as producer:
+        await producer.deliver(topic, KEY, "old")
+        async with Consumer(bus(broker), [topic], group=None) as consumer:
+            await producer.deliver(topic, KEY, "new")
+            batches = await read(consumer, lambda records, _: bool(records))
+            await consumer.commit(batches[-1])
+    assert [record for batch in batches for record in batch.records[topic.name]] == ["new"]
+
+
+async def test_an_undecodable_record_becomes_a_dead_letter_and_the_rest_goes_on(broker: Broker) -> None:
+    topic = await new_topic(broker)
+    newer = bytes([9]) + topic.codec.encode("x")[1:]
+    async with AIOKafkaProducer(bootstrap_servers=broker.bootstrap) as raw:
+        for value in (topic.codec.encode("a"), b"\x01\xff", newer, b"", topic.codec.encode("b")):
+            await raw.send_and_wait(topic.name, value, key=b"k\xff")
+    async with Consumer(bus(broker), [topic], group=uuid.uuid4().hex) as consumer:
+        batches = await read(consumer, lambda records, dead: len(records) == 2 and len(dead) == 3)
+    assert [record for batch in batches for record in batch.records[topic.name]] == ["a", "b"]
+    letters = [letter for batch in batches for letter in batch.dead_letters]
+    assert [(d.topic, d.partition, d.offset, d.key, d.value) for d in letters] == [
+        (topic.name, 0, 1, "k\ufffd", b"\x01\xff"),
+        (topic.name, 0, 2, "k\ufffd", newer),
+        (topic.name, 0, 3, "k\ufffd", b""),
+    ]
+    assert "version 9" in letters[1].reason
+    assert all(letter.reason for letter in letters)
+
+
+async def test_dead_letters_fill_a_batch_as_records_do(broker: Broker) -> None:
+    topic = await new_topic(broker)
+    async with AIOKafkaProducer(bootstrap_servers=broker.bootstrap) as raw:
+        for _ in range(20):
+            await raw.send_and_wait(topic.name, b"\x00")
+    async with Consumer(bus(broker), [topic], group=uuid.uuid4().hex) as consumer, asyncio.timeout(PATIENCE):
+        async for batch in consumer.batches(max_records=10, max_age=2 * PATIENCE):
+            assert len(batch) == len(batch.dead_letters) >= 10
+            break
+
+
+async def test_an_empty_batch_comes_when_nothing_did(broker: Broker) -> None:
+    topic = await new_topic(broker)
+    async with Consumer(bus(broker), [topic], group=uuid.uuid4().hex) as consumer, asyncio.timeout(PATIENCE):
+        async for batch in consumer.batches(max_records=10, max_age=0.05):
+            assert (len(batch), batch.positions, batch.oldest_ms) == (0, {}, 0)
+            await consumer.commit(batch)
+            break
+
+
+async def test_a_close_with_records_in_flight_loses_none_and_keeps_their_order(broker: Broker) -> None:
+    topic = await new_topic(broker)
+    texts = [str(n) for n in range(3_000)]
+    async with Producer(bus(broker)) as producer:
+        for text in texts:
+            await producer.send(topic, KEY, text)
+    async with Consumer(bus(broker), [topic], group=uuid.uuid4().hex) as consumer:
+        assert await read_records(consumer, len(texts)) == texts
+
+
+async def test_flush_returns_once_all_is_acknowledged_however_many_call_it(broker: Broker) -> None:
+    topic = await new_topic(broker)
+    async with Producer(bus(broker), max_in_flight=50) as producer, asyncio.timeout(PATIENCE):
+        await producer.flush()
+        for n in range(200):
+            await producer.send(topic, KEY, str(n))
+        await asyncio.gather(*(producer.flush() for _ in range(5)))
+        assert (producer.sent, producer.failed) == (200, 0)
+
+
+async def test_a_record_over_the_limit_is_its_makers_fault_and_costs_nobody_else(broker: Broker) -> None:
+    topic = await new_topic(broker)
+    losses: list[str] = []
+    async with Producer(bus(broker), on_loss=losses.append, max_in_flight=1) as producer:
+        for send in (producer.send, producer.send, producer.deliver):
+            with pytest.raises(MessageSizeTooLargeError):
+                await send(topic, KEY, "x" * (MAX_RECORD_BYTES + 1))
+        await producer.send(topic, KEY, "small")
+        await producer.flush()
+    assert (producer.sent, losses) == (1, [])
+
+
+async def test_a_full_book_of_many_levels_passes(broker: Broker) -> None:
+    exchange = uuid.uuid4().hex
+    levels = [(f"{n}.{n * 7919 % 100_000:05d}", f"0.{n * 104_729 % 10**8:08d}") for n in range(60_000)]
+    book = BookUpdate(exchange, "BTC-USD", True, levels, levels, 0, 0)
+    assert len(BOOKS.codec.encode(book)) > 2_000_000
+    async with Producer(bus(broker)) as producer, Consumer(bus(broker), [BOOKS], group=exchange) as consumer:
+        await producer.deliver(BOOKS, market_key(exchange, "BTC-USD"), book)
+        batches = await read(consumer, lambda records, _: any(record.exchange == exchange for record in records))
+    assert [r for b in batches for r in b.records["books"] if r.exchange == exchange] == [book]
+
+
+async def test_topics_can_be_ensured_by_many_at_once(own_broker: Broker) -> None:
+    await asyncio.gather(*(ensure_topics(bus(own_broker)) for _ in range(4)))
+
+
+async def test_while_the_broker_hangs_send_waits_and_afterwards_nothing_is_lost(own_broker: Broker) -> None:
+    topic = await new_topic(own_broker)
+    texts = [str(n) for n in range(100)]
+    losses: list[str] = []
+    queued = 0
+    async with Producer(bus(own_broker), on_loss=losses.append, max_in_flight=10) as producer:
+        await producer.deliver(topic, KEY, "first")
+
+        async def send_all() -> None:
+            nonlocal queued
+            for text in texts:
+                await producer.send(topic, KEY, text)
+                queued += 1
+
+        await hang(own_broker)
+        try:
+            sending = asyncio.create_task(send_all())
+            await until(lambda: queued == 10)
+            with pytest.raises(TimeoutError):
+                await until(lambda: queued > 10, seconds=1)
+        finally:
+            os.kill(own_broker.engine.pid, signal.SIGCONT)
+        async with asyncio.timeout(PATIENCE):
+            await sending
+            await producer.flush()
+        async with Consumer(bus(own_broker), [topic], group="g") as consumer:
+            assert await read_records(consumer, 101) == ["first", *texts]
+    assert losses == []
+
+
+@pytest.mark.skipif(on_kafka, reason="an idempotent producer tries again until the broker answers")
+async def test_a_broker_that_hangs_for_long_costs_records_but_says_so_and_the_producer_goes_on(
+    own_broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crosstape.common.bus.producer.REQUEST_TIMEOUT_MS", 1_000)
+    topic = await new_topic(own_broker)
+    losses: list[str] = []
+    async with Producer(bus(own_broker), on_loss=losses.append, max_in_flight=50) as producer:
+        await producer.deliver(topic, KEY, "first")
+        await hang(own_broker)
+        try:
+            for n in range(50):
+                await producer.send(topic, KEY, str(n))
+            await until(lambda: producer.failed == 50)
+        finally:
+            os.kill(own_broker.engine.pid, signal.SIGCONT)
+        assert len(losses) == 1, "an incident is reported when it begins, not once per record"
+        async with asyncio.timeout(PATIENCE):
+            await producer.deliver(topic, KEY, "last")
+        assert len(losses) == 2, "and once more when the broker acknowledges again, for what was lost meanwhile"
+
+
+@pytest.mark.skipif(on_kafka, reason="Apache Kafka comes back with its data")
+async def test_a_broker_that_comes_back_empty_is_reported_and_producer_and_consumer_go_on(own_broker: Broker) -> None:
+    losses: list[str] = []
+    ledger = [Coverage("binance", f"S{n}", 0, 1) for n in range(30)]
+    async with (
+        Producer(bus(own_broker), on_loss=losses.append) as producer,
+        Consumer(bus(own_broker), [LEDGER], group="g") as consumer,
+    ):
+        for event in ledger[:20]:
+            await producer.deliver(LEDGER, KEY, event)
+        for batch in await read(consumer, lambda records, _: len(records) == 20):
+            await consumer.commit(batch)
+        own_broker.kill()
+        delivering = asyncio.create_task(producer.deliver(LEDGER, KEY, ledger[20]))
+        await own_broker.restart()
+        async with asyncio.timeout(PATIENCE):
+            await delivering
+            for event in ledger[21:]:
+                await producer.deliver(LEDGER, KEY, event)
+        assert losses == ["the log of ledger started again"]
+        batches = await read(consumer, lambda records, _: ledger[29] in records)
+        records = [record for batch in batches for record in batch.records["ledger"]]
+        assert list(dict.fromkeys(map(repr, records))) == list(map(repr, ledger[20:]))
+
+
+@pytest.mark.skipif(on_kafka, reason="Apache Kafka comes back with its data")
+async def test_many_senders_survive_a_broker_that_is_killed(own_broker: Broker) -> None:
+    losses: list[str] = []
+    async with Producer(bus(own_broker), on_loss=losses.append, max_in_flight=100) as producer:
+        stop = asyncio.Event()
+
+        async def send_steadily(name: str) -> None:
+            n = 0
+            while not stop.is_set():
+                n += 1
+                await producer.send(LEDGER, KEY, Coverage("binance", name, n, n + 1))
+                await asyncio.sleep(0.005)
+
+        async with asyncio.TaskGroup() as group:
+            for n in range(20):
+                group.create_task(send_steadily(f"S{n}"))
+            await until(lambda: producer.sent > 100)
+            own_broker.kill()
+            await own_broker.restart()
+            sent = producer.sent
+            await until(lambda: producer.sent > sent + 1_000)
+            stop.set()
+        assert losses
+        assert len(losses) < 10
+
+
+@pytest.mark.skipif(not on_kafka, reason="only Apache Kafka has idempotent producers")
+async def test_an_idempotent_producer_keeps_order_and_repeats_nothing_over_a_crash_of_kafka(own_broker: Broker) -> None:
+    assert bus(own_broker).profile is BusProfile.KAFKA
+    losses: list[str] = []
+    async with Producer(bus(own_broker), on_loss=losses.append) as producer:
+        await producer.deliver(LEDGER, KEY, Coverage("binance", "first", 0, 1))
+        own_broker.kill()
+        sending = [
+            asyncio.create_task(producer.send(LEDGER, KEY, Coverage("binance", "BTC-USDT", n, n + 1)))
+            for n in range(50)
+        ]
+        await own_broker.restart()
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.gather(*sending)
+            await producer.flush()
+            await producer.deliver(LEDGER, KEY, Coverage("binance", "last", 0, 1))
+        async with Consumer(bus(own_broker), [LEDGER], group="g") as consumer:
+            batches = await read(consumer, lambda records, _: records[-1:] == [Coverage("binance", "last", 0, 1)])
+    numbers = [r.start for b in batches for r in b.records["ledger"] if r.symbol == "BTC-USDT"]
+    assert numbers == sorted(set(numbers))
+    assert losses or numbers == list(range(50))

@@ -1,0 +1,170 @@
+"""The whole life of a process: it serves, drains when told, and ends with one line when something is wrong."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+PATIENCE = 30.0
+
+
+class Service:
+    """A process of service_under_test.py; its log lines are read as they come."""
+
+    def __init__(self, work: str, **environment: str) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("CROSSTAPE_")}
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("service_under_test.py")), work],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=clean | {f"CROSSTAPE_{name.upper()}": value for name, value in environment.items()},
+        )
+        self.lines: list[dict[str, Any]] = []
+
+    def wait_for(self, event: str) -> dict[str, Any]:
+        assert self.process.stderr is not None
+        while line := self.process.stderr.readline():
+            self.lines.append(json.loads(line))
+            if self.lines[-1]["event"] == event:
+                return self.lines[-1]
+        raise AssertionError(f"no {event!r} in {self.lines}")
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        port = next(line["port"] for line in self.lines if line["event"] == "serving")
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    def end(self) -> tuple[int, str]:
+        """Exit code and standard output; what was logged meanwhile is in `lines`."""
+        out, err = self.process.communicate(timeout=PATIENCE)
+        self.lines += [json.loads(line) for line in err.splitlines()]
+        return self.process.returncode, out
+
+    def events(self) -> list[str]:
+        return [line["event"] for line in self.lines]
+
+
+Start = Callable[..., Service]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    services: list[Service] = []
+
+    def start_one(work: str, **environment: str) -> Service:
+        services.append(Service(work, **environment))
+        return services[-1]
+
+    yield start_one
+    for service in services:
+        service.process.kill()
+        service.process.communicate()
+
+
+def test_a_service_answers_its_operators_and_exits_0_after_sigterm(start: Start) -> None:
+    service = start("idle")
+    service.wait_for("serving")
+    assert service.get("/livez") == (200, b'{"status":"ok"}')
+    assert service.get("/readyz") == (200, b'{"status":"ready","checks":{}}')
+    status, metrics = service.get("/metrics")
+    assert (status, b"python_info" in metrics) == (200, True)
+    assert service.get("/nowhere")[0] == 404
+    service.process.terminate()
+    assert service.end()[0] == 0
+    assert service.events() == ["serving", "draining", "stopped"]
+    assert all(line["service"] == "under-test" and line["level"] == "info" for line in service.lines)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_work_finishes_after_a_signal_and_meanwhile_the_port_answers_not_ready(start: Start, number: int) -> None:
+    service = start("drains")
+    service.wait_for("serving")
+    service.process.send_signal(number)
+    service.wait_for("draining")
+    assert service.get("/readyz")[0] == 503
+    assert service.get("/livez")[0] == 200
+    assert service.end() == (0, "work finished\n")
+
+
+def test_a_busy_port_gives_one_line_and_exit_1(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        service = start("idle", port=str(taken.getsockname()[1]))
+        assert service.end()[0] == 1
+    assert service.events() == ["port_unavailable"]
+    assert service.lines[0]["level"] == "error"
+
+
+def test_a_port_belongs_to_a_service_from_its_first_moment(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    first = start("build_waits", port=port)
+    assert first.process.stdout is not None
+    assert first.process.stdout.readline() == "building\n"
+    second = start("idle", port=port)
+    assert second.end()[0] == 1
+    assert second.events() == ["port_unavailable"]
+
+
+@pytest.mark.parametrize(
+    ("work", "reason"),
+    [("fails", "the work is wrong"), ("build_fails", "the build is wrong"), ("lifespan_fails", "no lifespan")],
+)
+def test_a_part_that_fails_ends_the_process_with_exit_1_and_says_why(start: Start, work: str, reason: str) -> None:
+    service = start(work)
+    assert service.end()[0] == 1
+    errors = [line for line in service.lines if line["event"] == "process_failed"]
+    assert len(errors) == 1
+    assert reason in json.dumps(service.lines)
+    assert "Traceback" in errors[0]["exception"]
+    assert "stopped" not in service.events()
+
+
+def test_work_that_ends_by_itself_ends_the_process(start: Start) -> None:
+    service = start("ends")
+    assert service.end()[0] == 0
+    assert service.events()[-1] == "stopped"
+
+
+def test_work_that_overruns_its_drain_is_cut_at_the_deadline(start: Start) -> None:
+    service = start("overruns", shutdown_seconds="1")
+    service.wait_for("serving")
+    started = time.monotonic()
+    service.process.terminate()
+    assert service.end()[0] == 0
+    assert 1 <= time.monotonic() - started < 10
+    assert "drain_overran" in service.events()
+
+
+def test_a_service_can_be_stopped_while_it_still_builds(start: Start) -> None:
+    service = start("build_waits")
+    assert service.process.stdout is not None
+    assert service.process.stdout.readline() == "building\n"
+    service.process.terminate()
+    assert service.end()[0] == 0
+    assert service.events() == ["stopped"]
+
+
+def test_an_open_connection_does_not_hold_up_the_end(start: Start) -> None:
+    service = start("idle", shutdown_seconds="2")
+    port = service.wait_for("serving")["port"]
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+        service.process.terminate()
+        assert service.end()[0] == 0
