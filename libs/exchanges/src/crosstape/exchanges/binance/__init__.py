@@ -1,0 +1,159 @@
+"""Binance: spot and USD-M perpetual futures, told apart by the instrument's kind.
+
+Perpetuals have no `1s` candles. Their trade history needs an API key (header X-MBX-APIKEY); without one only their
+newest thousand trades can be had.
+Sources: those of `stream` and `rest`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from crosstape.common.market.bar import Interval
+from crosstape.common.market.book import BookUpdate, OrderBook
+from crosstape.common.market.instrument import Instrument, Kind
+from crosstape.common.market.trade import Trade
+from crosstape.exchanges.answers import checked_klines, checked_trades
+from crosstape.exchanges.binance import rest, stream
+from crosstape.exchanges.dialect import (
+    Channel,
+    HistoryPage,
+    HistoryQuery,
+    HttpRequest,
+    Kline,
+    RateLimit,
+    Subscription,
+)
+from crosstape.exchanges.times import MILLISECOND
+
+_API = {Kind.SPOT: "/api/v3", Kind.PERPETUAL: "/fapi/v1"}
+_PAGE = {Kind.SPOT: 1_000, Kind.PERPETUAL: 500}
+_NEWEST = 1_000
+_SNAPSHOT_DEPTH = 1_000
+
+
+class Binance:
+    """The dialect of Binance. `has_api_key`: requests carry one, so that the history of perpetuals can be asked for."""
+
+    def __init__(self, *, has_api_key: bool = False):
+        self._has_api_key = has_api_key
+
+    exchange = "binance"
+    addresses: Mapping[str, str] = {
+        "spot.rest": "https://api.binance.com",
+        "spot.stream": "wss://stream.binance.com:9443",
+        "perpetual.rest": "https://fapi.binance.com",
+        "perpetual.stream": "wss://fstream.binance.com",
+    }
+    # What USD-M allows; spot allows 6000.
+    rate_limit = RateLimit(weight=2_400, seconds=60)
+    klines_per_request: int | None = 1_000
+
+    def markets(self) -> Sequence[HttpRequest]:
+        return [HttpRequest(f"{kind}.rest", f"{api}/exchangeInfo", weight=20) for kind, api in _API.items()]
+
+    def decode_markets(self, bodies: Sequence[bytes]) -> list[Instrument]:
+        return [i for kind, body in zip(_API, bodies, strict=True) for i in rest.instruments(kind, body)]
+
+    def subscriptions(self, instruments: Sequence[Instrument], channels: frozenset[Channel]) -> list[Subscription]:
+        return stream.subscriptions(instruments, channels)
+
+    def numbers_trades(self, instrument: Instrument) -> bool:
+        return True
+
+    def history(self, query: HistoryQuery) -> HttpRequest:
+        """Trades by id from `historicalTrades`; without an id, first the id of the time from `aggTrades`."""
+        kind, symbol, first_id = query.instrument.kind, query.instrument.exchange_symbol, _first_id(query)
+        if self._has_newest_only(query):
+            route, params = "trades", {"symbol": symbol, "limit": str(_NEWEST)}
+        elif first_id is None:
+            route = "aggTrades"
+            params = {"symbol": symbol, "startTime": str(query.start // MILLISECOND), "limit": "1"}
+        else:
+            route = "historicalTrades"
+            params = {"symbol": symbol, "fromId": str(first_id), "limit": str(_PAGE[kind])}
+        return HttpRequest(f"{kind}.rest", f"{_API[kind]}/{route}", params, weight=25)
+
+    def decode_history(self, query: HistoryQuery, body: bytes, time_received: int) -> HistoryPage:
+        """The page that answers `history`.
+
+        REST reads another database than the stream does: a page that ends before the wanted id may only be late,
+        so it is not exhaustive.
+        """
+        first_id, symbol = _first_id(query), query.instrument.symbol
+        if self._has_newest_only(query):
+            trades = checked_trades(rest.trades(symbol, body, time_received))
+            return HistoryPage(
+                trades, None, _reaches_back(query, trades) and (query.last_id is None or _reaches_on(query, trades))
+            )
+        if first_id is None:
+            found = rest.first_trade_id(body)
+            return HistoryPage([], None if found is None else str(found), is_exhaustive=found is None)
+        trades = checked_trades(rest.trades(symbol, body, time_received))
+        is_short = len(trades) < _PAGE[query.instrument.kind]
+        is_covered = _reaches_on(query, trades) or (is_short and query.last_id is None)
+        newest = max((int(t.trade_id) for t in trades), default=-1)
+        is_end = is_covered or is_short or newest < first_id
+        return HistoryPage(trades, None if is_end else str(newest + 1), is_covered)
+
+    def _has_newest_only(self, query: HistoryQuery) -> bool:
+        return query.instrument.kind is Kind.PERPETUAL and not self._has_api_key
+
+    def book_snapshot(self, instrument: Instrument) -> HttpRequest | None:
+        params = {"symbol": instrument.exchange_symbol, "limit": str(_SNAPSHOT_DEPTH)}
+        return HttpRequest(f"{instrument.kind}.rest", f"{_API[instrument.kind]}/depth", params, weight=50)
+
+    def decode_book_snapshot(self, instrument: Instrument, body: bytes, time_received: int) -> BookUpdate:
+        return rest.snapshot(instrument.symbol, body, time_received)
+
+    def continues(self, last_id: int | None, update: BookUpdate) -> bool | None:
+        """Spot: an update must begin at or before the next id (`U` <= last + 1).
+
+        USD-M ids have holes: an update must name one no newer than the book's as its predecessor (`pu` <= last),
+        of which the documented `U` <= last <= `u` for the first update is a case.
+        Sources: web-socket-streams.md#how-to-manage-a-local-order-book-correctly; on USD-M the page
+        How-to-manage-a-local-order-book-correctly.
+        """
+        if update.is_snapshot:
+            return True
+        if last_id is None or update.last_id is None or update.first_id is None:
+            return False
+        if update.last_id <= last_id:
+            return None
+        before = update.first_id - 1 if update.previous_id is None else update.previous_id
+        return before <= last_id
+
+    def verify(self, book: OrderBook, update: BookUpdate) -> bool:
+        return True
+
+    def intervals(self) -> Sequence[Interval]:
+        return list(Interval)
+
+    def klines(self, instrument: Instrument, interval: Interval, start: int, end: int) -> HttpRequest:
+        params = {
+            "symbol": instrument.exchange_symbol,
+            "interval": interval.value,
+            "startTime": str(start),
+            "endTime": str(end - 1),
+            "limit": str(self.klines_per_request),
+        }
+        return HttpRequest(f"{instrument.kind}.rest", f"{_API[instrument.kind]}/klines", params, weight=5)
+
+    def decode_klines(self, instrument: Instrument, body: bytes) -> list[Kline]:
+        return checked_klines(rest.klines(body))
+
+
+def _first_id(query: HistoryQuery) -> int | None:
+    return query.first_id if query.cursor is None else int(query.cursor)
+
+
+def _reaches_back(query: HistoryQuery, trades: Sequence[Trade]) -> bool:
+    if query.first_id is None:
+        return any(t.time < query.start for t in trades)
+    return any(int(t.trade_id) <= query.first_id for t in trades)
+
+
+def _reaches_on(query: HistoryQuery, trades: Sequence[Trade]) -> bool:
+    if query.last_id is None:
+        return any(t.time > query.end for t in trades)
+    return any(int(t.trade_id) >= query.last_id for t in trades)

@@ -1,0 +1,42 @@
+"""What every dialect's raw structs are made of: bounded ids and times, and a name for each way to be wrong."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from crosstape.exchanges.dialect import MalformedFrame
+
+Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""A trade id or sequence number, which must fit 64 bits signed."""
+
+TextId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+"""An id sent as text: a number or a UUID."""
+
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=9_223_372_036_854)]
+"""Milliseconds since the epoch whose nanoseconds fit 64 bits."""
+
+WRONG = (msgspec.MsgspecError, ValueError, LookupError, RecursionError)
+"""What decoding a hostile frame can raise: deep nesting gives RecursionError, an unknown symbol KeyError,
+invalid UTF-8 UnicodeDecodeError (tried with msgspec 0.22, 2026-11)."""
+
+_MESSAGE_LENGTH = 200
+
+
+def malformed(error: Exception) -> MalformedFrame:
+    """The MalformedFrame that says what `error`, one of WRONG, was about."""
+    match error:
+        case MalformedFrame():
+            return error
+        case msgspec.ValidationError():
+            kind = "schema"
+        case msgspec.MsgspecError() | UnicodeDecodeError():
+            kind = "json"
+        case RecursionError():
+            kind = "depth"
+        case KeyError():
+            kind = "symbol"
+        case _:
+            kind = "value"
+    return MalformedFrame(kind, str(error)[:_MESSAGE_LENGTH])

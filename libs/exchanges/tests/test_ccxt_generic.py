@@ -1,0 +1,161 @@
+"""The ccxt adapter over a client that answers as ccxt does; ccxt itself stays unimported until an exchange opens."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from crosstape.common.errors import ExchangeError, ExchangeNotFound
+from crosstape.common.market.bar import Interval
+from crosstape.common.market.instrument import Instrument, Kind
+from crosstape.common.market.trade import TakerSide, Trade
+from crosstape.exchanges.ccxt_generic import CcxtExchange, open_exchange
+from crosstape.exchanges.dialect import FeedError, Kline, MalformedFrame
+
+SPOT = Instrument(
+    "gate",
+    "BTC_USDT",
+    "BTC",
+    "USDT",
+    tick_size="0.1",
+    lot_size="0.00001",
+    stream_symbol="BTC/USDT",
+    aliases=("BTC/USDT",),
+)
+
+
+def market(symbol, **changed):
+    base = {
+        "id": symbol.split(":")[0].replace("/", "_"),
+        "symbol": symbol,
+        "base": "BTC",
+        "quote": "USDT",
+        "active": True,
+        "spot": ":" not in symbol,
+        "swap": ":" in symbol,
+        "linear": ":" in symbol,
+        "contractSize": "0.0001" if ":" in symbol else None,
+        "precision": {"price": "0.1", "amount": "1e-05"},
+    }
+    return base | changed
+
+
+class Client:
+    """What is used of a ccxt exchange."""
+
+    def __init__(self, trades=(), candles=()):
+        self.precisionMode = 4
+        self.timeframes = {"1m": "1", "1h": "60", "5s": "5"}
+        self.trades, self.candles = list(trades), list(candles)
+        self.is_closed = False
+
+    async def load_markets(self):
+        listed = [
+            market("BTC/USDT"),
+            market("BTC/USDT:USDT"),
+            market("OLD/USDT", active=False),
+            market("BTC/USD:BTC", linear=False),
+        ]
+        return {m["symbol"]: m for m in listed}
+
+    async def watch_trades(self, symbol):
+        if not self.trades:
+            raise ConnectionError("closed")
+        return [self.trades.pop(0)]
+
+    async def fetch_trades(self, symbol, since, limit):
+        return self.trades
+
+    async def fetch_ohlcv(self, symbol, timeframe, since, limit):
+        return [row for row in self.candles if row[0] >= since][:2]
+
+    async def close(self):
+        self.is_closed = True
+
+
+def trade(**changed):
+    return {"id": "5", "timestamp": 1_700_000_000_123, "price": "37000.10", "amount": "0.5", "side": "buy"} | changed
+
+
+async def test_markets_are_spot_and_linear_swaps_with_ccxts_symbol_for_the_socket():
+    spot, swap = await CcxtExchange("gate", Client()).markets()
+    assert spot == SPOT
+    assert (swap.symbol, swap.kind, swap.stream_symbol) == ("BTC-USDT.P", Kind.PERPETUAL, "BTC/USDT:USDT")
+
+
+@pytest.mark.parametrize(
+    ("side", "taker"), [("buy", TakerSide.BUY), ("sell", TakerSide.SELL), (None, TakerSide.UNKNOWN)]
+)
+async def test_trades_keep_their_digits_and_a_side_only_where_it_is_told(side, taker):
+    exchange = CcxtExchange("gate", Client([trade(side=side)]), now=lambda: 9)
+    (seen,) = await anext(exchange.watch_trades(SPOT))
+    assert seen == Trade("gate", "BTC-USDT", 5, 1_700_000_000_123_000_000, "37000.10", "0.5", taker, 9)
+
+
+async def test_a_swaps_contracts_are_counted_in_base():
+    exchange = CcxtExchange("gate", Client([trade(amount="3")]))
+    _, swap = await exchange.markets()
+    assert [t.quantity for t in await exchange.trades_since(swap, 0)] == ["0.0003"]
+
+
+async def test_a_stream_that_ends_is_a_feed_error():
+    with pytest.raises(FeedError, match="ConnectionError"):
+        await anext(CcxtExchange("gate", Client()).watch_trades(SPOT))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"id": None}, {"price": None}, {"price": "NaN"}, {"amount": "-1"}, {"price": "1e1000000"}, {"timestamp": None}],
+)
+async def test_a_trade_that_cannot_be_on_the_tape_is_malformed(wrong):
+    exchange = CcxtExchange("gate", Client([trade(**wrong), trade(**wrong)]))
+    with pytest.raises(MalformedFrame):
+        await anext(exchange.watch_trades(SPOT))
+    with pytest.raises(ExchangeError):
+        await exchange.trades_since(SPOT, 0)
+
+
+async def test_candles_are_paged_until_the_range_is_covered():
+    rows = [[t * 60_000, "1", "2", "1", "2", "0"] for t in range(10)]
+    exchange = CcxtExchange("gate", Client(candles=rows))
+    assert exchange.intervals() == [Interval.M1, Interval.H1]
+    assert await exchange.klines(SPOT, Interval.M1, 60_000, 480_000) == [
+        Kline(t * 60_000, "1", "2", "1", "2", "0") for t in range(1, 8)
+    ]
+
+
+async def test_a_number_that_ccxt_wrote_with_an_exponent_is_written_plainly():
+    exchange = CcxtExchange("gate", Client([trade(price="1e-07")]))
+    assert [t.price for t in await exchange.trades_since(SPOT, 0)] == ["0.0000001"]
+
+
+def test_native_dialects_and_the_adapters_module_do_not_import_ccxt():
+    code = "import sys, crosstape.exchanges, crosstape.exchanges.ccxt_generic; sys.exit('ccxt' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+async def test_a_real_ccxt_exchange_opens_with_numbers_as_text():
+    exchange = open_exchange("gate")
+    try:
+        parsed = exchange._client.parse_trade(
+            {
+                "id": "1",
+                "create_time_ms": "1634673259378.394000",
+                "side": "sell",
+                "amount": "0.00010",
+                "price": "61000.50",
+            }
+        )
+        exchange._client.fetch_trades = lambda *_: answered([parsed])
+        (seen,) = await exchange.trades_since(SPOT, 0)
+        assert (seen.price, seen.quantity, seen.side) == ("61000.50", "0.0001", TakerSide.SELL)
+    finally:
+        await exchange.close()
+    with pytest.raises(ExchangeNotFound):
+        open_exchange("no such exchange")
+
+
+async def answered(value):
+    return value

@@ -1,0 +1,199 @@
+"""HTTP with an exchange that fails, refuses, bans and floods, over a real server on the loopback."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from crosstape.common.errors import ExchangeError
+from crosstape.common.market.bar import Interval
+from crosstape.common.market.instrument import Instrument
+from crosstape.exchanges import DIALECTS, rest
+from crosstape.exchanges.dialect import HistoryQuery
+from crosstape.exchanges.rest import ExchangeRest, resolve
+
+SPOT = Instrument("binance", "BTCUSDT", "BTC", "USDT")
+SNAPSHOT = '{"lastUpdateId":1,"bids":[["1","2"]],"asks":[["2","1"]]}'
+Answer = Callable[[web.Request, int], web.StreamResponse]
+
+
+class Exchange:
+    """A server mounted as the simulator mounts an exchange; `answer` gets the request and its number."""
+
+    def __init__(self):
+        self.requests: list[web.Request] = []
+        self.answer: Answer = lambda request, number: web.Response(text=SNAPSHOT)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(request)
+        return self.answer(request, len(self.requests))
+
+
+@pytest.fixture
+def exchange() -> Exchange:
+    return Exchange()
+
+
+@pytest.fixture
+async def client(exchange: Exchange) -> AsyncIterator[Callable[..., ExchangeRest]]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", exchange.handle)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+
+        def make(name="binance", **options) -> ExchangeRest:
+            return ExchangeRest(DIALECTS[name], str(server.make_url("/")), session, **options)
+
+        yield make
+
+
+def test_addresses_are_real_without_an_origin_and_mounted_with_one():
+    binance = DIALECTS["binance"]
+    assert resolve(binance, "spot.rest", None) == "https://api.binance.com"
+    assert resolve(binance, "spot.rest", "http://127.0.0.1:9000") == "http://127.0.0.1:9000/binance/spot.rest"
+    assert resolve(binance, "spot.stream", "http://sim:9000/") == "ws://sim:9000/binance/spot.stream"
+    assert resolve(binance, "perpetual.stream", "https://sim") == "wss://sim/binance/perpetual.stream"
+
+
+def test_every_address_a_dialect_uses_is_listed():
+    for dialect in DIALECTS.values():
+        assert {r.address for r in dialect.markets()} <= set(dialect.addresses)
+        assert all(url.startswith(("https://", "wss://")) for url in dialect.addresses.values())
+
+
+async def test_failures_that_may_pass_are_asked_again(exchange, client):
+    exchange.answer = lambda request, number: web.Response(status=502) if number < 3 else web.Response(text=SNAPSHOT)
+    snapshot = await client().book_snapshot(SPOT)
+    assert (snapshot.last_id, len(exchange.requests)) == (1, 3)
+    assert exchange.requests[0].path == "/binance/spot.rest/api/v3/depth"
+    assert exchange.requests[0].query["symbol"] == "BTCUSDT"
+
+
+async def test_an_exchanges_own_busy_answer_is_asked_again(exchange, client):
+    busy, ready = '{"code":"50011","msg":"Too Many Requests","data":[]}', '{"code":"0","msg":"","data":[]}'
+    exchange.answer = lambda request, number: web.Response(text=busy if number == 1 else ready)
+    assert await client("okx").klines(SPOT, Interval.M1, 0, 60_000) == []
+    assert len(exchange.requests) == 2
+
+
+async def test_a_failure_that_stays_ends_at_the_deadline_without_naming_our_hosts(exchange, client):
+    exchange.answer = lambda request, number: web.Response(status=500)
+    with pytest.raises(ExchangeError, match="binance failed: status 500") as error:
+        await client(deadline=0.4).book_snapshot(SPOT)
+    assert "127.0.0.1" not in error.value.message
+
+
+async def test_an_exchange_that_does_not_answer_is_an_exchange_error(exchange):
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(ExchangeError, match="no answer"):
+            await ExchangeRest(DIALECTS["binance"], "http://127.0.0.1:9", session, deadline=0.2).book_snapshot(SPOT)
+
+
+async def test_a_wrong_request_is_asked_once_and_says_what_the_exchange_said(exchange, client):
+    exchange.answer = lambda request, number: web.Response(status=400, text='{"code":-1121,"msg":"Invalid symbol."}')
+    with pytest.raises(ExchangeError, match="Invalid symbol"):
+        await client().book_snapshot(SPOT)
+    assert len(exchange.requests) == 1
+
+
+async def test_a_redirect_is_not_followed(exchange, client):
+    exchange.answer = lambda request, number: web.Response(status=302, headers={"Location": "http://169.254.169.254/"})
+    with pytest.raises(ExchangeError, match="status 302"):
+        await client().book_snapshot(SPOT)
+    assert len(exchange.requests) == 1
+
+
+async def test_too_many_requests_waits_as_long_as_the_exchange_says(exchange, client):
+    exchange.answer = lambda request, number: (
+        web.Response(status=429, headers={"Retry-After": "1"}) if number == 1 else web.Response(text=SNAPSHOT)
+    )
+    began = time.monotonic()
+    await client().book_snapshot(SPOT)
+    assert 1.0 <= time.monotonic() - began < 3
+
+
+async def test_a_ban_longer_than_the_deadline_is_told_at_once_and_nothing_more_is_sent(exchange, client):
+    exchange.answer = lambda request, number: web.Response(status=418, headers={"Retry-After": "7200"})
+    asking = client(deadline=5)
+    began = time.monotonic()
+    for _ in range(3):
+        with pytest.raises(ExchangeError, match="refuses our requests"):
+            await asking.book_snapshot(SPOT)
+    assert len(exchange.requests) == 1
+    assert time.monotonic() - began < 3
+
+
+async def test_an_answer_longer_than_the_bound_is_given_up(exchange, client, monkeypatch):
+    monkeypatch.setattr(rest, "LONGEST_BODY", 10_000)
+    exchange.answer = lambda request, number: web.Response(body=b"[" * 20_000)
+    with pytest.raises(ExchangeError, match="longer than"):
+        await client().book_snapshot(SPOT)
+
+
+@pytest.mark.parametrize("body", ["<html>maintenance</html>", "[" * 100_000, "", '{"lastUpdateId":"x"}'])
+async def test_an_answer_that_cannot_be_read_is_an_exchange_error(exchange, client, body):
+    exchange.answer = lambda request, number: web.Response(text=body)
+    with pytest.raises(ExchangeError, match="cannot be read"):
+        await client().book_snapshot(SPOT)
+
+
+async def test_markets_whose_names_no_symbol_can_hold_are_left_out(exchange, client):
+    def product(base):
+        return (
+            f'{{"id":"{base}-USD","base_currency":"{base}","quote_currency":"USD","quote_increment":"0.01",'
+            '"base_increment":"0.01","status":"online"}'
+        )
+
+    names = ["BTC", "A/B", "A B", "", "x" * 40, "..\\\\", "A:B"]
+    exchange.answer = lambda request, number: web.Response(text=f"[{','.join(map(product, names))}]")
+    assert [i.base for i in await client("coinbasepro").markets()] == ["BTC"]
+
+
+async def test_history_is_walked_page_by_page(exchange, client):
+    def page(request, number):
+        first = int(request.query["fromId"])
+        ids = range(first, min(first + 1_000, 2_501))
+        rows = (f'{{"id":{i},"price":"1","qty":"1","time":{i},"isBuyerMaker":true}}' for i in ids)
+        return web.Response(text=f"[{','.join(rows)}]")
+
+    exchange.answer = page
+    query = HistoryQuery(SPOT, 1, 2_500, 0, 2_500_000_000)
+    pages = [page async for page in client(now=lambda: 7).trade_history(query)]
+    assert [t.trade_id for p in pages for t in p.trades] == list(range(1, 2_501))
+    assert [p.is_exhaustive for p in pages] == [False, False, True]
+    assert {t.time_received for p in pages for t in p.trades} == {7}
+
+
+async def test_candles_of_a_long_range_are_asked_in_windows_and_joined(exchange, client):
+    minute = 60_000
+
+    def page(request, number):
+        start, end = int(request.query["startTime"]), int(request.query["endTime"])
+        rows = [f'[{t},"1","2","1","2","5"]' for t in range(start, end + 1, minute)]
+        assert len(rows) <= int(request.query["limit"])
+        return web.Response(text=f"[{','.join(rows)}]")
+
+    exchange.answer = page
+    klines = await client().klines(SPOT, Interval.M1, 0, 2_500 * minute)
+    assert [k.open_time for k in klines] == list(range(0, 2_500 * minute, minute))
+    assert len(exchange.requests) == 3
+
+
+async def test_candles_outside_the_range_are_left_out_and_unknown_lengths_refused(exchange, client):
+    exchange.answer = lambda request, number: web.Response(
+        text='{"error":[],"result":{"X":[[60,"1","1","1","1","1","1",1],[120,"1","1","1","1","1","0",1]],"last":120}}'
+    )
+    kraken = client("kraken")
+    pair = Instrument("kraken", "XBTUSD", "BTC", "USD")
+    assert [k.open_time for k in await kraken.klines(pair, Interval.M1, 0, 120_000)] == [60_000]
+    with pytest.raises(ExchangeError, match="no candles of 3m"):
+        await kraken.klines(pair, Interval.M3, 0, 120_000)
+
+
+async def test_a_snapshot_that_only_the_socket_sends_is_refused(client):
+    with pytest.raises(ExchangeError, match="on the socket"):
+        await client("okx").book_snapshot(SPOT)
