@@ -1,0 +1,1 @@
+"""Recorded frames in place of simulated markets."""

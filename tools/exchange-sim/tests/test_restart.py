@@ -1,0 +1,61 @@
+"""Ids over a clean restart and over kill -9."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import aiohttp
+
+from crosstape.exchange_sim.testing import SMALL, client_of
+
+OKX = replace(SMALL, exchanges=("okx",))
+
+
+async def test_a_clean_restart_continues_without_a_gap(tmp_path: Path) -> None:
+    config = replace(OKX, state=tmp_path)
+    async with client_of(config) as client:
+        while not (first := await client.truth("okx", "BTC-USDT")):
+            pass
+    async with client_of(config) as client:
+        while not (second := await client.truth("okx", "BTC-USDT"))[-1]["time_ns"] > first[-1]["time_ns"] + 10**8:
+            pass
+    ids = [int(one["trade_id"]) for one in second]
+    assert second[: len(first)] == first
+    assert ids == list(range(ids[0], ids[0] + len(ids)))
+
+
+async def start(state: Path) -> tuple[asyncio.subprocess.Process, str]:
+    options = ["--exchanges", "okx", "--symbols", "1", "--rate", "300", "--state", str(state)]
+    command = [sys.executable, "-m", "crosstape.exchange_sim", *options]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+    port_file = ["--port-file", str(state.parent / "port")]
+    process = await asyncio.create_subprocess_exec(
+        *command, *port_file, stdout=asyncio.subprocess.PIPE, env=environment
+    )
+    assert process.stdout
+    ready = json.loads(await process.stdout.readline())
+    assert ready["event"] == "ready"
+    assert int((state.parent / "port").read_text()) == ready["port"]
+    return process, ready["address"]
+
+
+async def test_after_kill_9_no_id_is_used_again_and_sigterm_ends_cleanly(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    last: list[tuple[int, int]] = []
+    async with aiohttp.ClientSession() as http:
+        for end in (signal.SIGKILL, signal.SIGTERM):
+            process, address = await start(state)
+            trades: list[dict[str, str]] = []
+            while not trades:
+                async with http.get(f"{address}/_truth/okx/BTC-USDT/trades?limit=100000") as response:
+                    trades = await response.json()
+            last.append((int(trades[0]["trade_id"]), int(trades[-1]["trade_id"])))
+            process.send_signal(end)
+            code = await asyncio.wait_for(process.wait(), 2)
+            assert code == (0 if end is signal.SIGTERM else -signal.SIGKILL)
+    (_, killed), (restarted, _) = last
+    assert restarted > killed
