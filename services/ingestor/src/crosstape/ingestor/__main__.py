@@ -1,0 +1,5 @@
+"""`python -m crosstape.ingestor`."""
+
+from crosstape.ingestor.main import main
+
+main()

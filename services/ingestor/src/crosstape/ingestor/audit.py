@@ -1,0 +1,171 @@
+"""Audit: what the tape and the exchange hold is compared with what we believe, so that no loss stays unseen.
+
+A socket reveals a hole only with the next trade, and the bus may lose records that were sent. So on a timer, and at
+once after the bus reported a loss, the tape's own holes are asked for and repaired like any other; markets that have
+been silent are looked up in the exchange's history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+import aiohttp
+import msgspec
+import structlog
+from msgspec import Struct
+
+from crosstape.common.errors import ExchangeError
+from crosstape.ingestor.market import Market
+from crosstape.ingestor.repair import MarketRepair, Outage
+from crosstape.ingestor.watermarks import Watermark, fetch_watermarks
+
+log = structlog.get_logger(__name__)
+
+SILENT_NANOSECONDS = 3_000_000_000
+"""A market without a live trade for so long may have lost its last ones."""
+
+ROUNDS_AFTER_LOSS = 4
+"""How many quick rounds follow a loss on the bus: two to see that a hole stays, two for what came meanwhile."""
+
+QUICK_SECONDS = 2.5
+RETRY_SECONDS = 1.0
+
+
+class _Belief(Struct, frozen=True):
+    """What a round found: ids missing in the tape, what the tape's newest id was, and what ours was."""
+
+    holes: frozenset[tuple[int, int]]
+    stored: int
+    published: int
+
+
+class Auditor:
+    """Compares tape, exchange and belief of every market of this process."""
+
+    def __init__(
+        self,
+        exchange: str,
+        markets: dict[str, Market],
+        repairs: dict[str, MarketRepair],
+        session: aiohttp.ClientSession,
+        history_url: str,
+        *,
+        every: float,
+    ):
+        self._exchange = exchange
+        self._markets = markets
+        self._repairs = repairs
+        self._session = session
+        self._history_url = history_url
+        self._every = every
+        self._beliefs: dict[str, _Belief] = {}
+        self._quick_rounds = 0
+        self._lost = asyncio.Event()
+        self._lost_since: int | None = None
+        self._is_history_there = True
+        self.has_resumed = False
+
+    def bus_lost(self, reason: str) -> None:
+        """The bus may have lost records: look at the tape soon, and again."""
+        if self._quick_rounds == 0:
+            log.warning("bus_loss", exchange=self._exchange, reason=reason)
+        self._quick_rounds = ROUNDS_AFTER_LOSS
+        self._lost_since = self._lost_since or time.time_ns()
+        self._lost.set()
+
+    async def run(self) -> None:
+        """Resume from the tape, then audit until cancelled."""
+        await self._resume()
+        while True:
+            was_quick = self._quick_rounds > 0
+            await self._pause()
+            await self._audit_tape(is_last_quick=was_quick and self._quick_rounds == 0)
+            await self._audit_exchange()
+
+    async def _pause(self) -> None:
+        if self._quick_rounds:
+            self._quick_rounds -= 1
+            await asyncio.sleep(QUICK_SECONDS)
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._lost.wait(), self._every)
+        self._lost.clear()
+
+    async def _watermarks(self) -> dict[str, Watermark] | None:
+        """The tape's watermarks, or None while history is away, which is said once."""
+        try:
+            watermarks = await fetch_watermarks(self._session, self._history_url, self._exchange)
+        except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
+            if self._is_history_there:
+                log.warning("watermarks_unavailable", exchange=self._exchange, error=str(error) or type(error).__name__)
+            self._is_history_there = False
+            return None
+        self._is_history_there = True
+        return watermarks
+
+    async def _resume(self) -> None:
+        """Continue every market from the last trade the tape has."""
+        watermarks = await self._watermarks()
+        while watermarks is None:
+            await asyncio.sleep(RETRY_SECONDS)
+            watermarks = await self._watermarks()
+        now = time.time_ns()
+        for symbol, market in self._markets.items():
+            stored = watermarks.get(symbol)
+            if stored is None:
+                continue
+            repair = self._repairs[symbol]
+            market.newest_time = max(market.newest_time, stored.newest_time)
+            if market.sequence is not None and isinstance(stored.newest_trade_id, int):
+                if (hole := market.sequence.resume(stored.newest_trade_id, stored.newest_time)) is not None:
+                    repair.hole(hole, "restart")
+                for first, last in stored.holes:
+                    if (found := market.sequence.reopen(first, last)) is not None:
+                        repair.hole(found, "restart")
+            repair.outage(Outage(stored.newest_time, now, "restart"))
+        self.has_resumed = True
+
+    async def _audit_tape(self, *, is_last_quick: bool) -> None:
+        watermarks = await self._watermarks()
+        if watermarks is None:
+            return
+        for symbol, market in self._markets.items():
+            self._compare(market, watermarks.get(symbol))
+        if is_last_quick and self._lost_since is not None:
+            lost_since, self._lost_since = self._lost_since, None
+            for symbol, market in self._markets.items():
+                if market.sequence is None:
+                    stored = watermarks.get(symbol)
+                    start = min(lost_since, stored.newest_time) if stored is not None else lost_since
+                    self._repairs[symbol].outage(Outage(start - 10_000_000_000, time.time_ns(), "bus"))
+
+    def _compare(self, market: Market, stored: Watermark | None) -> None:
+        """Repair what the tape lacked in this round and the one before: younger holes may be on their way."""
+        sequence = market.sequence
+        if sequence is None or sequence.newest_id is None:
+            return
+        stored_id = stored.newest_trade_id if stored is not None and isinstance(stored.newest_trade_id, int) else 0
+        holes = frozenset(stored.holes) if stored is not None else frozenset()
+        before = self._beliefs.get(market.symbol)
+        self._beliefs[market.symbol] = _Belief(holes, stored_id, sequence.newest_id)
+        if before is None:
+            return
+        lasting = sorted((holes & before.holes) - set(market.unfillable))
+        if stored_id == before.stored and 0 < stored_id < before.published:
+            lasting.append((stored_id + 1, before.published))
+        for first, last in lasting:
+            if (hole := sequence.reopen(first, last)) is not None:
+                self._repairs[market.symbol].hole(hole, "bus")
+
+    async def _audit_exchange(self) -> None:
+        for symbol, market in self._markets.items():
+            is_silent = time.time_ns() - market.last_trade_received > SILENT_NANOSECONDS
+            if market.connected_since is None or (market.sequence is not None and not is_silent):
+                continue
+            try:
+                await self._repairs[symbol].audit()
+            except ExchangeError as error:
+                log.warning("audit_delayed", symbol=symbol, error=error.message)
+                return

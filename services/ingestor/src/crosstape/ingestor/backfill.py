@@ -1,0 +1,105 @@
+"""`python -m crosstape.ingestor.backfill EXCHANGE SYMBOL --since T [--until T]`: history onto the bus.
+
+Prints JSON lines `{"done": seconds covered, "total": seconds asked for, "trades": n, "message": text}`. Safe to run
+again and beside a live ingestor: a trade counts once however often it arrives.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from functools import partial
+
+import aiohttp
+import msgspec
+
+from crosstape.common.bus.producer import Producer
+from crosstape.common.bus.topics import LEDGER, TRADES, market_key
+from crosstape.common.errors import PlatformError
+from crosstape.common.market.instrument import Instrument
+from crosstape.common.market.ledger import Coverage, Gap, GapState
+from crosstape.common.market.trade import Source, batch_trades
+from crosstape.common.runtime.settings import BusUserSettings
+from crosstape.common.symbols import SymbolTable
+from crosstape.common.time import NANOSECONDS, parse_time
+from crosstape.exchanges import dialect_of
+from crosstape.exchanges.dialect import HistoryQuery
+from crosstape.exchanges.rest import ExchangeRest
+
+_encoder = msgspec.json.Encoder()
+
+
+class _Settings(BusUserSettings):
+    exchange_origin: str = ""
+
+
+async def backfill(settings: _Settings, exchange: str, symbol: str, start: int, end: int) -> None:
+    """Publish every trade of [start, end) ns that the exchange's history gives, then say so in the ledger.
+
+    Raises PlatformError when the exchange or symbol is unknown or the exchange keeps failing.
+    """
+    dialect = dialect_of(exchange)
+    async with aiohttp.ClientSession() as session:
+        rest = ExchangeRest(dialect, settings.exchange_origin or None, session)
+        instrument = SymbolTable(dialect.exchange, await rest.markets()).resolve(symbol).instrument
+        async with Producer(settings.bus) as producer:
+            await _publish(rest, producer, instrument, start, end)
+
+
+async def _publish(rest: ExchangeRest, producer: Producer, instrument: Instrument, start: int, end: int) -> None:
+    key = market_key(instrument.exchange, instrument.symbol)
+    report = partial(_report, total=(end - start) // NANOSECONDS)
+    trades, is_exhaustive = 0, True
+    oldest, newest = end, start
+    report(0, 0, f"{instrument.exchange} {instrument.symbol}")
+    async for page in rest.trade_history(HistoryQuery(instrument, None, None, start, end)):
+        is_exhaustive = page.is_exhaustive
+        wanted = [trade for trade in page.trades if start <= trade.time < end]
+        if wanted:
+            await producer.send(TRADES, key, batch_trades(wanted, Source.HISTORY))
+            trades += len(wanted)
+            oldest = min(oldest, *(trade.time for trade in wanted), end)
+            newest = max(newest, *(trade.time for trade in wanted), start)
+        report(min(newest - oldest, end - start) // NANOSECONDS if trades else 0, trades, "")
+    await producer.flush()
+    reached = start if is_exhaustive else oldest
+    now = time.time_ns()
+    if reached < end:
+        await producer.deliver(LEDGER, key, Coverage(instrument.exchange, instrument.symbol, reached, end))
+    if not is_exhaustive:
+        gap = Gap(
+            instrument.exchange, instrument.symbol, None, None, start, reached, "backfill", GapState.UNFILLABLE, 0, now
+        )
+        await producer.deliver(LEDGER, key, gap)
+    message = "complete" if is_exhaustive else "the exchange's history does not reach back to --since"
+    report((end - reached) // NANOSECONDS, trades, message)
+
+
+def _report(done: int, trades: int, message: str, *, total: int) -> None:
+    line = {"done": done, "total": total, "trades": trades, "message": message}
+    print(_encoder.encode(line).decode(), flush=True)
+
+
+def main() -> None:
+    """Entry point; exits 1 with one line when it cannot go on."""
+    parser = argparse.ArgumentParser(prog="crosstape backfill", description=__doc__)
+    parser.add_argument("exchange")
+    parser.add_argument("symbol")
+    parser.add_argument("--since", required=True, help="ISO 8601 time or date, or Unix seconds")
+    parser.add_argument("--until", help="the same; default: now")
+    arguments = parser.parse_args()
+    try:
+        start = parse_time(arguments.since, unix=True, date=True).nanoseconds
+        until = arguments.until
+        end = parse_time(until, unix=True, date=True).nanoseconds if until else time.time_ns()
+        if end <= start:
+            sys.exit("backfill: --until must be after --since")
+        asyncio.run(backfill(_Settings(), arguments.exchange, arguments.symbol, start, end))
+    except PlatformError as error:
+        sys.exit(f"backfill: {error.message}")
+
+
+if __name__ == "__main__":
+    main()

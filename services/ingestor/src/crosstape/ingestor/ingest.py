@@ -1,0 +1,154 @@
+"""Frames in, values out: what one exchange's process does with everything its sockets say."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import structlog
+
+from crosstape.common.errors import ExchangeError
+from crosstape.common.market.book import BookUpdate
+from crosstape.common.market.ledger import Coverage
+from crosstape.common.market.trade import Trade
+from crosstape.exchanges.dialect import Decode, Dialect, Subscription
+from crosstape.exchanges.rest import ExchangeRest
+from crosstape.ingestor.book_sync import BookSync
+from crosstape.ingestor.feed import Feed, backoff
+from crosstape.ingestor.market import Market
+from crosstape.ingestor.publish import Publisher
+from crosstape.ingestor.repair import MarketRepair, Outage
+
+log = structlog.get_logger(__name__)
+
+SNAPSHOT_DEPTH = 1_000
+"""Levels a side in the snapshots that are published for readers who come later."""
+
+
+class TradeHandler:
+    """One trade socket: every trade goes to its market's sequence and to the bus; holes and outages to its repair."""
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        markets: dict[str, Market],
+        repairs: dict[str, MarketRepair],
+        publisher: Publisher,
+    ):
+        self._decode: Decode = subscription.decode
+        self._markets = {instrument.symbol: markets[instrument.symbol] for instrument in subscription.instruments}
+        self._repairs = repairs
+        self._publisher = publisher
+
+    def on_connected(self, now: int) -> None:
+        for market in self._markets.values():
+            market.connected_since = now
+            if market.disconnected_at is not None:
+                self._repairs[market.symbol].outage(Outage(market.disconnected_at, now, "disconnect"))
+                market.disconnected_at = None
+
+    def on_disconnected(self, now: int) -> None:
+        for market in self._markets.values():
+            publish_coverage(self._publisher, market, now)
+            market.connected_since = None
+            market.disconnected_at = now
+
+    def on_frame(self, payload: memoryview | bytearray, time_received: int) -> None:
+        for event in self._decode(payload, time_received):
+            if isinstance(event, Trade):
+                market = self._markets[event.symbol]
+                market.last_trade_received = time_received
+                hole = market.observe(event)
+                self._publisher.trade(event)
+                if hole is not None:
+                    self._repairs[event.symbol].hole(hole, "sequence")
+
+
+class BookHandler:
+    """One book socket: verified updates to the bus; a broken book is stale at once and taken anew."""
+
+    def __init__(self, dialect: Dialect, subscription: Subscription, rest: ExchangeRest, publisher: Publisher):
+        self.subscription = subscription
+        self._decode = subscription.decode
+        self._rest = rest
+        self._publisher = publisher
+        self._instruments = {instrument.symbol: instrument for instrument in subscription.instruments}
+        self.books = {symbol: BookSync(dialect, instrument) for symbol, instrument in self._instruments.items()}
+        self._wanted: asyncio.Queue[str] = asyncio.Queue()
+        self._fetching: set[str] = set()
+        self.feed: Feed | None = None
+
+    def on_connected(self, now: int) -> None:
+        self._restart("connected", now)
+
+    def on_disconnected(self, now: int) -> None:
+        self._restart("disconnected", now)
+
+    def _restart(self, reason: str, now: int) -> None:
+        for book in self.books.values():
+            for event in book.restart(reason, now):
+                self._publisher.book(event)
+
+    def on_frame(self, payload: memoryview | bytearray, time_received: int) -> None:
+        for update in self._decode(payload, time_received):
+            if isinstance(update, BookUpdate):
+                book = self.books[update.symbol]
+                for event in book.update(update):
+                    self._publisher.book(event)
+                self._look_after(update.symbol, book)
+
+    def _look_after(self, symbol: str, book: BookSync) -> None:
+        if book.is_broken and self.feed is not None:
+            self.feed.reconnect(f"the book of {symbol} broke")
+        elif book.needs_snapshot and symbol not in self._fetching:
+            self._fetching.add(symbol)
+            self._wanted.put_nowait(symbol)
+
+    async def fetch_snapshots(self) -> None:
+        """Fetch the snapshots that books need, one after the other, until cancelled."""
+        failures = 0
+        while True:
+            symbol = await self._wanted.get()
+            try:
+                snapshot = await self._rest.book_snapshot(self._instruments[symbol])
+            except ExchangeError as error:
+                failures += 1
+                log.warning("book_snapshot_failed", symbol=symbol, error=error.message)
+                await asyncio.sleep(backoff(failures, 0.9))
+                self._wanted.put_nowait(symbol)
+                continue
+            failures = 0
+            self._fetching.discard(symbol)
+            book = self.books[symbol]
+            for event in book.snapshot(snapshot):
+                self._publisher.book(event)
+            self._look_after(symbol, book)
+
+    async def publish_snapshots(self, every: float) -> None:
+        """Publish each kept book whole once in `every` seconds, spread evenly; a crossed one is taken anew."""
+        while True:
+            for symbol, book in self.books.items():
+                await asyncio.sleep(every / len(self.books))
+                if book.is_live and book.book.is_crossed():
+                    for event in book.restart("crossed", time.time_ns()):
+                        self._publisher.book(event)
+                    if self.feed is not None:
+                        self.feed.reconnect(f"the book of {symbol} is crossed")
+                elif (whole := book.whole(time.time_ns(), SNAPSHOT_DEPTH)) is not None:
+                    self._publisher.book(whole)
+
+
+def publish_coverage(publisher: Publisher, market: Market, now: int) -> None:
+    """Tell the ledger since when `market` has been connected without a break."""
+    if market.connected_since is not None:
+        instrument = market.instrument
+        publisher.ledger(Coverage(instrument.exchange, instrument.symbol, market.connected_since, now))
+
+
+async def report_coverage(publisher: Publisher, markets: dict[str, Market], every: float) -> None:
+    """Tell the ledger every `every` seconds which markets are connected, until cancelled."""
+    while True:
+        await asyncio.sleep(every)
+        now = time.time_ns()
+        for market in markets.values():
+            publish_coverage(publisher, market, now)

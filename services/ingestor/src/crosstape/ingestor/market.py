@@ -1,0 +1,51 @@
+"""What the ingestor knows of one market while it runs."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from crosstape.common.market.instrument import Instrument
+from crosstape.common.market.trade import Trade, TradeId
+from crosstape.ingestor.sequence import Hole, TradeSequence
+
+REMEMBERED_IDS = 5_000
+"""How many unordered trade ids are remembered to tell new trades in the exchange's history from published ones."""
+
+
+class Market:
+    """One instrument: its id sequence (where ids are numbered), and since when it is connected.
+
+    `connected_since`, `disconnected_at` and `bridged_until` are ns of our clock; up to `bridged_until` the tape is
+    known to hold what the exchange's history has. `newest_time` is the exchange's. `unfillable` are id ranges that its
+    history does not reach: they are not asked for again by this process.
+    """
+
+    def __init__(self, instrument: Instrument, *, is_numbered: bool, now: int):
+        self.instrument = instrument
+        self.sequence = TradeSequence() if is_numbered else None
+        self.newest_time = 0
+        self.connected_since: int | None = None
+        self.disconnected_at: int | None = None
+        self.bridged_until = now
+        self.last_trade_received = 0
+        self.unfillable: list[tuple[int, int]] = []
+        self._seen: OrderedDict[TradeId, None] = OrderedDict()
+
+    @property
+    def symbol(self) -> str:
+        return self.instrument.symbol
+
+    def observe(self, trade: Trade) -> Hole | None:
+        """Note one trade of this market, live or repaired; returns the hole it reveals."""
+        self.newest_time = max(self.newest_time, trade.time)
+        if self.sequence is not None and isinstance(trade.trade_id, int):
+            return self.sequence.observe(trade.trade_id, trade.time)
+        self._seen[trade.trade_id] = None
+        if len(self._seen) > REMEMBERED_IDS:
+            self._seen.popitem(last=False)
+        return None
+
+    def unseen(self, trades: Iterable[Trade]) -> list[Trade]:
+        """Those of `trades` whose ids were not observed, as far as they are remembered."""
+        return [trade for trade in trades if trade.trade_id not in self._seen]

@@ -1,0 +1,137 @@
+"""From values to the bus: trades in batches of one market, books in order, and back-pressure to the sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from prometheus_client import Counter, Gauge
+
+from crosstape.common.bus.producer import Producer
+from crosstape.common.bus.topics import BOOKS, LEDGER, TRADES, market_key
+from crosstape.common.market.book import BookEvent
+from crosstape.common.market.decimals import are_positive_decimals, is_positive_decimal
+from crosstape.common.market.ledger import LedgerEvent
+from crosstape.common.market.trade import Source, Trade, batch_trades
+
+WINDOW_SECONDS = 0.004
+MAX_BATCH = 500
+HIGH_WATER, LOW_WATER = 50_000, 10_000
+"""Values waiting for the bus at which the sockets stop and start being read again."""
+
+PUBLISHED = Counter("crosstape_ingestor_trades_published_total", "Trades handed to the bus", ["exchange", "source"])
+REFUSED = Counter("crosstape_ingestor_trades_refused_total", "Trades that no tape can hold", ["exchange", "reason"])
+WAITING = Gauge("crosstape_ingestor_values_waiting", "Trades and book events waiting for the bus", ["exchange"])
+
+
+class Publisher:
+    """Takes values synchronously, from inside a socket's callback, and sends them from `run`.
+
+    The first value after a pause leaves at once; under load what came within a window leaves together. Trades and
+    books that the bus loses are found by the audit and the next snapshot; ledger events are sent until they arrive.
+    `on_pressure(True)` asks the sockets to stop reading, `on_pressure(False)` to go on: nothing is dropped here.
+    """
+
+    def __init__(self, exchange: str, producer: Producer, on_pressure: Callable[[bool], None]):
+        self._exchange = exchange
+        self._producer = producer
+        self._on_pressure = on_pressure
+        self._trades: dict[tuple[str, Source], list[Trade]] = {}
+        self._books: deque[BookEvent] = deque()
+        self._ledger: deque[LedgerEvent] = deque()
+        self._has_ledger = asyncio.Event()
+        self._ledger_idle = asyncio.Event()
+        self._ledger_idle.set()
+        self._waiting = 0
+        self._is_pressed = False
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def trade(self, trade: Trade, source: Source = Source.STREAM) -> None:
+        """Publish `trade` soon."""
+        self._trades.setdefault((trade.symbol, source), []).append(trade)
+        self._added()
+
+    def book(self, event: BookEvent) -> None:
+        """Publish a book's change, in the order of the calls."""
+        self._books.append(event)
+        self._added()
+
+    def ledger(self, event: LedgerEvent) -> None:
+        """Publish a ledger event soon."""
+        self._ledger.append(event)
+        self._has_ledger.set()
+        self._ledger_idle.clear()
+
+    def _added(self) -> None:
+        self._waiting += 1
+        self._wake.set()
+        self._idle.clear()
+        if self._waiting > HIGH_WATER and not self._is_pressed:
+            self._is_pressed = True
+            self._on_pressure(True)
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        loop = asyncio.get_running_loop()
+        sent_at = 0.0
+        while True:
+            await self._wake.wait()
+            if (left := sent_at + WINDOW_SECONDS - loop.time()) > 0:
+                await asyncio.sleep(left)
+            sent_at = loop.time()
+            await self._send_waiting()
+
+    async def run_ledger(self) -> None:
+        """Send ledger events until cancelled."""
+        while True:
+            await self._has_ledger.wait()
+            self._has_ledger.clear()
+            sending = len(self._ledger)
+            await asyncio.gather(
+                *(
+                    self._producer.deliver(LEDGER, market_key(event.exchange, event.symbol), event)
+                    for event in self._ledger
+                )
+            )
+            for _ in range(sending):
+                self._ledger.popleft()
+            if not self._ledger:
+                self._ledger_idle.set()
+
+    async def drain(self) -> None:
+        """Return once everything published so far is acknowledged by the broker."""
+        await self._idle.wait()
+        await self._ledger_idle.wait()
+        await self._producer.flush()
+
+    async def _send_waiting(self) -> None:
+        trades, self._trades = self._trades, {}
+        books, self._books = self._books, deque()
+        taken, self._waiting = self._waiting, 0
+        self._wake.clear()
+        WAITING.labels(self._exchange).set(taken)
+        for (symbol, source), rows in trades.items():
+            await self._send_trades(symbol, source, rows)
+        for event in books:
+            await self._producer.send(BOOKS, market_key(event.exchange, event.symbol), event)
+        if self._is_pressed and self._waiting < LOW_WATER:
+            self._is_pressed = False
+            self._on_pressure(False)
+        if not self._waiting:
+            self._idle.set()
+
+    async def _send_trades(self, symbol: str, source: Source, rows: list[Trade]) -> None:
+        if not are_positive_decimals([text for row in rows for text in (row.price, row.quantity)]):
+            rows = self._holdable(rows)
+        key = market_key(self._exchange, symbol)
+        for start in range(0, len(rows), MAX_BATCH):
+            await self._producer.send(TRADES, key, batch_trades(rows[start : start + MAX_BATCH], source))
+        PUBLISHED.labels(self._exchange, source.name.lower()).inc(len(rows))
+
+    def _holdable(self, rows: list[Trade]) -> list[Trade]:
+        good = [row for row in rows if is_positive_decimal(row.price) and is_positive_decimal(row.quantity)]
+        REFUSED.labels(self._exchange, "decimal").inc(len(rows) - len(good))
+        return good

@@ -1,0 +1,108 @@
+"""`python -m crosstape.ingestor.record EXCHANGE SYMBOL... --out FILE`: live frames, unchanged, one JSON object a line.
+
+Line: `{"t": receive time ns, "dir": "open"|"out"|"in"|"http", "src": URL, "frame": text}`; a file that ends in `.gz`
+is compressed. Such files are what the simulator replays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gzip
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+import aiohttp
+import msgspec
+
+from crosstape.common.errors import PlatformError
+from crosstape.common.symbols import SymbolTable
+from crosstape.exchanges import dialect_of
+from crosstape.exchanges.dialect import Channel, Dialect, Subscription
+from crosstape.exchanges.rest import ExchangeRest, resolve
+from crosstape.ingestor.feed import Feed
+
+_encoder = msgspec.json.Encoder()
+
+
+class Recorder:
+    """Writes what one subscription's socket says."""
+
+    def __init__(self, output: IO[bytes], subscription: Subscription, url: str):
+        self._output = output
+        self._subscription = subscription
+        self._url = url
+        self.frames = 0
+
+    def on_connected(self, now: int) -> None:
+        self._write(now, "open", "")
+        for message in self._subscription.messages:
+            self._write(now, "out", message.decode())
+
+    def on_disconnected(self, now: int) -> None:
+        """Nothing: the next `open` line tells."""
+
+    def on_frame(self, payload: memoryview | bytearray, time_received: int) -> None:
+        self.frames += 1
+        self._write(time_received, "in", bytes(payload).decode("utf-8", "replace"))
+
+    def _write(self, now: int, direction: str, frame: str) -> None:
+        self._output.write(_encoder.encode({"t": now, "dir": direction, "src": self._url, "frame": frame}) + b"\n")
+
+
+async def record(dialect: Dialect, symbols: Sequence[str], origin: str | None, output: IO[bytes]) -> int:
+    """Record trades and books of `symbols` until SIGINT or SIGTERM; returns how many frames were written."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with aiohttp.ClientSession() as session:
+        table = SymbolTable(dialect.exchange, await ExchangeRest(dialect, origin, session).markets())
+    instruments = [table.resolve(symbol).instrument for symbol in symbols]
+    recorders = []
+    async with asyncio.TaskGroup() as group:
+        for subscription in dialect.subscriptions(instruments, frozenset({Channel.TRADES, Channel.BOOK})):
+            url = resolve(dialect, subscription.address, origin) + subscription.path
+            recorders.append(Recorder(output, subscription, url))
+            group.create_task(Feed(dialect.exchange, subscription, url, recorders[-1]).run())
+        reporting = group.create_task(_report(recorders))
+        await stop.wait()
+        reporting.cancel()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+    return sum(recorder.frames for recorder in recorders)
+
+
+async def _report(recorders: Sequence[Recorder]) -> None:
+    while True:
+        await asyncio.sleep(1)
+        frames = sum(recorder.frames for recorder in recorders)
+        print(_encoder.encode({"frames": frames, "time": time.time_ns()}).decode(), flush=True)
+
+
+def main() -> None:
+    """Entry point; prints a JSON line each second and one at the end."""
+    parser = argparse.ArgumentParser(prog="crosstape record", description=__doc__)
+    parser.add_argument("exchange")
+    parser.add_argument("symbols", nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--origin", default="", help="origin of a simulator; empty: the real exchange")
+    arguments = parser.parse_args()
+    try:
+        with contextlib.ExitStack() as stack:
+            raw = stack.enter_context(arguments.out.open("wb"))
+            output = stack.enter_context(gzip.open(raw, "wb")) if arguments.out.suffix == ".gz" else raw
+            frames = asyncio.run(
+                record(dialect_of(arguments.exchange), arguments.symbols, arguments.origin or None, output)
+            )
+    except (PlatformError, OSError) as error:
+        sys.exit(f"record: {error}")
+    print(_encoder.encode({"frames": frames, "out": str(arguments.out)}).decode(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

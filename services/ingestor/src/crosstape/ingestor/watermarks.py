@@ -1,0 +1,33 @@
+"""Where the tape ends and what it lacks, asked of the history service."""
+
+from __future__ import annotations
+
+import aiohttp
+import msgspec
+from msgspec import Struct
+
+from crosstape.common.market.trade import TradeId
+
+
+class Watermark(Struct, frozen=True):
+    """One market's newest stored trade (time in ns), and the id ranges missing below it in the hours looked at."""
+
+    symbol: str
+    newest_trade_id: TradeId
+    newest_time: int
+    holes: list[tuple[int, int]]
+
+
+class _Answer(Struct):
+    markets: list[Watermark]
+
+
+_decoder = msgspec.json.Decoder(_Answer)
+
+
+async def fetch_watermarks(session: aiohttp.ClientSession, history_url: str, exchange: str) -> dict[str, Watermark]:
+    """By symbol, every market of `exchange` that the tape has. Raises aiohttp.ClientError, TimeoutError."""
+    async with session.get(f"{history_url}/internal/watermarks/{exchange}") as response:
+        response.raise_for_status()
+        answer = _decoder.decode(await response.read())
+    return {market.symbol: market for market in answer.markets}
