@@ -1,0 +1,51 @@
+"""/openapi.json: fetched in parts from the services, kept, and fetched again when it is old."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+import aiohttp
+import msgspec
+import structlog
+
+from crosstape.api_gateway.openapi import Json, ServiceDocument, platform_document
+from crosstape.api_gateway.routes import Route
+from crosstape.api_gateway.upstream import Upstream
+
+log = structlog.get_logger(__name__)
+
+_FETCH_SECONDS = 2.0
+_RETRY_SECONDS = 1.0
+
+
+class PlatformDocument:
+    """The encoded document. A service that is down keeps the part it gave last; before that it has a short one."""
+
+    def __init__(self, upstreams: Mapping[str, Upstream], routes: Iterable[Route], max_age_seconds: float):
+        self._upstreams = upstreams
+        self._routes = tuple(routes)
+        self._max_age = max_age_seconds
+        self._services: dict[str, ServiceDocument] = {}
+        self._encoded = b""
+        self._due = 0.0
+        self._lock = asyncio.Lock()
+
+    async def current(self, own: Callable[[], Json]) -> bytes:
+        """The document as JSON; `own` makes the gateway's part."""
+        async with self._lock:
+            if time.monotonic() >= self._due:
+                got_all = all(await asyncio.gather(*map(self._fetch, self._upstreams.values())))
+                document = platform_document(own(), self._services, self._routes)
+                self._encoded = msgspec.json.encode(document)
+                self._due = time.monotonic() + (self._max_age if got_all else _RETRY_SECONDS)
+            return self._encoded
+
+    async def _fetch(self, upstream: Upstream) -> bool:
+        try:
+            self._services[upstream.name] = await upstream.get("/openapi.json", ServiceDocument, _FETCH_SECONDS)
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            log.warning("document_unavailable", upstream=upstream.name, error=repr(error))
+            return False
+        return True

@@ -1,0 +1,151 @@
+"""One OpenAPI document for the platform, and its pages without the internet."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from crosstape.api_gateway.openapi import Components, ServiceDocument, error_codes, platform_document
+from crosstape.api_gateway.routes import HISTORY, ROUTES
+
+asynchronous = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.integration]
+
+BARS = {"type": "object", "properties": {"bars": {"type": "array", "items": {"$ref": "#/components/schemas/Bar"}}}}
+DESCRIBED = {
+    "openapi": "3.1.0",
+    "paths": {
+        "/api/v1/ohlcv/{exchange}/{symbol}": {
+            "get": {
+                "summary": "Bars, says history",
+                "parameters": [
+                    {"name": "exchange", "in": "path", "required": True, "schema": {"type": "string"}},
+                    {"name": "limit", "in": "query", "schema": {"type": "integer", "examples": [5]}},
+                ],
+                "responses": {
+                    "200": {
+                        "description": "ok",
+                        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Bars"}}},
+                    },
+                    "422": {
+                        "description": "Validation Error",
+                        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Oops"}}},
+                    },
+                    "502": {"description": "exchange"},
+                },
+            }
+        },
+        "/internal/status": {"get": {"responses": {"200": {"description": "secret"}}}},
+    },
+    "components": {"schemas": {"Bars": BARS, "Bar": {"type": "object"}, "Oops": {"type": "object"}}},
+}
+
+
+def references(node: Any) -> set[str]:
+    if isinstance(node, dict):
+        own = {node["$ref"]} if isinstance(node.get("$ref"), str) else set()
+        return own.union(*(references(child) for child in node.values()))
+    return set().union(*(references(child) for child in node)) if isinstance(node, list) else set()
+
+
+async def document_of(gateway: Any, service: Any, scripted: Any) -> Any:
+    service.answers["/openapi.json"] = scripted(200, DESCRIBED)
+    return (await gateway.ask("/openapi.json")).json
+
+
+async def knows_bars(gateway: Any) -> bool:
+    return "Bars" in (await gateway.ask("/openapi.json")).json["components"]["schemas"]
+
+
+class TestDocument:
+    pytestmark = asynchronous
+
+    async def test_it_has_every_public_route_and_no_internal_one(
+        self, gateway: Any, service: Any, scripted: Any
+    ) -> None:
+        document = await document_of(gateway, service, scripted)
+        assert document["openapi"].startswith("3.1")
+        own = {"/health", "/health/ready", "/health/live", "/ping"}
+        assert set(document["paths"]) == own | {route.pattern for route in ROUTES} | {"/echo", "/other"}
+
+    async def test_a_service_describes_its_own_routes(self, gateway: Any, service: Any, scripted: Any) -> None:
+        document = await document_of(gateway, service, scripted)
+        operation = document["paths"]["/api/v1/ohlcv/{exchange}/{symbol}"]["get"]
+        assert operation["summary"] == "Bars, says history"
+        assert document["components"]["schemas"]["Bars"] == BARS
+        assert {"Bar", "Error"} <= document["components"]["schemas"].keys()
+        assert "Oops" not in document["components"]["schemas"], "no answer uses it any more"
+        exchange, limit = operation["parameters"]
+        assert exchange["example"] == "binance"
+        assert "example" not in limit, "history gave one"
+
+    async def test_every_error_is_the_contracts(self, gateway: Any, service: Any, scripted: Any) -> None:
+        document = await document_of(gateway, service, scripted)
+        for path, methods in document["paths"].items():
+            for operation in methods.values():
+                errors = {status: body for status, body in operation["responses"].items() if int(status) >= 400}
+                assert {"422", "500"} <= errors.keys(), path
+                for status, response in errors.items():
+                    content = response["content"]["application/json"]
+                    assert content["schema"] == {"$ref": "#/components/schemas/Error"}
+                    assert content["example"]["error_code"] in error_codes()[int(status)], (path, status)
+                for response in operation["responses"].values():
+                    assert {"X-Request-ID", "X-Process-Time"} <= response["headers"].keys()
+
+    async def test_every_reference_leads_somewhere(self, gateway: Any, service: Any, scripted: Any) -> None:
+        document = await document_of(gateway, service, scripted)
+        for reference in references(document):
+            node = document
+            for part in reference.removeprefix("#/").split("/"):
+                node = node[part]
+
+    async def test_it_is_there_while_the_service_is_not_and_keeps_what_it_knew(
+        self, open_service: Any, open_gateway: Any, eventually: Any, scripted: Any
+    ) -> None:
+        service, server = await open_service()
+        service.answers["/openapi.json"] = scripted(200, b"nonsense")
+        gateway = await open_gateway(server.port)
+        short = (await gateway.ask("/openapi.json")).json
+        assert {route.pattern for route in ROUTES} <= short["paths"].keys()
+        names = [p["name"] for p in short["paths"]["/klines/{exchange}/{symbol}"]["get"]["parameters"]]
+        assert names == ["exchange", "symbol"]
+        assert short["paths"]["/exchanges"]["get"]["summary"] == "Exchanges there are"
+
+        service.answers["/openapi.json"] = scripted(200, DESCRIBED)
+        await eventually(lambda: knows_bars(gateway))
+        await server.stop()
+        assert await knows_bars(gateway)
+        await server.start()
+
+    @pytest.mark.parametrize("page", ["/docs", "/redoc"])
+    async def test_pages_need_no_other_host(self, gateway: Any, service: Any, page: str) -> None:
+        reply = await gateway.ask(page)
+        text = reply.body.decode()
+        assert reply.status == 200
+        assert not re.search(r"https?:|//[a-z]|<script>|\son\w+=", text), "foreign hosts and inline scripts"
+        policy = dict(part.strip().split(" ", 1) for part in reply.headers["Content-Security-Policy"].split(";"))
+        assert policy["default-src"] == "'none'"
+        assert policy["script-src"] == policy["connect-src"] == "'self'"
+        assert not re.search(r"https?:|\*", " ".join(policy.values()))
+        linked = re.findall(r'(?:href|src)="([^"]+)"', text)
+        assert len(linked) == 4
+        for path in linked:
+            asset = await gateway.ask(path)
+            assert (asset.status, bool(asset.body)) == (200, True), path
+            if "start-" in path:
+                assert b"/openapi.json" in asset.body
+                assert b"http" not in asset.body
+
+
+def test_schemas_of_one_name_and_two_meanings_stay_apart() -> None:
+    ours = {"paths": {}, "components": {"schemas": {"Error": {}}}}
+    answer = {"description": "ok", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
+    theirs = ServiceDocument(
+        {"/exchanges": {"get": {"responses": {"200": answer}}}}, Components({"Error": {"type": "integer"}})
+    )
+    document = platform_document(ours, {HISTORY: theirs}, ROUTES[:1])
+    assert document["components"]["schemas"]["history_Error"] == {"type": "integer"}
+    assert document["components"]["schemas"]["Error"]["required"][0] == "success"
+    content = document["paths"]["/exchanges"]["get"]["responses"]["200"]["content"]
+    assert content["application/json"]["schema"] == {"$ref": "#/components/schemas/history_Error"}

@@ -1,0 +1,150 @@
+"""Health as clients and probes see it, with parts up and down."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.integration]
+
+STATUS = {
+    "database": {"status": "up", "response_time_ms": 1.5},
+    "feeds": {
+        "binance": {"status": "up", "last_event_age_ms": 12},
+        "okx": {"status": "down", "last_event_age_ms": 9e4},
+    },
+}
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def broker() -> Any:
+    """Answers Kafka's ApiVersions."""
+
+    async def answer(reader: Any, writer: Any) -> None:
+        request = await reader.readexactly(14)
+        assert request[4:8] == b"\0\x12\0\0", "ApiVersions, version 0"
+        writer.write(b"\0\0\0\x0a" + request[8:12] + b"\0\0\0\0\0\0")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"127.0.0.1:1,127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def cache() -> Any:
+    """Speaks enough of the Redis protocol to be asked for PING."""
+
+    async def answer(reader: Any, writer: Any) -> None:
+        while header := await reader.readline():
+            words = []
+            for _ in range(int(header[1:])):
+                size = int((await reader.readline())[1:])
+                words.append((await reader.readexactly(size + 2))[:-2])
+            writer.write({b"PING": b"+PONG\r\n", b"HELLO": b"-ERR unknown command\r\n"}.get(words[0], b"+OK\r\n"))
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0?protocol=2"
+
+
+async def test_the_simple_ones_have_the_seeds_shape(gateway: Any, service: Any) -> None:
+    health = (await gateway.ask("/health")).json
+    assert list(health) == ["status", "version", "timestamp"]
+    assert health["status"] == "healthy"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", health["timestamp"])
+    assert (await gateway.ask("/health/live")).body == b'{"status":"ok"}'
+    assert (await gateway.ask("/livez")).body == b'{"status":"ok"}'
+    assert (await gateway.ask("/ping")).body == b'{"message":"pong"}'
+
+
+async def test_every_part_is_shown_and_a_feed_that_is_down_degrades(
+    open_service: Any, open_gateway: Any, eventually: Any, scripted: Any, broker: str, cache: str
+) -> None:
+    service, server = await open_service()
+    service.answers["/internal/status"] = scripted(200, STATUS)
+    gateway = await open_gateway(server.port, kafka_bootstrap=broker, redis_url=cache)
+
+    async def complete() -> Any:
+        body = (await gateway.ask("/health/ready")).json
+        return body if "cache" in body["checks"] else None
+
+    body = await eventually(complete)
+    assert list(body) == ["status", "version", "timestamp", "checks"]
+    assert body["status"] == "degraded"
+    checks = body["checks"]
+    assert set(checks) == {"api", "database", "history", "bus", "cache", "feed:binance", "feed:okx"}
+    assert checks["database"] == {"status": "up", "response_time_ms": 1.5}
+    assert checks["api"] == {"status": "up"}
+    assert checks["feed:binance"] == {"status": "up", "last_event_age_ms": 12}
+    assert checks["feed:okx"] == {"status": "down", "last_event_age_ms": 90_000}
+    for part in ("history", "bus", "cache"):
+        assert checks[part]["status"] == "up"
+        assert checks[part]["response_time_ms"] > 0
+    assert (await gateway.ask("/readyz")).status == 200
+
+    service.answers["/internal/status"] = scripted(200, {"database": STATUS["database"], "feeds": {}})
+
+    async def is_healthy() -> bool:
+        return bool((await gateway.ask("/health/ready")).json["status"] == "healthy")
+
+    await eventually(is_healthy)
+
+
+async def test_a_database_that_is_down_is_unhealthy_and_still_200(
+    open_service: Any, open_gateway: Any, eventually: Any, scripted: Any
+) -> None:
+    service, server = await open_service()
+    service.answers["/internal/status"] = scripted(200, {"database": {"status": "down"}, "feeds": {}})
+    gateway = await open_gateway(server.port)
+
+    async def asked() -> Any:
+        reply = await gateway.ask("/health/ready")
+        return reply if reply.json["checks"]["history"]["status"] == "up" else None
+
+    reply = await eventually(asked)
+    assert (reply.status, reply.json["status"]) == (200, "unhealthy")
+    assert reply.json["checks"]["database"]["status"] == "down"
+    assert (await gateway.ask("/readyz")).status == 200, "history can be reached: it answers its own errors"
+
+
+async def test_dead_parts_are_down_and_readyz_follows_history(
+    open_service: Any, open_gateway: Any, eventually: Any, scripted: Any
+) -> None:
+    service, server = await open_service()
+    service.answers["/internal/status"] = scripted(200, STATUS)
+    gateway = await open_gateway(server.port, kafka_bootstrap="127.0.0.1:1", redis_url="redis://127.0.0.1:1/0")
+
+    async def readyz(status: int) -> bool:
+        return bool((await gateway.ask("/readyz")).status == status)
+
+    await eventually(lambda: readyz(200))
+    checks = (await gateway.ask("/health/ready")).json["checks"]
+    assert (checks["bus"]["status"], checks["cache"]["status"]) == ("down", "down")
+    await server.stop()
+    await eventually(lambda: readyz(503))
+    ready = await gateway.ask("/health/ready")
+    assert (ready.status, ready.json["status"]) == (200, "unhealthy")
+    assert (await gateway.ask("/livez")).status == 200
+    assert (await gateway.ask("/health")).status == 200
+    await server.start()
+    await eventually(lambda: readyz(200))
+
+
+@pytest.mark.parametrize("answer", [b"not json", b"[]", b'{"database": 1}', b"\xff", b"[" * 100_000])
+async def test_nonsense_from_history_is_history_down_not_a_crash(
+    open_service: Any, open_gateway: Any, eventually: Any, scripted: Any, answer: bytes
+) -> None:
+    service, server = await open_service()
+    service.answers["/internal/status"] = scripted(200, answer)
+    gateway = await open_gateway(server.port)
+
+    async def was_asked() -> bool:
+        return service.probes >= 2
+
+    await eventually(was_asked)
+    assert (await gateway.ask("/readyz")).status == 503
+    assert (await gateway.ask("/health/ready")).json["status"] == "unhealthy"
