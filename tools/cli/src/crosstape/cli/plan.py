@@ -1,0 +1,209 @@
+"""What a platform on one machine is made of: every process, its port, its settings, and what it needs.
+
+Everything listens on loopback. The gateway's port is the user's choice, the others are free ones.
+"""
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from crosstape.cli import engines, probe
+from crosstape.cli.home import Home, Listing, Run
+from crosstape.cli.markets import active_symbols
+from crosstape.cli.ports import LOOPBACK, free_port
+from crosstape.cli.process import Command, LateEnvironment
+from crosstape.cli.supervisor import Supervisor
+
+EXCHANGES = ("binance", "kraken", "coinbasepro", "okx", "bybit")
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """How the simulated exchanges trade; the meanings are those of `python -m crosstape.exchange_sim --help`."""
+
+    symbols: int = 20
+    rate: float = 200.0
+    seed: int = 1
+    faults: str = ""
+    recordings: Path | None = None
+    times: str = "recorded"
+    speed: str = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the user chose. Without a `simulation` the real exchanges are read, and `symbols` names the markets."""
+
+    port: int
+    exchanges: tuple[str, ...] = EXCHANGES
+    simulation: Simulation | None = None
+    symbols: tuple[str, ...] = ()
+    broker_memory: int | None = None
+    log_level: str = "INFO"
+
+
+class Plan:
+    """The commands of one run, made once: the ports are settled here."""
+
+    def __init__(self, choice: Choice, home: Home) -> None:
+        self.exchanges = choice.exchanges
+        self._choice = choice
+        self._home = home
+        names = ("tansu", "valkey", "history", "exchange-sim", *map(ingestor, choice.exchanges))
+        self._ports = {**dict(zip(names, _distinct_ports(len(names)), strict=True)), "gateway": choice.port}
+
+    def commands(self) -> list[Command]:
+        """Every process of the platform."""
+        simulator = [self._simulator(self._choice.simulation)] if self._choice.simulation else []
+        return [
+            engines.tansu(self._ports["tansu"], self._choice.broker_memory),
+            engines.valkey(self._ports["valkey"], self._home.data("valkey")),
+            *simulator,
+            self._history(),
+            *(self._ingestor(exchange) for exchange in self.exchanges),
+            self._gateway(),
+        ]
+
+    def run(self, supervisor: Supervisor, pid: int) -> Run:
+        """What `run.json` says of this run, supervised by process `pid`."""
+        return Run(
+            pid=pid,
+            mode="demo" if self._choice.simulation else "live",
+            gateway_url=self._url("gateway"),
+            history_url=self._url("history"),
+            exchange_origin=self._exchange_origin,
+            kafka_bootstrap=f"{LOOPBACK}:{self._ports['tansu']}",
+            redis_url=self._redis_url,
+            clickhouse_url=self._clickhouse_url,
+            processes=[
+                Listing(
+                    name=process.command.name,
+                    pid=process.pid,
+                    port=process.command.port,
+                    url="" if process.command.is_isolated else f"http://{LOOPBACK}:{process.command.port}",
+                    log=str(process.log),
+                )
+                for process in supervisor.running()
+            ],
+        )
+
+    def _simulator(self, simulation: Simulation) -> Command:
+        options = {
+            "--port": str(self._ports["exchange-sim"]),
+            "--exchanges": ",".join(self.exchanges),
+            "--symbols": str(simulation.symbols),
+            "--rate": str(simulation.rate),
+            "--seed": str(simulation.seed),
+            "--state": str(self._home.data("exchange-sim")),
+            "--times": simulation.times,
+            "--speed": simulation.speed,
+        }
+        if simulation.faults:
+            options["--faults"] = simulation.faults
+        if simulation.recordings:
+            options["--recordings"] = str(simulation.recordings)
+        port = self._ports["exchange-sim"]
+        return Command(
+            name="exchange-sim",
+            argv=_module("crosstape.exchange_sim", *(word for option in options.items() for word in option)),
+            ready=probe.http(LOOPBACK, port, "/_truth/markets"),
+            port=port,
+        )
+
+    def _history(self) -> Command:
+        return self._service(
+            "history", "crosstape.history", {"CROSSTAPE_EXCHANGES": ",".join(self.exchanges)}, needs=("tansu",)
+        )
+
+    def _ingestor(self, exchange: str) -> Command:
+        async def markets() -> Mapping[str, str]:
+            """The simulator's own list of what trades; it is short-lived knowledge, so it is asked, not repeated."""
+            symbols = await asyncio.to_thread(active_symbols, self._exchange_origin, exchange)
+            return {"CROSSTAPE_SYMBOLS": ",".join(symbols)}
+
+        simulator = ("exchange-sim",) if self._choice.simulation else ()
+        return self._service(
+            ingestor(exchange),
+            "crosstape.ingestor",
+            {"CROSSTAPE_EXCHANGE": exchange, "CROSSTAPE_SYMBOLS": ",".join(self._choice.symbols)},
+            needs=("tansu", "history", *simulator),
+            after=simulator,
+            late=markets if self._choice.simulation else None,
+        )
+
+    def _gateway(self) -> Command:
+        return self._service(
+            "gateway",
+            "crosstape.api_gateway",
+            {"CROSSTAPE_EXCHANGES": ",".join(self.exchanges)},
+            needs=("valkey", "history", *map(ingestor, self.exchanges)),
+        )
+
+    def _service(
+        self,
+        name: str,
+        module: str,
+        settings: Mapping[str, str],
+        needs: tuple[str, ...],
+        after: tuple[str, ...] = (),
+        late: LateEnvironment | None = None,
+    ) -> Command:
+        port = self._ports[name]
+        return Command(
+            name=name,
+            argv=_module(module),
+            ready=probe.http(LOOPBACK, port, "/readyz"),
+            environment={**self._shared_settings, "CROSSTAPE_PORT": str(port), **settings},
+            late_environment=late,
+            port=port,
+            needs=needs,
+            after=after,
+        )
+
+    @property
+    def _shared_settings(self) -> dict[str, str]:
+        return {
+            "CROSSTAPE_HOST": LOOPBACK,
+            "CROSSTAPE_KAFKA_BOOTSTRAP": f"{LOOPBACK}:{self._ports['tansu']}",
+            "CROSSTAPE_BUS_PROFILE": "embedded",
+            "CROSSTAPE_CLICKHOUSE_URL": self._clickhouse_url,
+            "CROSSTAPE_REDIS_URL": self._redis_url,
+            "CROSSTAPE_EXCHANGE_ORIGIN": self._exchange_origin,
+            "CROSSTAPE_HISTORY_URL": self._url("history"),
+            "CROSSTAPE_LOG_FORMAT": "json",
+            "CROSSTAPE_LOG_LEVEL": self._choice.log_level,
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    @property
+    def _exchange_origin(self) -> str:
+        return self._url("exchange-sim") if self._choice.simulation else ""
+
+    @property
+    def _redis_url(self) -> str:
+        return f"redis://{LOOPBACK}:{self._ports['valkey']}/0"
+
+    @property
+    def _clickhouse_url(self) -> str:
+        return f"chdb://{self._home.data('clickhouse')}"
+
+    def _url(self, name: str) -> str:
+        return f"http://{LOOPBACK}:{self._ports[name]}"
+
+
+def ingestor(exchange: str) -> str:
+    """The name of the process that reads `exchange`."""
+    return f"ingestor-{exchange}"
+
+
+def _module(name: str, *arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-P", "-m", name, *arguments)
+
+
+def _distinct_ports(count: int) -> list[int]:
+    ports: set[int] = set()
+    while len(ports) < count:
+        ports.add(free_port())
+    return list(ports)

@@ -1,0 +1,178 @@
+"""Starts the platform's processes as soon as what they need is ready, keeps them running, stops them in reverse.
+
+One event loop owns everything. A process that ends is started again, after a pause that doubles from 0.25 s to 5 s
+while it keeps ending; a broker that has outgrown its memory is restarted before the machine suffers.
+"""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from crosstape.cli.logs import last_words
+from crosstape.cli.process import Command, NotNeeded, Process, ProcessError
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 5.0
+STABLE_SECONDS = 30.0
+MEMORY_CHECK_SECONDS = 1.0
+MEMORY_WARNING = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something a person should see. `seconds` is how long it took, where that is told."""
+
+    kind: str
+    """starting, ready, skipped, ended, restarted, warning, stopped or killed."""
+    name: str
+    text: str
+    seconds: float = 0.0
+
+
+Report = Callable[[Event], None]
+
+
+class Supervisor:
+    """Owns the processes between `start` and `stop`. Not reusable."""
+
+    def __init__(self, commands: Sequence[Command], log: Callable[[str], Path], report: Report) -> None:
+        self.processes = {command.name: Process(command, log(command.name)) for command in commands}
+        self._ready = {name: asyncio.Event() for name in self.processes}
+        self._report = report
+        self._watching: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
+
+    async def start(self, timeout: float) -> None:
+        """Start everything; return when all are ready. Raises the first CliError; then call `stop`."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for process in self.processes.values():
+                    group.create_task(self._start_first(process, timeout))
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        for process in self.running():
+            self._watching.add(asyncio.create_task(self._keep_running(process, timeout)))
+            if process.command.memory_limit:
+                self._watching.add(asyncio.create_task(self._bound_memory(process)))
+
+    def running(self) -> list[Process]:
+        """The processes that were started: all but those that had nothing to do."""
+        return [process for process in self.processes.values() if process.was_started]
+
+    async def failed(self) -> None:
+        """Return never; raises what a watching task raised, for nobody else would see it."""
+        await asyncio.gather(*self._watching)
+
+    async def stop(self, deadline: float) -> None:
+        """Stop all within `deadline` seconds, what depends on others first; kill what is late."""
+        self._is_stopping = True
+        for task in self._watching:
+            task.cancel()
+        await asyncio.gather(*self._watching, return_exceptions=True)
+        end = time.monotonic() + deadline
+        for names in reversed(levels([process.command for process in self.processes.values()])):
+            await asyncio.gather(*(self._stop_one(self.processes[name], end) for name in names))
+
+    def kill(self) -> None:
+        """SIGKILL for everything, at once."""
+        self._is_stopping = True
+        for process in self.processes.values():
+            process.kill()
+
+    async def _start_first(self, process: Process, timeout: float) -> None:
+        command = process.command
+        for name in command.after:
+            await self._ready[name].wait()
+        began = time.monotonic()
+        try:
+            await self._start(process, timeout)
+        except NotNeeded as reason:
+            self._report(Event("skipped", command.name, f"not started: {reason}"))
+        else:
+            self._report(Event("ready", command.name, "ready", time.monotonic() - began))
+        self._ready[command.name].set()
+
+    async def _start(self, process: Process, timeout: float) -> None:
+        command = process.command
+        late = await command.late_environment() if command.late_environment else None
+        self._report(Event("starting", command.name, "starting"))
+        process.start(late)
+        await process.wait_ready(timeout)
+
+    async def _keep_running(self, process: Process, timeout: float) -> None:
+        name, pause = process.command.name, FIRST_PAUSE_SECONDS
+        while True:
+            began = time.monotonic()
+            await process.wait_exit()
+            if time.monotonic() - began > STABLE_SECONDS:
+                pause = FIRST_PAUSE_SECONDS
+            words = "" if process.exit_code == -signal.SIGKILL else last_words(process.log)
+            self._report(Event("ended", name, f"ended ({process.describe_exit()}){': ' + words if words else ''}"))
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            began = time.monotonic()
+            try:
+                await self._start(process, timeout)
+            except ProcessError as error:
+                self._report(Event("warning", name, str(error)))
+                process.kill()
+            else:
+                self._report(Event("restarted", name, "running again", time.monotonic() - began))
+
+    async def _bound_memory(self, process: Process) -> None:
+        limit, name = process.command.memory_limit, process.command.name
+        warned_pid = 0
+        while True:
+            await asyncio.sleep(MEMORY_CHECK_SECONDS)
+            used = _resident(process)
+            if used >= limit:
+                self._report(
+                    Event(
+                        "warning",
+                        name,
+                        f"holds {used // 2**20} of {limit // 2**20} MiB and is restarted; what it held is repaired "
+                        "from the exchanges' history (more memory: --broker-memory)",
+                    )
+                )
+                await process.stop(1.0)
+            elif used >= MEMORY_WARNING * limit and warned_pid != process.pid:
+                warned_pid = process.pid
+                self._report(
+                    Event(
+                        "warning", name, f"holds {used // 2**20} of {limit // 2**20} MiB; at the limit it is restarted"
+                    )
+                )
+
+    async def _stop_one(self, process: Process, end: float) -> None:
+        if not process.is_running:
+            return
+        began = time.monotonic()
+        ended_itself = await process.stop(max(0.2, end - began))
+        kind = "stopped" if ended_itself else "killed"
+        self._report(Event(kind, process.command.name, kind, time.monotonic() - began))
+
+
+def levels(commands: Sequence[Command]) -> list[list[str]]:
+    """Names in the order of need: each level needs only earlier ones. Raises ValueError for a cycle or unknown name."""
+    rest = {command.name: {*command.needs, *command.after} for command in commands}
+    unknown = {name for needs in rest.values() for name in needs} - rest.keys()
+    placed: list[list[str]] = []
+    while rest:
+        level = [name for name, needs in rest.items() if needs.isdisjoint(rest)]
+        if unknown or not level:
+            raise ValueError(f"needed by others: {sorted(unknown)} (unknown) or {sorted(rest)} (a circle)")
+        placed.append(level)
+        for name in level:
+            del rest[name]
+    return placed
+
+
+def _resident(process: Process) -> int:
+    with contextlib.suppress(psutil.Error, RuntimeError):
+        return int(psutil.Process(process.pid).memory_info().rss)
+    return 0

@@ -1,0 +1,64 @@
+"""A platform of three stand-ins, run by its path as `crosstape demo` runs the real one: FOLDER [SERVICE_OPTION ...]."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from crosstape.cli import probe
+from crosstape.cli.errors import CliError
+from crosstape.cli.home import Home, Listing, Run
+from crosstape.cli.operate import operate
+from crosstape.cli.ports import LOOPBACK, free_port
+from crosstape.cli.process import Command
+from crosstape.cli.supervisor import Supervisor
+
+SERVICE = Path(__file__).with_name("fake_service.py")
+
+
+class FakePlatform:
+    exchanges = ("binance",)
+
+    def __init__(self, last_options: list[str]) -> None:
+        self._last_options = last_options
+
+    def commands(self) -> list[Command]:
+        return [
+            self._command("engine", (), []),
+            self._command("store", ("engine",), []),
+            self._command("edge", ("store",), self._last_options),
+        ]
+
+    def run(self, supervisor: Supervisor, pid: int) -> Run:
+        processes = [
+            Listing(process.command.name, process.pid, process.command.port, "", str(process.log))
+            for process in supervisor.processes.values()
+        ]
+        return Run(pid, "demo", "http://gateway", "", "", "", "", "", processes)
+
+    def _command(self, name: str, needs: tuple[str, ...], options: list[str]) -> Command:
+        port = free_port()
+        return Command(
+            name=name,
+            argv=(sys.executable, str(SERVICE), str(port), *options),
+            ready=probe.http(LOOPBACK, port, "/readyz"),
+            port=port,
+            needs=needs,
+            after=needs,
+        )
+
+
+def main() -> None:
+    folder, *options = sys.argv[1:]
+    home = Home(Path(folder))
+    try:
+        home.prepare()
+        with home.locked():
+            asyncio.run(operate(FakePlatform(options), home, Console()))
+    except CliError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""A whole platform of stand-ins as its own process: how it starts, what it says, and that nothing of it is left."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.integration
+
+PLATFORM = Path(__file__).with_name("fake_platform.py")
+WAIT_SECONDS = 20.0
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    """The first true value of `condition`, asked until it comes."""
+    end = time.monotonic() + WAIT_SECONDS
+    while not (value := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+    return value
+
+
+def run_file(folder: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    except FileNotFoundError:
+        return None
+    return content
+
+
+def pids(folder: Path) -> list[int]:
+    return [listing["pid"] for listing in until(lambda: run_file(folder))["processes"]]
+
+
+def none_alive(children: list[int]) -> bool:
+    return not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in children)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    running: list[subprocess.Popen[str]] = []
+
+    def begin(*options: str) -> "subprocess.Popen[str]":
+        command = [sys.executable, str(PLATFORM), str(tmp_path), *options]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        running.append(process)
+        return process
+
+    yield begin
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signal_stops_everything_in_reverse_order(start: Start, tmp_path: Path, number: int) -> None:
+    platform = start()
+    children = pids(tmp_path)
+    platform.send_signal(number)
+    output, errors = platform.communicate(timeout=WAIT_SECONDS)
+    assert platform.returncode == 0, errors
+    assert none_alive(children)
+    stopped = [line.split()[1] for line in output.partition("Stopping")[2].splitlines() if "✓" in line]
+    assert stopped == ["edge", "store", "engine"]
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_kill_of_the_supervisor_leaves_no_process(start: Start, tmp_path: Path) -> None:
+    platform = start()
+    children = pids(tmp_path)
+    platform.kill()
+    until(lambda: none_alive(children))
+
+
+def test_second_signal_kills_what_does_not_stop(start: Start, tmp_path: Path) -> None:
+    platform = start("--stubborn")
+    children = pids(tmp_path)
+    began = time.monotonic()
+    platform.send_signal(signal.SIGINT)
+    until(lambda: psutil.pid_exists(children[-1]) and platform.poll() is None)
+    time.sleep(0.2)
+    platform.send_signal(signal.SIGINT)
+    platform.communicate(timeout=WAIT_SECONDS)
+    assert time.monotonic() - began < 10
+    assert none_alive(children)
+
+
+def test_crashed_service_is_restarted_and_said_so(start: Start, tmp_path: Path) -> None:
+    platform = start()
+    before = pids(tmp_path)
+    os.kill(before[1], signal.SIGKILL)
+    after = until(lambda: [pid for pid in pids(tmp_path) if pid not in before])
+    platform.send_signal(signal.SIGINT)
+    output, _ = platform.communicate(timeout=WAIT_SECONDS)
+    assert len(after) == 1
+    assert "store" in output and "killed by SIGKILL" in output and "running again" in output
+
+
+def test_service_that_dies_at_start_gives_its_last_words_and_its_log(start: Start, tmp_path: Path) -> None:
+    words = json.dumps({"level": "error", "event": "port_unavailable", "error": "Address already in use"})
+    platform = start("--die-after", "0", "--say", words)
+    _, errors = platform.communicate(timeout=WAIT_SECONDS)
+    assert platform.returncode == 1
+    log = tmp_path / "logs" / "edge.log"
+    assert errors == f"error: edge ended (exit code 3): port_unavailable: Address already in use (log: {log})\n"
+
+
+def test_second_run_on_one_folder_is_refused_in_one_line(start: Start, tmp_path: Path) -> None:
+    first = start()
+    pids(tmp_path)
+    second = start()
+    _, errors = second.communicate(timeout=WAIT_SECONDS)
+    assert second.returncode == 1
+    assert errors == (
+        f"error: {tmp_path} is in use by another run (pid {first.pid}): "
+        "stop it with Ctrl-C, or choose another folder with --home\n"
+    )
+
+
+def test_folder_is_free_again_after_a_kill(start: Start, tmp_path: Path) -> None:
+    first = start()
+    before = pids(tmp_path)
+    first.kill()
+    first.communicate()
+    until(lambda: none_alive(before))
+    start()
+    until(lambda: not set(before) & set(pids(tmp_path)))

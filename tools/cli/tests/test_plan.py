@@ -1,0 +1,50 @@
+"""The plan of a platform: what is in it, who waits for whom, and that every process listens on loopback."""
+
+from pathlib import Path
+
+from crosstape.cli.home import Home
+from crosstape.cli.plan import Choice, Plan, Simulation
+from crosstape.cli.supervisor import levels
+
+
+def plan(tmp_path: Path, simulation: Simulation | None = None, symbols: tuple[str, ...] = ()) -> Plan:
+    return Plan(Choice(8000, ("binance", "okx"), simulation, symbols), Home(tmp_path))
+
+
+def test_demo_has_every_process_and_one_ingestor_for_each_exchange(tmp_path: Path) -> None:
+    names = [command.name for command in plan(tmp_path, Simulation()).commands()]
+    assert names == [
+        "tansu", "valkey", "exchange-sim", "history", "ingestor-binance", "ingestor-okx", "gateway",
+    ]  # fmt: skip
+
+
+def test_up_reads_the_real_exchanges(tmp_path: Path) -> None:
+    commands = {command.name: command for command in plan(tmp_path, symbols=("BTC-USD",)).commands()}
+    assert "exchange-sim" not in commands
+    settings = commands["ingestor-okx"].environment
+    assert settings["CROSSTAPE_EXCHANGE_ORIGIN"] == ""
+    assert (settings["CROSSTAPE_EXCHANGE"], settings["CROSSTAPE_SYMBOLS"]) == ("okx", "BTC-USD")
+
+
+def test_what_serves_clients_stops_first_and_engines_last(tmp_path: Path) -> None:
+    order = levels(plan(tmp_path, Simulation()).commands())
+    assert order == [
+        ["tansu", "valkey", "exchange-sim"],
+        ["history"],
+        ["ingestor-binance", "ingestor-okx"],
+        ["gateway"],
+    ]
+
+
+def test_processes_have_ports_of_their_own_on_loopback(tmp_path: Path) -> None:
+    commands = plan(tmp_path, Simulation()).commands()
+    assert len({command.port for command in commands}) == len(commands)
+    assert {command.environment.get("CROSSTAPE_HOST", "127.0.0.1") for command in commands} == {"127.0.0.1"}
+
+
+def test_state_of_every_process_is_in_the_home(tmp_path: Path) -> None:
+    commands = {command.name: command for command in plan(tmp_path, Simulation(faults="drop=0.1")).commands()}
+    assert commands["history"].environment["CROSSTAPE_CLICKHOUSE_URL"] == f"chdb://{tmp_path}/clickhouse"
+    assert str(tmp_path / "valkey") in commands["valkey"].argv
+    assert str(tmp_path / "exchange-sim") in commands["exchange-sim"].argv
+    assert "drop=0.1" in commands["exchange-sim"].argv

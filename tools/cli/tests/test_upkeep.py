@@ -1,0 +1,25 @@
+"""The watch over the disk of a platform that runs."""
+
+import asyncio
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from crosstape.cli import upkeep
+from crosstape.cli.home import Home
+from crosstape.cli.supervisor import Event
+
+Usage = namedtuple("Usage", "total used free")
+
+
+async def test_shortage_is_said_once_until_it_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = iter([10**10, 10**6, 10**6, 10**10, 10**6])
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, next(free)))
+    monkeypatch.setattr(upkeep, "EVERY_SECONDS", 0)
+    events: list[Event] = []
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await asyncio.wait_for(upkeep.upkeep(Home(tmp_path), [], events.append), 5)
+    assert [event.kind for event in events] == ["warning", "warning"]
+    assert "only 0 MiB are free" in events[0].text
