@@ -48,10 +48,10 @@ lock: $(VENV)/.bootstrap ## Resolve every dependency anew into requirements*.loc
 # --- running --------------------------------------------------------------------------------------------------
 
 demo: $(VENV)/.runtime ## The whole platform on this machine, with simulated exchanges (DEMO="--port 8000 ...")
-	@$(BIN)/crosstape demo $(DEMO)
+	@exec $(BIN)/crosstape demo $(DEMO)
 
 up: $(VENV)/.runtime ## The same, with the real exchanges (UP="--exchanges kraken,okx ...")
-	@$(BIN)/crosstape up $(UP)
+	@exec $(BIN)/crosstape up $(UP)
 
 # --- checking -------------------------------------------------------------------------------------------------
 

@@ -35,8 +35,11 @@ def decimal_seconds(text: str) -> int:
 def iso(text: str) -> int:
     """Nanoseconds of `2021-04-17T16:43:30.244075Z`, whose fraction may have up to 9 digits or be absent.
 
-    Raises ValueError for any other text. The common form costs no regular expression: minutes repeat.
+    Raises ValueError for any other text. The common forms cost no regular expression: seconds and minutes repeat.
     """
+    fraction = text[20:26]
+    if len(text) == 27 and text[26] == "Z" and fraction.isdigit() and fraction.isascii():
+        return _second(text[:20]) + int(fraction) * 1_000
     second, fraction = text[17:19], text[20:-1]
     digits = second + fraction.ljust(9, "0")
     if len(digits) == 11 and digits.isascii() and digits.isdigit() and second < "60" and _is_framed(text):
@@ -46,6 +49,13 @@ def iso(text: str) -> int:
 
 def _is_framed(text: str) -> bool:
     return text[16] == ":" and text[19] == "." and text[-1] == "Z" and len(text) > 21
+
+
+@lru_cache(maxsize=64)
+def _second(text: str) -> int:
+    if text[19] != ".":
+        raise ValueError(f"not a time: {text[:40]!r}")
+    return _parse(f"{text[:19]}Z")
 
 
 @lru_cache(maxsize=64)

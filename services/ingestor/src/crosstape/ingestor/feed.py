@@ -25,6 +25,11 @@ MAX_FRAME_BYTES = 64 * 1024 * 1024
 
 CONNECT_TIMEOUT = 10.0
 SAMPLE_CHARACTERS = 300
+LONGEST_STEP = 1.0
+"""Seconds between looks at a socket: whether frames came is asked then, as a clock and a metric a frame cost as much
+as its decoding."""
+
+_TEXT = WSMsgType.TEXT
 
 FRAMES = Counter("crosstape_ingestor_frames_total", "Frames received", ["exchange"])
 MALFORMED = Counter("crosstape_ingestor_malformed_frames_total", "Frames skipped as malformed", ["exchange", "kind"])
@@ -58,7 +63,10 @@ class Feed:
         self._transport: WSTransport | None = None
         self._is_paused = False
         self._malformed_kinds: set[str] = set()
-        self.last_frame = 0.0
+        self._frames = FRAMES.labels(exchange)
+        self._uncounted = 0
+        self._on_frame = handler.on_frame
+        self._heard = 0.0
 
     @property
     def is_connected(self) -> bool:
@@ -70,7 +78,7 @@ class Feed:
         if self._transport is not None:
             reading = self._transport.underlying_transport
             reading.pause_reading() if is_paused else reading.resume_reading()
-        self.last_frame = time.monotonic()
+        self._heard = time.monotonic()
 
     def reconnect(self, reason: str) -> None:
         """Leave the connection; the loop opens a new one."""
@@ -104,7 +112,7 @@ class Feed:
         self._transport = transport
         CONNECTS.labels(self._exchange).inc()
         CONNECTED.labels(self._exchange).inc()
-        self.last_frame = time.monotonic()
+        self._heard = time.monotonic()
         try:
             for message in self._subscription.messages:
                 transport.send(WSMsgType.TEXT, message)
@@ -117,14 +125,15 @@ class Feed:
                 watching.cancel()
         finally:
             self._transport = None
+            self._count_frames()
             CONNECTED.labels(self._exchange).dec()
             transport.disconnect(graceful=False)
             self._handler.on_disconnected(time.time_ns())
 
     async def _watch(self, transport: WSTransport) -> None:
         """Send the exchange's pings, and leave a socket that has gone silent."""
-        ping, interval = self._subscription.ping, self._subscription.ping_interval
-        step = min(interval, self._stall_after / 4)
+        ping, interval = self._subscription.ping, min(self._subscription.ping_interval, self._stall_after / 3)
+        step = min(interval, self._stall_after / 4, LONGEST_STEP)
         pinged = time.monotonic()
         while True:
             await asyncio.sleep(step)
@@ -132,15 +141,21 @@ class Feed:
             if ping is not None and now - pinged >= interval:
                 transport.send(WSMsgType.TEXT, ping)
                 pinged = now
-            if now - self.last_frame > self._stall_after and not self._is_paused:
+            if self._count_frames():
+                self._heard = now
+            elif now - self._heard > self._stall_after and not self._is_paused:
                 self.reconnect(f"silent for {self._stall_after:.0f} s")
                 return
 
+    def _count_frames(self) -> int:
+        count, self._uncounted = self._uncounted, 0
+        self._frames.inc(count)
+        return count
+
     def _received(self, payload: memoryview | bytearray) -> None:
-        self.last_frame = time.monotonic()
-        FRAMES.labels(self._exchange).inc()
+        self._uncounted += 1
         try:
-            self._handler.on_frame(payload, time.time_ns())
+            self._on_frame(payload, time.time_ns())
         except MalformedFrame as error:
             self._skip(error, payload)
         except FeedError as error:
@@ -173,7 +188,9 @@ class _Listener(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
-        if kind == WSMsgType.CLOSE:
+        if kind == _TEXT and frame.fin and not self._fragments:
+            self._received(frame.get_payload_as_memoryview())
+        elif kind == WSMsgType.CLOSE:
             transport.disconnect()
         elif kind in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
             if frame.fin and not self._fragments:

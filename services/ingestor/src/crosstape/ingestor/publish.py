@@ -13,7 +13,7 @@ from crosstape.common.bus.topics import BOOKS, LEDGER, TRADES, market_key
 from crosstape.common.market.book import BookEvent
 from crosstape.common.market.decimals import are_positive_decimals, is_positive_decimal
 from crosstape.common.market.ledger import LedgerEvent
-from crosstape.common.market.trade import Source, Trade, batch_trades
+from crosstape.common.market.trade import Source, Trade, TradeBatch, batch_trades
 
 WINDOW_SECONDS = 0.004
 MAX_BATCH = 500
@@ -124,12 +124,22 @@ class Publisher:
             self._idle.set()
 
     async def _send_trades(self, symbol: str, source: Source, rows: list[Trade]) -> None:
-        if not are_positive_decimals([text for row in rows for text in (row.price, row.quantity)]):
-            rows = self._holdable(rows)
         key = market_key(self._exchange, symbol)
+        published = 0
         for start in range(0, len(rows), MAX_BATCH):
-            await self._producer.send(TRADES, key, batch_trades(rows[start : start + MAX_BATCH], source))
-        PUBLISHED.labels(self._exchange, source.name.lower()).inc(len(rows))
+            batch = self._batch(rows[start : start + MAX_BATCH], source)
+            if batch is not None:
+                await self._producer.send(TRADES, key, batch)
+                published += len(batch)
+        PUBLISHED.labels(self._exchange, source.name.lower()).inc(published)
+
+    def _batch(self, rows: list[Trade], source: Source) -> TradeBatch | None:
+        """What the tape can hold of `rows`; None when that is nothing."""
+        batch = batch_trades(rows, source)
+        if are_positive_decimals(batch.price) and are_positive_decimals(batch.quantity):
+            return batch
+        good = self._holdable(rows)
+        return batch_trades(good, source) if good else None
 
     def _holdable(self, rows: list[Trade]) -> list[Trade]:
         good = [row for row in rows if is_positive_decimal(row.price) and is_positive_decimal(row.quantity)]

@@ -182,9 +182,9 @@ def _run(
 
 def _homes(home: Path | None) -> "list[Home]":
     """Where a running platform may be: the folder that was named, else the usual ones."""
-    from crosstape.cli.home import Home, default_directory
+    from crosstape.cli.home import Home, usual_homes
 
-    return [Home(home)] if home else [Home(default_directory(name)) for name in ("demo", "live", "replay")]
+    return [Home(home)] if home else usual_homes()
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -138,6 +138,11 @@ def explained(directory: Path) -> Iterator[None]:
         raise
 
 
+def usual_homes() -> list[Home]:
+    """Where the commands that run a platform keep its state, unless they are told another folder."""
+    return [Home(default_directory(name)) for name in ("demo", "live", "replay")]
+
+
 def default_directory(name: str) -> Path:
     """`$CROSSTAPE_HOME/name`, else `.crosstape/name` under the current folder."""
     return Path(os.environ.get("CROSSTAPE_HOME") or ".crosstape") / name

@@ -94,7 +94,7 @@ async def operate(platform: Platform, home: Home, console: Console) -> None:
             run = platform.run(supervisor, os.getpid())
             home.write_run(run)
             announced = True
-            view.announce(run, platform.exchanges, time.monotonic() - began)
+            view.announce(run, home, platform.exchanges, time.monotonic() - began)
             logs = [process.log for process in supervisor.running()]
             await _unless(stop, _first_failure(supervisor.failed(), upkeep(home, logs, report)))
     finally:

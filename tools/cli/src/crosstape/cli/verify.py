@@ -44,6 +44,8 @@ def _show(console: Console, exchange: str, symbol: str, report: dict[str, Any]) 
     is_ok = report["result"] == "ok"
     verdict = "[green]ok[/]: every bar is what its trades say" if is_ok else "[red]mismatch[/]"
     table = Table(title=f"{exchange} {symbol}", show_header=False, title_justify="left")
+    table.add_column()
+    table.add_column(overflow="fold")
     table.add_row("result", verdict)
     table.add_row("bars compared", str(report["bars"]))
     table.add_row("bars that differ", str(len(report["mismatches"])))

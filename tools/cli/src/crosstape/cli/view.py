@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from crosstape.cli.home import Run
+from crosstape.cli.home import Home, Run, usual_homes
 from crosstape.cli.supervisor import Event
 
 _MARKS = {
@@ -53,7 +53,7 @@ class View:
             text = "" if event.kind in ("ready", "stopped") else f"  {_escape(event.text)}"
             self._console.print(f"  {mark} {event.name:<22}{took}{text}", highlight=False, soft_wrap=True)
 
-    def announce(self, run: Run, exchanges: tuple[str, ...], seconds: float) -> None:
+    def announce(self, run: Run, home: Home, exchanges: tuple[str, ...], seconds: float) -> None:
         """Say where everything is, once all are ready."""
         self._progress.stop()
         gateway = run.gateway_url
@@ -67,9 +67,9 @@ class View:
             f"  metrics     {gateway}/metrics",
             f"  broker      {run.kafka_bootstrap} (Kafka protocol)",
             *([f"  exchanges   {run.exchange_origin}/_truth/markets"] if run.exchange_origin else []),
-            *(f"  log         {listing.log}" for listing in run.processes),
+            f"  logs        {home.log('*')}",
             "\nTry:",
-            *(f"  {example}" for example in examples(gateway, exchanges[0])),
+            *(f"  {example}" for example in examples(gateway, exchanges[0], _home_option(home))),
             "",
         ]
         for line in lines:
@@ -80,7 +80,7 @@ class View:
         self._console.print("\nStopping; Ctrl-C again kills what is left", highlight=False)
 
 
-def examples(gateway: str, exchange: str) -> list[str]:
+def examples(gateway: str, exchange: str, home_option: str = "") -> list[str]:
     """Command lines that answer as soon as the platform is ready."""
     return [
         f"curl -s {gateway}/health/ready",
@@ -88,9 +88,15 @@ def examples(gateway: str, exchange: str) -> list[str]:
         f"curl -s '{gateway}/api/v1/ohlcv/{exchange}/BTC-USD?interval=1m&limit=3'",
         f"curl -s '{gateway}/api/v1/trades/{exchange}/BTC-USD?limit=3'",
         f"curl -s '{gateway}/api/v1/ohlcv/latest?symbol={exchange.upper()}:BTCUSDT'",
-        f".venv/bin/crosstape verify {exchange} BTC-USD",
-        ".venv/bin/crosstape doctor",
+        f".venv/bin/crosstape verify {exchange} BTC-USD{home_option}",
+        f".venv/bin/crosstape doctor{home_option}",
     ]
+
+
+def _home_option(home: Home) -> str:
+    """What other commands need to find a platform that is not in its usual folder."""
+    is_usual = home.directory in [usual.directory for usual in usual_homes()]
+    return "" if is_usual else f" --home {home.directory}"
 
 
 def _escape(text: str) -> str:

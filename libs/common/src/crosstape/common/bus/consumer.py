@@ -18,10 +18,13 @@ from aiokafka.structs import TopicPartition
 from msgspec import Struct
 
 from crosstape.common.bus.codec import UndecodableRecord
-from crosstape.common.bus.connection import BusProfile, BusSettings, wait_for_broker
+from crosstape.common.bus.connection import BusProfile, BusSettings, ensure_topics, wait_for_broker
 from crosstape.common.bus.topics import DeadLetter, Topic
 
 log = structlog.get_logger(__name__)
+
+ANSWER_SECONDS = 5.0
+"""aiokafka asks without end for what a broker that lost its topics cannot answer."""
 
 MAX_FETCH_BYTES = 16 * 1024 * 1024
 MAX_DEAD_LETTER_BYTES = 256 * 1024
@@ -159,20 +162,23 @@ class Consumer:
         if self._consumer is None or self._group is None or not batch.positions:
             return
         try:
-            if await self._has_begun_again(self._consumer):
-                return
-            await self._consumer.commit(batch.positions)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                if await self._has_begun_again(self._consumer):
+                    return
+                await self._consumer.commit(batch.positions)
             self._committed |= batch.positions
         except (CommitFailedError, IllegalStateError, RebalanceInProgressError) as error:
             log.info("commit_superseded", error=type(error).__name__)
-        except KafkaError as error:
+        except (KafkaError, TimeoutError) as error:
             log.warning("commit_failed", error=type(error).__name__, detail=str(error))
+            await wait_for_broker(self._settings)
 
     async def _look_for_empty_broker(self, consumer: AIOKafkaConsumer) -> None:
         """A fetch beyond the end of Tansu's log waits for the log to grow there, so it would not tell."""
         try:
-            await self._has_begun_again(consumer)
-        except KafkaError as error:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._has_begun_again(consumer)
+        except (KafkaError, TimeoutError) as error:
             log.info("broker_away", error=type(error).__name__)
 
     async def _has_begun_again(self, consumer: AIOKafkaConsumer) -> bool:
@@ -180,9 +186,10 @@ class Consumer:
         place = next(iter(self._committed), None)
         if not self._is_alone or place is None or await consumer.committed(place) is not None:
             return False
-        log.warning("broker_restarted_empty", group=self._group)
-        self._committed.clear()
+        await ensure_topics(self._settings)
         await consumer.seek_to_beginning()
+        self._committed.clear()
+        log.warning("broker_restarted_empty", group=self._group)
         return True
 
 

@@ -7,6 +7,7 @@ through `on_loss`, and whoever feeds the bus repairs from the source.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -26,6 +27,7 @@ LINGER_MS = 2
 MAX_BATCH_BYTES = 256 * 1024
 REQUEST_TIMEOUT_MS = 10_000
 RETRY_SECONDS = 0.2
+WATCH_SECONDS = 1.0
 
 
 class Producer:
@@ -45,6 +47,8 @@ class Producer:
         self._newest: dict[tuple[str, int], int] = {}
         self._producer: AIOKafkaProducer | None = None
         self._rebuilding = asyncio.Lock()
+        self._restarts = 0
+        self._has_restarted = asyncio.Event()
         self._is_losing = False
         self._unreported = ""
         self.sent = 0
@@ -53,12 +57,35 @@ class Producer:
     async def __aenter__(self) -> Producer:
         await wait_for_broker(self._settings)
         self._producer = await self._connect()
+        self._watching = asyncio.create_task(self._watch())
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         if self._producer is not None:
             producer, self._producer = self._producer, None
             await producer.stop()
+            self._watching.cancel()
+            await asyncio.wait({self._watching})
+            if not self._watching.cancelled():
+                self._watching.result()
+
+    async def _watch(self) -> None:
+        """See to the topics while nothing is acknowledged, and at once when a log started again.
+
+        An embedded broker that comes back has none. It takes records for them all the same, and loses those when the
+        topics are made; or aiokafka waits for their leaders until the records expire.
+        """
+        acknowledged = 0
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._has_restarted.wait(), WATCH_SECONDS)
+            if self._has_restarted.is_set():
+                self._has_restarted.clear()
+                await self._rebuild(self._producer)
+                self._on_loss("what was sent before the topics were made again")
+            elif self._in_flight and self.sent == acknowledged:
+                await wait_for_broker(self._settings)
+            acknowledged = self.sent
 
     async def _connect(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
@@ -93,7 +120,6 @@ class Producer:
                 raise
             self._lost(f"send failed: {type(error).__name__}")
             return
-        self._in_flight.add(future)
         future.add_done_callback(self._settled)
 
     async def deliver(self, topic: Topic[Record], key: bytes, record: Record) -> None:
@@ -102,7 +128,7 @@ class Producer:
         Raises MessageSizeTooLargeError for a record that it will never take.
         """
         while True:
-            producer = self._producer
+            producer, restarts = self._producer, self._restarts
             try:
                 await (await self._append(topic, key, record))
             except (KafkaError, OSError) as error:
@@ -112,7 +138,9 @@ class Producer:
                 await asyncio.sleep(RETRY_SECONDS)
                 await self._rebuild(producer)
             else:
-                return
+                if self._restarts == restarts:
+                    return
+                await self._rebuild(producer)
 
     async def flush(self) -> None:
         """Return once every record sent so far is acknowledged or reported as lost."""
@@ -138,12 +166,13 @@ class Producer:
                 await self._rebuild(producer)
                 raise
             else:
+                self._in_flight.add(future)
+                future.add_done_callback(self._in_flight.discard)
                 future.add_done_callback(self._acknowledged)
                 return future
 
     def _settled(self, future: asyncio.Future[RecordMetadata]) -> None:
         self._slots.release()
-        self._in_flight.discard(future)
         if future.cancelled():
             self._lost("send cancelled")
         elif (error := future.exception()) is not None:
@@ -158,6 +187,8 @@ class Producer:
         place = (metadata.topic, metadata.partition)
         if metadata.offset <= self._newest.get(place, -1):
             self._newest.clear()
+            self._restarts += 1
+            self._has_restarted.set()
             self._lost(f"the log of {metadata.topic} started again")
         self._newest[place] = metadata.offset
         self._is_losing = False
@@ -182,6 +213,7 @@ class Producer:
             if self._producer is not broken or broken is None:
                 return
             await broken.stop()
+            self._newest.clear()
             while self._producer is broken:
                 try:
                     await wait_for_broker(self._settings)

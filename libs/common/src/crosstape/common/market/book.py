@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import heapq
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from msgspec import Struct
+
+_RESORT = 4
+"""Where more than a fourth of the prices came or went, sorting anew is cheaper than finding each one's place."""
+_MOST_CHANGES = 4_096
+"""An order that was not asked for during so many changes is no longer kept."""
 
 Level = tuple[str, str]
 """(price, quantity) as decimal text. In an update the quantity is absolute and zero removes the level."""
@@ -49,36 +54,40 @@ class OrderBook:
     """The kept book of one market: each side maps price to quantity, both as the exchange's text.
 
     An exchange spells one price one way within a market, so its text is the key and nothing is parsed to apply an
-    update; order is made when somebody looks. It is made by float: two decimals of at most 15 significant digits never
-    share one, and no market quotes more.
+    update; order is made when somebody looks, and from then on kept. It is made by float: two decimals of at most 15
+    significant digits never share one, and no market quotes more.
     """
 
-    __slots__ = ("asks", "bids")
+    __slots__ = ("_ask_order", "_bid_order", "asks", "bids")
 
     def __init__(self) -> None:
         self.bids: dict[str, str] = {}
         self.asks: dict[str, str] = {}
+        self._bid_order = _Order(self.bids)
+        self._ask_order = _Order(self.asks)
 
     def apply(self, update: BookUpdate) -> None:
         """Apply a snapshot or an update in the exchange's order. Sequence and checksum are the caller's to verify."""
         if update.is_snapshot:
-            self.bids.clear()
-            self.asks.clear()
-        _apply_side(self.bids, update.bids)
-        _apply_side(self.asks, update.asks)
+            for side, order in ((self.bids, self._bid_order), (self.asks, self._ask_order)):
+                side.clear()
+                order.forget()
+        self._bid_order.apply(update.bids)
+        self._ask_order.apply(update.asks)
 
     def top(self, depth: int) -> tuple[list[Level], list[Level]]:
         """The best `depth` levels of (bids, asks), best first."""
-        bids = heapq.nlargest(depth, self.bids.items(), key=_price)
-        asks = heapq.nsmallest(depth, self.asks.items(), key=_price)
-        return bids, asks
+        bids, asks = self.bids, self.asks
+        highest = self._bid_order.ascending()[: -depth - 1 : -1]
+        lowest = self._ask_order.ascending()[:depth]
+        return [(price, bids[price]) for _, price in highest], [(price, asks[price]) for _, price in lowest]
 
     def truncate(self, depth: int) -> None:
         """Keep the best `depth` levels of each side, as an exchange with a fixed-depth feed does."""
-        if len(self.bids) > depth:
-            self.bids = dict(heapq.nlargest(depth, self.bids.items(), key=_price))
+        if (excess := len(self.bids) - depth) > 0:
+            self._bid_order.drop(slice(None, excess))
         if len(self.asks) > depth:
-            self.asks = dict(heapq.nsmallest(depth, self.asks.items(), key=_price))
+            self._ask_order.drop(slice(depth, None))
 
     def is_crossed(self) -> bool:
         """Whether the best bid is at or above the best ask, which no single exchange's book can be."""
@@ -87,13 +96,65 @@ class OrderBook:
         return max(map(float, self.bids)) >= min(map(float, self.asks))
 
 
-def _price(level: Level) -> float:
-    return float(level[0])
+class _Order:
+    """The order of one side's prices. Until it is first asked for nothing is kept; then which prices came or went."""
 
+    __slots__ = ("_ascending", "_changed", "_side")
 
-def _apply_side(side: dict[str, str], levels: Sequence[Level]) -> None:
-    for price, quantity in levels:
-        if quantity.strip("0.") == "":
-            side.pop(price, None)
-        else:
-            side[price] = quantity
+    def __init__(self, side: dict[str, str]):
+        self._side = side
+        self._ascending: list[tuple[float, str]] = []
+        self._changed: set[str] | None = None
+
+    def forget(self) -> None:
+        """Keep nothing until asked again."""
+        self._changed = None
+
+    def apply(self, levels: Sequence[Level]) -> None:
+        """Set the levels of the side."""
+        side, changed = self._side, self._changed
+        if changed is None:
+            for price, quantity in levels:
+                if quantity.strip("0.") == "":
+                    side.pop(price, None)
+                else:
+                    side[price] = quantity
+            return
+        for price, quantity in levels:
+            if quantity.strip("0.") == "":
+                if side.pop(price, None) is not None:
+                    changed.add(price)
+            else:
+                if price not in side:
+                    changed.add(price)
+                side[price] = quantity
+        if len(changed) > _MOST_CHANGES:
+            self.forget()
+
+    def ascending(self) -> list[tuple[float, str]]:
+        """Every price of the side, the lowest first."""
+        changed = self._changed
+        if changed is None or len(changed) * _RESORT > len(self._side):
+            return self._sort()
+        for price in changed:
+            level = (float(price), price)
+            place = bisect_left(self._ascending, level)
+            is_there = self._ascending[place : place + 1] == [level]
+            if is_there and price not in self._side:
+                del self._ascending[place]
+            elif not is_there and price in self._side:
+                self._ascending.insert(place, level)
+        changed.clear()
+        return self._ascending if len(self._ascending) == len(self._side) else self._sort()
+
+    def drop(self, places: slice) -> None:
+        """Remove the levels at `places` of the order."""
+        ascending = self.ascending()
+        for _, price in ascending[places]:
+            del self._side[price]
+        del ascending[places]
+
+    def _sort(self) -> list[tuple[float, str]]:
+        self._ascending = sorted((float(price), price) for price in self._side)
+        self._changed = set()
+        return self._ascending

@@ -103,7 +103,7 @@ def batch_trades(trades: Sequence[Trade], source: Source) -> TradeBatch:
 
 def trade_id(text: str) -> TradeId:
     """The one form of an id: an int where it is a plain number below 2**63, else the text itself."""
-    if text.isascii() and text.isdigit() and (text[0] != "0" or len(text) == 1) and len(text) <= 19:
+    if len(text) <= 19 and text.isdigit() and text.isascii() and (text[0] != "0" or len(text) == 1):
         number = int(text)
         if number < _UINT63:
             return number

@@ -43,6 +43,8 @@ def configure_logging(service: str, *, level: str, log_format: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    # aiokafka repeats every failed attempt several times a second; what matters of it, common.bus says once.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     structlog.contextvars.bind_contextvars(service=service)
 
 

@@ -94,7 +94,19 @@ def _decoder(symbols: Mapping[str, str]) -> Decode:
             raw = _decode_frame(frame)
             data = raw.data
             if type(data) is list:
-                return [_trade(one, symbols[one.s], time_received) for one in data]
+                return [
+                    Trade(
+                        "bybit",
+                        symbols[one.s],
+                        trade_id(one.i),
+                        one.T * MILLISECOND,
+                        one.p,
+                        one.v,
+                        _BUY if one.S == "Buy" else _SELL,
+                        time_received,
+                    )
+                    for one in data
+                ]
             if type(data) is _Book:
                 return (_update(raw, data, symbols[data.s], time_received),)
         except WRONG as error:
@@ -106,11 +118,6 @@ def _decoder(symbols: Mapping[str, str]) -> Decode:
         return ()
 
     return decode
-
-
-def _trade(raw: _Trade, symbol: str, time_received: int) -> Trade:
-    side = _BUY if raw.S == "Buy" else _SELL
-    return Trade("bybit", symbol, trade_id(raw.i), raw.T * MILLISECOND, raw.p, raw.v, side, time_received)
 
 
 def _update(raw: _Frame, book: _Book, symbol: str, time_received: int) -> BookUpdate:

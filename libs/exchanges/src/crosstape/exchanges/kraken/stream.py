@@ -108,7 +108,19 @@ def _decoder(symbols: Mapping[str, str]) -> Decode:
         try:
             raw = _decode_frame(frame)
             if type(raw) is _Trades:
-                return [_trade(one, symbols[one.symbol], time_received) for one in raw.data]
+                return [
+                    Trade(
+                        "kraken",
+                        symbols[one.symbol],
+                        one.trade_id,
+                        iso(one.timestamp),
+                        number_text(one.price),
+                        number_text(one.qty),
+                        _BUY if one.side == "buy" else _SELL,
+                        time_received,
+                    )
+                    for one in raw.data
+                ]
             if type(raw) is _Books:
                 is_snapshot = raw.type == "snapshot"
                 return [_update(one, symbols[one.symbol], is_snapshot, time_received) for one in raw.data]
@@ -131,19 +143,6 @@ def _check_reply(frame: bytes | bytearray | memoryview, error: MalformedFrame) -
         raise FeedError(f"kraken: {reply.error}")
     if not reply.method:
         raise error
-
-
-def _trade(raw: _Trade, symbol: str, time_received: int) -> Trade:
-    return Trade(
-        "kraken",
-        symbol,
-        raw.trade_id,
-        iso(raw.timestamp),
-        number_text(raw.price),
-        number_text(raw.qty),
-        _BUY if raw.side == "buy" else _SELL,
-        time_received,
-    )
 
 
 def _update(raw: _Book, symbol: str, is_snapshot: bool, time_received: int) -> BookUpdate:

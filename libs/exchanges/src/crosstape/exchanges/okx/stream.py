@@ -17,12 +17,12 @@ from msgspec import Struct
 
 from crosstape.common.market.book import BookUpdate, Level
 from crosstape.common.market.instrument import Instrument
-from crosstape.common.market.trade import TakerSide, Trade, trade_id
+from crosstape.common.market.trade import TakerSide, Trade
 from crosstape.exchanges.dialect import Channel, Decode, Event, FeedError, MalformedFrame, Subscription
-from crosstape.exchanges.frames import WRONG, TextId, malformed
+from crosstape.exchanges.frames import WRONG, Id, Milliseconds, malformed
 from crosstape.exchanges.okx.contracts import base_quantity, contract_value
 from crosstape.exchanges.sockets import per_socket
-from crosstape.exchanges.times import milliseconds
+from crosstape.exchanges.times import MILLISECOND
 
 _INSTRUMENTS_PER_SOCKET = 100
 _PATHS = {Channel.TRADES: "/ws/v5/business", Channel.BOOK: "/ws/v5/public"}
@@ -43,11 +43,11 @@ class _Argument(Struct, rename="camel", frozen=True, gc=False):
 class _Trade(Struct, rename="camel", gc=False):
     """ "All trades channel": `side` is the taker's, `ts` in ms."""
 
-    trade_id: TextId
+    trade_id: Id
     px: str
     sz: str
     side: Literal["buy", "sell"]
-    ts: str
+    ts: Milliseconds
 
 
 class _Book(Struct, rename="camel", gc=False):
@@ -55,7 +55,7 @@ class _Book(Struct, rename="camel", gc=False):
 
     asks: list[tuple[str, str, str, str]]
     bids: list[tuple[str, str, str, str]]
-    ts: str
+    ts: Milliseconds
     checksum: int = 0
     seq_id: int | None = None
     prev_seq_id: int | None = None
@@ -78,8 +78,9 @@ class _BooksFrame(_Frame, gc=False):
     data: list[_Book] = []
 
 
-_decode_trades = msgspec.json.Decoder(_TradesFrame).decode
-_decode_books = msgspec.json.Decoder(_BooksFrame).decode
+# Lax: ids and times come as text, and become integers in C.
+_decode_trades = msgspec.json.Decoder(_TradesFrame, strict=False).decode
+_decode_books = msgspec.json.Decoder(_BooksFrame, strict=False).decode
 
 
 def subscriptions(instruments: Sequence[Instrument], channels: frozenset[Channel]) -> list[Subscription]:
@@ -112,8 +113,20 @@ def _trades_decoder(markets: Mapping[str, Market]) -> Decode:
         try:
             raw = _decode_trades(frame)
             if raw.data:
-                market = markets[raw.arg.inst_id]
-                return [_trade(one, market, time_received) for one in raw.data]
+                symbol, value = markets[raw.arg.inst_id]
+                return [
+                    Trade(
+                        "okx",
+                        symbol,
+                        one.trade_id,
+                        one.ts * MILLISECOND,
+                        one.px,
+                        one.sz if value is None else base_quantity(one.sz, value),
+                        _BUY if one.side == "buy" else _SELL,
+                        time_received,
+                    )
+                    for one in raw.data
+                ]
         except WRONG as error:
             return _pong(frame, malformed(error))
         return _event(raw)
@@ -154,20 +167,6 @@ def _event(raw: _Frame) -> Sequence[Event]:
     return ()
 
 
-def _trade(raw: _Trade, market: Market, time_received: int) -> Trade:
-    symbol, value = market
-    return Trade(
-        "okx",
-        symbol,
-        trade_id(raw.trade_id),
-        milliseconds(raw.ts),
-        raw.px,
-        raw.sz if value is None else base_quantity(raw.sz, value),
-        _BUY if raw.side == "buy" else _SELL,
-        time_received,
-    )
-
-
 def _update(raw: _Book, market: Market, is_snapshot: bool, time_received: int) -> BookUpdate:
     symbol, value = market
     return BookUpdate(
@@ -176,7 +175,7 @@ def _update(raw: _Book, market: Market, is_snapshot: bool, time_received: int) -
         is_snapshot,
         _levels(raw.bids, value),
         _levels(raw.asks, value),
-        milliseconds(raw.ts),
+        raw.ts * MILLISECOND,
         time_received,
         last_id=raw.seq_id,
         previous_id=raw.prev_seq_id,

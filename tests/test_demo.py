@@ -1,0 +1,103 @@
+"""The demo as a user runs it: it gets ready, answers, survives a crash, stops cleanly and goes on from there."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from crosstape.cli.home import Home, Run
+from crosstape.cli.ports import free_port
+from crosstape.cli.running import find_run
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(os.environ.get("CROSSTAPE_TEST_BROKER") == "kafka", reason="the demo runs Tansu, always"),
+]
+
+READY_SECONDS = 60.0
+STOP_SECONDS = 20.0
+
+Begin = Callable[[], "subprocess.Popen[str]"]
+
+
+def until(condition: Callable[[], Any], seconds: float = READY_SECONDS) -> Any:
+    """The first true value of `condition`, asked until it comes."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+    return value
+
+
+def get(run: Run, path: str) -> Any:
+    with urllib.request.urlopen(run.gateway_url + path, timeout=10) as response:
+        return json.load(response)
+
+
+def trade_ids(run: Run) -> list[int]:
+    return [trade["trade_id"] for trade in get(run, "/api/v1/trades/binance/BTC-USD?limit=1000")["trades"]]
+
+
+def is_alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Begin]:
+    started: list[subprocess.Popen[str]] = []
+
+    def run() -> "subprocess.Popen[str]":
+        options = ["--port", str(free_port()), "--home", str(tmp_path), "--exchanges", "binance,kraken", "--rate", "50"]
+        command = [sys.executable, "-m", "crosstape.cli", "demo", "--symbols", "2", *options]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def test_demo_gets_ready_answers_survives_a_crash_and_goes_on_where_it_ended(begin: Begin, tmp_path: Path) -> None:
+    def running(platform: "subprocess.Popen[str]") -> Run:
+        def ready() -> Run | None:
+            assert platform.poll() is None, platform.communicate()
+            return find_run([Home(tmp_path)]) if (tmp_path / "run.json").exists() else None
+
+        found: Run = until(ready)
+        return found
+
+    def stop(platform: "subprocess.Popen[str]", run: Run) -> None:
+        platform.send_signal(signal.SIGINT)
+        _, errors = platform.communicate(timeout=STOP_SECONDS)
+        assert (platform.returncode, errors) == (0, "")
+        assert not [listing.name for listing in run.processes if is_alive(listing.pid)]
+
+    first = begin()
+    run = running(first)
+    assert get(run, "/exchanges") == {"exchanges": ["binance", "kraken"]}
+    assert "BTCUSDT" in get(run, "/binance/symbols")["symbols"]
+    before = until(lambda: trade_ids(run))
+
+    victim = next(listing for listing in run.processes if listing.name == "ingestor-binance")
+    os.kill(victim.pid, signal.SIGKILL)
+    before_crash = run.processes
+    until(lambda: running(first).processes != before_crash)
+    run = running(first)
+    until(lambda: trade_ids(run)[-1] > before[-1])
+    stop(first, run)
+
+    second = begin()
+    run = running(second)
+    assert set(before) <= set(until(lambda: trade_ids(run)))
+    stop(second, run)
