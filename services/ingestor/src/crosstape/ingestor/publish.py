@@ -51,7 +51,11 @@ class Publisher:
 
     def trade(self, trade: Trade, source: Source = Source.STREAM) -> None:
         """Publish `trade` soon."""
-        self._trades.setdefault((trade.symbol, source), []).append(trade)
+        rows = self._trades.get((trade.symbol, source))
+        if rows is None:
+            self._trades[trade.symbol, source] = [trade]
+        else:
+            rows.append(trade)
         self._added()
 
     def book(self, event: BookEvent) -> None:
@@ -67,9 +71,10 @@ class Publisher:
 
     def _added(self) -> None:
         self._waiting += 1
-        self._wake.set()
-        self._idle.clear()
-        if self._waiting > HIGH_WATER and not self._is_pressed:
+        if self._waiting == 1:
+            self._wake.set()
+            self._idle.clear()
+        elif self._waiting > HIGH_WATER and not self._is_pressed:
             self._is_pressed = True
             self._on_pressure(True)
 

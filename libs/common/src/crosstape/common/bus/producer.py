@@ -95,7 +95,7 @@ class Producer:
             linger_ms=LINGER_MS,
             max_batch_size=MAX_BATCH_BYTES,
             max_request_size=MAX_RECORD_BYTES,
-            compression_type="lz4",
+            compression_type="zstd",  # aiokafka's lz4 is level 9: seven times slower, and larger
             request_timeout_ms=REQUEST_TIMEOUT_MS,
             metadata_max_age_ms=30_000,
         )
