@@ -16,8 +16,8 @@ try:
     raise ValueError("inner \\ud800")
 except ValueError as error:
     log.error("failed", exc_info=error)
-logging.getLogger("aiokafka").info("hidden")
-logging.getLogger("aiokafka").warning("from %s", "a library")
+logging.getLogger("aiohttp").info("hidden")
+logging.getLogger("aiohttp").warning("from %s", "a library")
 """
 
 

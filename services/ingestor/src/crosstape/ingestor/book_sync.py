@@ -25,6 +25,7 @@ class BookSync:
         self._buffer: list[BookUpdate] = []
         self._last_id: int | None = None
         self._was_live = False
+        self._is_verifiable = False
         self.book = OrderBook()
         self.is_live = False
         self.is_broken = False
@@ -32,6 +33,15 @@ class BookSync:
     @property
     def needs_snapshot(self) -> bool:
         return self._fetches_snapshot and not self.is_live and bool(self._buffer)
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether neither sequence numbers nor checksums would show a lost update (Coinbase's level2_batch)."""
+        return self.is_live and not self._is_verifiable
+
+    def lost_frame(self, time: int) -> list[BookEvent]:
+        """A frame of this socket could not be read: a book that cannot notice is broken."""
+        return self._break("malformed frame", time) if self.is_blind else []
 
     def restart(self, reason: str, time: int) -> list[BookEvent]:
         """The connection is new or gone: what was known no longer holds."""
@@ -42,6 +52,7 @@ class BookSync:
 
     def update(self, update: BookUpdate) -> list[BookEvent]:
         """One update from the socket."""
+        self._is_verifiable |= update.last_id is not None or update.checksum is not None
         if update.is_snapshot:
             return self._start(update)
         if not self.is_live:

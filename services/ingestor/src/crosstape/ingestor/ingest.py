@@ -11,7 +11,7 @@ from crosstape.common.errors import ExchangeError
 from crosstape.common.market.book import BookUpdate
 from crosstape.common.market.ledger import Coverage
 from crosstape.common.market.trade import Trade
-from crosstape.exchanges.dialect import Decode, Dialect, Subscription
+from crosstape.exchanges.dialect import Decode, Dialect, MalformedFrame, Subscription
 from crosstape.exchanges.rest import ExchangeRest
 from crosstape.ingestor.book_sync import BookSync
 from crosstape.ingestor.feed import Feed, backoff
@@ -90,7 +90,15 @@ class BookHandler:
                 self._publisher.book(event)
 
     def on_frame(self, payload: memoryview | bytearray, time_received: int) -> None:
-        for update in self._decode(payload, time_received):
+        try:
+            updates = self._decode(payload, time_received)
+        except MalformedFrame:
+            for symbol, book in self.books.items():
+                for event in book.lost_frame(time_received):
+                    self._publisher.book(event)
+                self._look_after(symbol, book)
+            raise
+        for update in updates:
             if isinstance(update, BookUpdate):
                 book = self.books[update.symbol]
                 for event in book.update(update):

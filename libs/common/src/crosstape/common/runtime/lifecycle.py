@@ -7,13 +7,14 @@ import contextlib
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import structlog
 import uvicorn
 import uvloop
 
+from crosstape.common.errors import PlatformError
 from crosstape.common.runtime.logging import configure_logging
 from crosstape.common.runtime.settings import ServiceSettings
 
@@ -36,8 +37,8 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, Result]) -> Result | None:
-    """The result of `work`, or None when `stop` came first and `work` was cancelled."""
+async def unless_stopped(stop: asyncio.Event, work: Awaitable[Result]) -> Result | None:
+    """The result of `work`, or None when `stop` came first: then `work`, which may wait for ever, is cancelled."""
     working = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(stop.wait())
     try:
@@ -46,6 +47,7 @@ async def unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, Result])
     finally:
         stopping.cancel()
         working.cancel()
+        await asyncio.wait({working})
 
 
 async def run_until_stopped(
@@ -69,9 +71,10 @@ async def run_until_stopped(
         )
     )
     loop = asyncio.get_running_loop()
+    failures: list[Exception] = []
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(_serve(server, listener, stop), name="http")
-        working = [group.create_task(_supervised(part, stop), name="work") for part in work]
+        working = [group.create_task(_supervised(part, stop, failures), name="work") for part in work]
         await stop.wait()
         log.info("draining", deadline_seconds=settings.shutdown_seconds)
         deadline = loop.time() + settings.shutdown_seconds
@@ -83,6 +86,8 @@ async def run_until_stopped(
         server.config.timeout_graceful_shutdown = max(1, int(deadline - loop.time()))
         server.should_exit = True
         await serving
+    if failures:
+        raise ExceptionGroup("work failed", failures)
 
 
 async def _serve(server: uvicorn.Server, listener: socket.socket, stop: asyncio.Event) -> None:
@@ -94,9 +99,12 @@ async def _serve(server: uvicorn.Server, listener: socket.socket, stop: asyncio.
         stop.set()
 
 
-async def _supervised(part: Work, stop: asyncio.Event) -> None:
+async def _supervised(part: Work, stop: asyncio.Event, failures: list[Exception]) -> None:
+    """A part that fails stops the others in order, as SIGTERM does, instead of tearing them down."""
     try:
         await part(stop)
+    except Exception as failure:  # noqa: BLE001 - raised again once everything has stopped
+        failures.append(failure)
     finally:
         stop.set()
 
@@ -128,8 +136,18 @@ def run_service(name: str, settings: ServiceSettings, build: Callable[[asyncio.E
     try:
         uvloop.run(_main(settings, build, listener))
     except Exception as failure:
-        log.exception("process_failed", exc_info=failure)
+        if (foreseen := _foreseen(failure)) is not None:
+            log.error("process_failed", reason=foreseen.message, **foreseen.details)
+        else:
+            log.exception("process_failed", exc_info=failure)
         sys.exit(1)
+
+
+def _foreseen(failure: Exception) -> PlatformError | None:
+    """The one sentence for an operator, where the program has one (an unknown symbol in its settings, say)."""
+    while isinstance(failure, ExceptionGroup) and len(failure.exceptions) == 1:
+        failure = failure.exceptions[0]
+    return failure if isinstance(failure, PlatformError) else None
 
 
 async def _main(
@@ -141,7 +159,7 @@ async def _main(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    built = await _unless_stopped(build(stop), stop)
+    built = await unless_stopped(stop, build(stop))
     if built is None:
         log.info("stopped")
         return
@@ -149,16 +167,3 @@ async def _main(
     log.info("serving", host=settings.host, port=listener.getsockname()[1])
     await run_until_stopped(settings, app, work, stop, listener)
     log.info("stopped")
-
-
-async def _unless_stopped(building: Awaitable[_Built], stop: asyncio.Event) -> _Built | None:
-    """What `building` makes, or None when `stop` came first: a build may wait for an engine that never comes."""
-    task = asyncio.ensure_future(building)
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if task.done():
-        return task.result()
-    task.cancel()
-    await asyncio.wait((task,))
-    return None

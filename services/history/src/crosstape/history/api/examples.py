@@ -1,0 +1,116 @@
+"""The seeds' examples as the API's document shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def _json(example: Any) -> Responses:
+    return {200: {"content": {"application/json": {"example": example}}}}
+
+
+def _or_file(example: Any) -> Responses:
+    files = ("text/csv", "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet")
+    content: dict[str, Any] = {"application/json": {"example": example}} | {media_type: {} for media_type in files}
+    return {200: {"description": "A page as JSON, or all rows as a file by `Accept`.", "content": content}}
+
+
+BARS = _or_file(
+    {
+        "exchange": "binance",
+        "symbol": "btcusdt",
+        "canonical": "BTC-USDT",
+        "bars": [
+            {
+                "timestamp": 1672531200,
+                "open": 16542.3,
+                "high": 16559.2,
+                "low": 16521.9,
+                "close": 16533.1,
+                "volume": 4500.23,
+                "volume_delta": -150.78,
+                "trades": 18204,
+                "status": "final",
+                "revision": 0,
+                "volume_unknown": 0,
+            }
+        ],
+        "next_cursor": None,
+    }
+)
+
+TRADES = _or_file(
+    {
+        "exchange": "binance",
+        "symbol": "btcusdt",
+        "canonical": "BTC-USDT",
+        "trades": [
+            {"trade_id": 2389017, "timestamp": 1672531200.123456, "price": 16542.3, "quantity": 0.25, "side": "sell"}
+        ],
+        "next_cursor": None,
+    }
+)
+
+CANDLES = _json(
+    {
+        "success": True,
+        "data": [
+            {
+                "candle_time": "2025-07-01T00:00:00",
+                "symbol": "BINANCE:BTCUSDT.P",
+                "open": 50000.0,
+                "high": 51000.0,
+                "low": 49500.0,
+                "close": 50500.0,
+                "volume": 1234567.89,
+            }
+        ],
+        "metadata": {
+            "total_records": 1,
+            "limit": 100,
+            "offset": 0,
+            "has_more": False,
+            "query_time_ms": 45.2,
+            "timestamp": "2025-11-13T10:30:45.123Z",
+        },
+    }
+)
+
+KLINES = _json(
+    [
+        {
+            "timestamp": 1735689600000,
+            "date": "2025-01-01 00:00:00",
+            "open": 93576,
+            "high": 95151.15,
+            "low": 92888,
+            "close": 94591.79,
+            "volume": 10373.32613,
+        }
+    ]
+)
+
+COMPLETENESS = _json(
+    {
+        "exchange": "binance",
+        "symbol": "btcusdt",
+        "canonical": "BTC-USDT",
+        "minutes": [
+            {
+                "timestamp": 1672531200,
+                "status": "repaired",
+                "cause": "disconnect",
+                "trades": 18204,
+                "first_trade_id": 2388102,
+                "last_trade_id": 2406305,
+            }
+        ],
+        "missing_ids": [],
+        "next_cursor": None,
+    }
+)
+
+EXCHANGES = _json({"exchanges": ["binance", "kraken", "coinbasepro", "okx"]})
+SYMBOLS = _json({"symbols": ["BTCUSDT", "ETHUSDT", "BNBUSDT"]})

@@ -1,0 +1,81 @@
+"""What the platform's own services ask: where the tape ends and what it lacks, and how the store and the feeds are."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from msgspec import Struct
+
+from crosstape.common.errors import DatabaseError
+from crosstape.common.market.bar import NANOSECONDS
+from crosstape.history.api.answers import json_response
+from crosstape.history.api.markets import Market
+from crosstape.history.api.missing import is_numbered, missing_ids, newest_trades, open_from
+from crosstape.history.api.resources import Context, Resources
+
+router = APIRouter(prefix="/internal", include_in_schema=False)
+
+HOUR = 3_600
+SILENT_MS = 60_000
+"""A feed of which nothing came for this long counts as down: it says every few seconds that it is connected."""
+
+
+class Watermark(Struct, frozen=True):
+    """One market's newest stored trade (time in ns, not later than its own), and the ids missing below it."""
+
+    symbol: str
+    newest_trade_id: int | str
+    newest_time: int
+    holes: list[tuple[int, int]]
+
+
+@router.get("/watermarks/{exchange}")
+async def watermarks(context: Context, exchange: str, hours: Annotated[int, Query(ge=1, le=24 * 31)] = 6) -> Response:
+    exchange = context.markets.exchange(exchange)
+    symbols = [symbol for (symbol,) in await context.exports.rows("tape_symbols", exchange=exchange)]
+    return json_response({"markets": await _watermarks(context, exchange, symbols, hours)})
+
+
+async def _watermarks(context: Resources, exchange: str, symbols: list[str], hours: int) -> list[Watermark]:
+    store = context.exports
+    newest = await newest_trades(store, exchange, symbols)
+    marks = {
+        symbol: (market.closed_uid or market.closed_seq, (market.closed_until - 60) * NANOSECONDS)
+        for symbol, market in newest.items()
+    }
+    end = int(time.time()) + 1
+    for symbol, _, last, uid, newest_time in await store.rows(
+        "open_ids", exchange=exchange, symbols=symbols, start=open_from(newest), end=end
+    ):
+        if newest_time >= marks.get(symbol, (0, 0))[1]:
+            marks[symbol] = (uid or last, newest_time)
+    known = {instrument.symbol: instrument for instrument in await context.markets.instruments(exchange)}
+    numbered = [s for s in symbols if s in known and is_numbered(Market(exchange, known[s]))]
+    start = max((time_of for _, time_of in marks.values()), default=0) // NANOSECONDS - hours * HOUR
+    holes = await missing_ids(store, exchange, numbered, max(0, start), end) if numbered else {}
+    return [
+        Watermark(symbol, *marks[symbol], [(hole.first, hole.last) for hole in holes.get(symbol, [])])
+        for symbol in symbols
+        if symbol in marks
+    ]
+
+
+@router.get("/status")
+async def status(context: Context) -> Response:
+    started = time.perf_counter()
+    try:
+        await context.probes.ping()
+        took = round((time.perf_counter() - started) * 1000, 2)
+        ages = dict(await context.probes.rows("feeds"))
+    except DatabaseError:
+        return json_response({"database": {"status": "down"}, "feeds": {}})
+    feeds = {
+        exchange: {
+            "status": "up" if ages.get(exchange, SILENT_MS) < SILENT_MS else "down",
+            "last_event_age_ms": ages.get(exchange),
+        }
+        for exchange in context.markets.exchanges
+    }
+    return json_response({"database": {"status": "up", "response_time_ms": took}, "feeds": feeds})

@@ -1,0 +1,166 @@
+"""Which market a request names: every spelling, looked up in the exchange's own market list before any query."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+import pyarrow as pa
+import structlog
+from msgspec import Struct
+
+from crosstape.common.errors import DatabaseError, ExchangeError, ExchangeNotFound, SymbolNotFound, ValidationFailed
+from crosstape.common.market.instrument import Instrument, Kind
+from crosstape.common.symbols import SymbolTable, exchange_id, split_tradingview
+from crosstape.history.store import Store
+
+log = structlog.get_logger(__name__)
+
+FetchMarkets = Callable[[str], Awaitable[Sequence[Instrument]]]
+"""The market list of an exchange. Raises ExchangeError."""
+
+REFRESH_SECONDS = 3_600.0
+RETRY_SECONDS = 30.0
+TICK_SECONDS = 5.0
+
+
+class Market(Struct, frozen=True):
+    """A market of the tape. `quote_alias` is its quote where the caller asked for another (BTC-USD)."""
+
+    exchange: str
+    instrument: Instrument
+    quote_alias: str | None = None
+
+    @property
+    def symbol(self) -> str:
+        return self.instrument.symbol
+
+
+class _Known(Struct, frozen=True):
+    table: SymbolTable
+    stale_at: float
+    failure: ExchangeError | None = None
+    """Why there is nothing in the table."""
+
+
+class Markets:
+    """The markets of each of `exchanges`, fetched when first asked for, kept in the store for when one is away."""
+
+    def __init__(self, exchanges: Sequence[str], fetch: FetchMarkets, store: Store):
+        self.exchanges = tuple(dict.fromkeys(map(exchange_id, exchanges)))
+        self._fetch = fetch
+        self._store = store
+        self._known: dict[str, _Known] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    def exchange(self, text: str) -> str:
+        """The exchange that `text` names. Raises ExchangeNotFound."""
+        exchange = exchange_id(text)
+        if exchange not in self.exchanges:
+            raise ExchangeNotFound(
+                f"No such exchange. There are: {', '.join(self.exchanges)}.", {"exchanges": list(self.exchanges)}
+            )
+        return exchange
+
+    async def resolve(self, exchange: str, symbol: str) -> Market:
+        """The market that `symbol` names on `exchange`. Raises ExchangeNotFound, SymbolNotFound, ValidationFailed."""
+        return await self.resolve_any(self.exchange(exchange), symbol)
+
+    async def resolve_any(self, exchange: str, symbol: str) -> Market:
+        """The same on any exchange that can be asked at all, whether or not the platform records it."""
+        exchange = exchange_id(exchange)
+        table = await self._table(exchange)
+        try:
+            found = table.resolve(symbol)
+        except SymbolNotFound:
+            if not self._is_stale(exchange):
+                raise
+            await self._refresh(exchange)
+            found = (await self._table(exchange)).resolve(symbol)
+        return Market(exchange, found.instrument, found.quote_alias)
+
+    async def resolve_prefixed(self, symbol: str) -> Market:
+        """The market of a symbol that names its exchange too: `BINANCE:BTCUSDT.P`."""
+        exchange, rest = split_tradingview(symbol)
+        if exchange is None:
+            raise ValidationFailed(
+                "symbol must name its exchange, such as BINANCE:BTCUSDT or BINANCE:BTCUSDT.P. "
+                "Or ask /api/v1/ohlcv/{exchange}/{symbol}.",
+                {"parameter": "symbol"},
+            )
+        return await self.resolve(exchange, rest)
+
+    async def instruments(self, exchange: str) -> Sequence[Instrument]:
+        """The markets of any exchange that can be asked. Raises ExchangeNotFound, ExchangeError."""
+        return (await self._table(exchange_id(exchange))).instruments
+
+    async def refresh(self, stop: asyncio.Event) -> None:
+        """Keep the lists that were asked for fresh until `stop`, so that no request waits for an exchange twice."""
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), TICK_SECONDS)
+            for exchange in filter(self._is_stale, list(self._known)):
+                await self._refresh(exchange)
+
+    async def _table(self, exchange: str) -> SymbolTable:
+        """What is known of `exchange`: from the store if it has a list (soon refreshed), else from the exchange."""
+        if exchange not in self._known:
+            await self._first_look(exchange)
+        known = self._known[exchange]
+        if known.failure is not None:
+            raise known.failure
+        return known.table
+
+    async def _first_look(self, exchange: str) -> None:
+        async with self._locks.setdefault(exchange, asyncio.Lock()):
+            if exchange not in self._known:
+                if kept := await self._kept(exchange):
+                    await self._know(exchange, kept, lasts=0.0)
+                else:
+                    await self._refresh(exchange)
+
+    def _is_stale(self, exchange: str) -> bool:
+        return time.monotonic() >= self._known[exchange].stale_at
+
+    async def _refresh(self, exchange: str) -> None:
+        try:
+            instruments = list(await self._fetch(exchange))
+        except ExchangeError as error:
+            log.warning("market_list_unavailable", exchange=exchange, error=error.message)
+            await self._know(exchange, await self._kept(exchange), lasts=RETRY_SECONDS, failure=error)
+        else:
+            await self._know(exchange, instruments, lasts=REFRESH_SECONDS)
+            await self._keep(exchange, instruments)
+
+    async def _know(
+        self, exchange: str, instruments: list[Instrument], *, lasts: float, failure: ExchangeError | None = None
+    ) -> None:
+        listed = {instrument.symbol for instrument in instruments}
+        instruments = instruments + [i for i in await self._on_tape(exchange) if i.symbol not in listed]
+        table = SymbolTable(exchange, instruments)
+        stale_at = time.monotonic() + lasts
+        self._known[exchange] = _Known(table, stale_at, None if instruments else failure)
+
+    async def _kept(self, exchange: str) -> list[Instrument]:
+        rows = await self._store.rows("instruments", exchange=exchange)
+        return msgspec.json.decode(rows[0][0], type=list[Instrument]) if rows else []
+
+    async def _keep(self, exchange: str, instruments: Sequence[Instrument]) -> None:
+        text = msgspec.json.encode(instruments).decode()
+        try:
+            await self._store.insert("instruments", pa.table({"exchange": [exchange], "instruments": [text]}))
+        except DatabaseError:
+            log.warning("market_list_not_kept", exchange=exchange)
+
+    async def _on_tape(self, exchange: str) -> list[Instrument]:
+        """What was recorded stays readable, whether or not the exchange still lists it."""
+        return [_instrument(exchange, symbol) for (symbol,) in await self._store.rows("symbols", exchange=exchange)]
+
+
+def _instrument(exchange: str, symbol: str) -> Instrument:
+    name, suffix, _ = symbol.partition(".P")
+    base, _, quote = name.rpartition("-")
+    return Instrument(exchange, symbol, base, quote, Kind.PERPETUAL if suffix else Kind.SPOT)

@@ -1,0 +1,73 @@
+"""The exchanges' own REST: market lists and candles, by native dialects, or by ccxt where there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+
+import aiohttp
+
+from crosstape.common.errors import ExchangeNotFound
+from crosstape.common.market.bar import Interval
+from crosstape.common.market.instrument import Instrument
+from crosstape.exchanges import DIALECTS
+from crosstape.exchanges.ccxt_generic import CcxtExchange, open_exchange
+from crosstape.exchanges.dialect import Kline
+from crosstape.exchanges.rest import ExchangeRest
+
+REQUEST_SECONDS = 20.0
+"""How long a caller waits for an exchange; then EXCHANGE_ERROR."""
+
+_EXCHANGE_ID = re.compile(r"[a-z0-9_]{2,32}", re.ASCII)
+
+
+class Exchanges:
+    """Every exchange there is, opened when first asked. Close it when done.
+
+    `origin` is where simulated exchanges answer (then there are only native ones), empty for the real ones.
+    """
+
+    def __init__(self, origin: str):
+        self._origin = origin
+        self._session: aiohttp.ClientSession | None = None
+        self._native: dict[str, ExchangeRest] = {}
+        self._generic: dict[str, CcxtExchange] = {}
+        self._opening = asyncio.Lock()
+
+    async def markets(self, exchange: str) -> list[Instrument]:
+        """The instruments of `exchange`. Raises ExchangeNotFound, ExchangeError."""
+        return await (await self._open(exchange)).markets()
+
+    async def intervals(self, exchange: str) -> Sequence[Interval]:
+        """The candle lengths `exchange` offers. Raises ExchangeNotFound."""
+        if (native := DIALECTS.get(exchange)) is not None:
+            return native.intervals()
+        opened = await self._open(exchange)
+        return opened.intervals() if isinstance(opened, CcxtExchange) else ()
+
+    async def klines(self, instrument: Instrument, interval: Interval, start: int, end: int) -> list[Kline]:
+        """The candles that open in [start, end) ms, oldest first. Raises ExchangeNotFound, ExchangeError."""
+        return await (await self._open(instrument.exchange)).klines(instrument, interval, start, end)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for generic in self._generic.values():
+            await generic.close()
+        if self._session is not None:
+            await self._session.close()
+
+    async def _open(self, exchange: str) -> ExchangeRest | CcxtExchange:
+        known = self._native.get(exchange) or self._generic.get(exchange)
+        if known is not None:
+            return known
+        async with self._opening:
+            if (native := DIALECTS.get(exchange)) is not None:
+                if self._session is None:
+                    self._session = aiohttp.ClientSession()
+                rest = ExchangeRest(native, self._origin or None, self._session, deadline=REQUEST_SECONDS)
+                return self._native.setdefault(exchange, rest)
+            if self._origin or not _EXCHANGE_ID.fullmatch(exchange):
+                raise ExchangeNotFound("No such exchange. GET /exchanges lists them.")
+            generic = await asyncio.to_thread(open_exchange, exchange)
+            return self._generic.setdefault(exchange, generic)

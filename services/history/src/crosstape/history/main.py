@@ -1,0 +1,94 @@
+"""Wiring: settings to stores, to the sink's work and the API's app."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from crosstape.common.errors import DatabaseError
+from crosstape.common.runtime.health import Check, Health
+from crosstape.common.runtime.lifecycle import Work, run_service
+from crosstape.history.api.app import create_app
+from crosstape.history.api.markets import Markets
+from crosstape.history.api.resources import Resources
+from crosstape.history.exchanges import Exchanges
+from crosstape.history.migrate import migrate
+from crosstape.history.settings import HistorySettings
+from crosstape.history.sink.service import run_sink
+from crosstape.history.store import Store
+
+LONG_SECONDS = 60.0
+"""Deadline of inserts, closings, and one page of an export."""
+PROBE_SECONDS = 2.0
+PING_SECONDS = 2.0
+RETRY_SECONDS = 1.0
+
+
+def main() -> None:
+    """Run the service as its environment says."""
+    settings = HistorySettings()
+    run_service("history", settings, partial(build, settings))
+
+
+async def build(settings: HistorySettings, stop: asyncio.Event) -> tuple[Any, Sequence[Work]]:
+    """The app and the background work of the settings' role. The port answers (not ready) while the database is
+    still out of reach."""
+    health = Health(needs=("database", "bus", "storing") if settings.role.has_sink else ("database",))
+    open_store = partial(Store, settings.clickhouse_url)
+    reads = open_store(threads=settings.query_threads, deadline=settings.query_seconds)
+    exports = open_store(threads=settings.export_threads, deadline=LONG_SECONDS)
+    probes = open_store(threads=1, deadline=PROBE_SECONDS)
+    exchanges = Exchanges(settings.exchange_origin)
+    markets = Markets(settings.exchanges, exchanges.markets, reads)
+    app = create_app(Resources(reads, exports, probes, markets, exchanges, health))
+
+    async def work(stop: asyncio.Event) -> None:
+        try:
+            await _migrate(settings, exports, stop)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_watch_database(probes, health, stop), name="watch database")
+                if settings.role.has_api:
+                    group.create_task(markets.refresh(stop), name="market lists")
+                if settings.role.has_sink and not stop.is_set():
+                    group.create_task(_sink(settings, health, stop), name="sink")
+        finally:
+            await exchanges.close()
+            for store in (reads, exports, probes):
+                await store.close()
+
+    return app, [work]
+
+
+async def _sink(settings: HistorySettings, health: Health, stop: asyncio.Event) -> None:
+    inserts = Store(settings.clickhouse_url, threads=1, deadline=LONG_SECONDS, priority=1)
+    closings = Store(settings.clickhouse_url, threads=1, deadline=LONG_SECONDS, cores=1, priority=2)
+    try:
+        await run_sink(settings, inserts, closings, health, stop)
+    finally:
+        await inserts.close()
+        await closings.close()
+
+
+async def _migrate(settings: HistorySettings, store: Store, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        try:
+            await migrate(store, settings.clickhouse_cluster)
+        except DatabaseError:
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
+            return
+
+
+async def _watch_database(store: Store, health: Health, stop: asyncio.Event) -> None:
+    state = Check(is_up=True)
+    health.watch("database", lambda: state)
+    while not stop.is_set():
+        try:
+            state = Check(is_up=True, detail={"response_time_ms": round(await store.ping(), 2)})
+        except DatabaseError as error:
+            state = Check(is_up=False, detail={"reason": error.error_code})
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), PING_SECONDS)

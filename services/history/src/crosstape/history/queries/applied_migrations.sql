@@ -1,0 +1,3 @@
+SELECT name, checksum
+FROM schema_migrations FINAL
+ORDER BY name

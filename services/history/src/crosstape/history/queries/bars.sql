@@ -1,0 +1,22 @@
+-- Bars of a stored interval (`base` seconds) that open in [start, end), oldest first: the closed ones as stored, the
+-- open ones folded from the tape.
+WITH $closed_until AS closed_until
+SELECT
+    open_time AS timestamp,
+$bar_row
+FROM
+(
+$stored_bars
+    ORDER BY bars.open_time
+    LIMIT {limit:UInt32} + {offset:UInt32}
+    UNION ALL
+    SELECT
+        open_time, open, high, low, close, volume, volume_delta, volume_unknown, trades,
+        first_trade_seq, first_trade_uid, last_trade_seq, last_trade_uid, revision, is_open
+    FROM
+    (
+$open_bars
+    )
+)
+ORDER BY timestamp
+LIMIT {limit:UInt32} OFFSET {offset:UInt32}

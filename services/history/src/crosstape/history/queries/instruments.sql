@@ -1,0 +1,3 @@
+SELECT instruments
+FROM instruments FINAL
+WHERE exchange = {exchange:String}

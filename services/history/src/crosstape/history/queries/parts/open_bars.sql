@@ -1,0 +1,12 @@
+    -- Bars the tape holds after the last closed minute, folded now.
+    SELECT
+        toUnixTimestamp(time) - toUnixTimestamp(time) % {base:UInt32} AS open_time,
+$fold,
+        toUInt32(0) AS revision,
+        1 AS is_open
+    FROM trades FINAL
+    WHERE exchange = {exchange:String}
+        AND symbol = {symbol:String}
+        AND time >= toDateTime64(greatest({start:UInt32}, ifNull(closed_until, 0)), 9, 'UTC')
+        AND time < toDateTime64({end:UInt32}, 9, 'UTC')
+    GROUP BY open_time

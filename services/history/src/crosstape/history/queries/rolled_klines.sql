@@ -1,0 +1,22 @@
+-- Candles of a length the exchange does not offer, from its shorter ones; closed ones only.
+SELECT
+    toUInt64(opened) * 1000 AS timestamp,
+    formatDateTime(toDateTime(opened, 'UTC'), '%Y-%m-%d %H:%i:%S') AS date,
+    argMin(bar.open, bar.open_time) AS open,
+    max(bar.high) AS high,
+    min(bar.low) AS low,
+    argMax(bar.close, bar.open_time) AS close,
+    sum(bar.volume) AS volume
+FROM
+(
+    SELECT toUnixTimestamp(open_time) AS open_time, open, high, low, close, toDecimal256(volume, 18) AS volume
+    FROM klines FINAL
+    WHERE exchange = {exchange:String}
+        AND symbol = {symbol:String}
+        AND interval = {interval:String}
+        AND klines.open_time >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')
+        AND klines.open_time < fromUnixTimestamp64Milli({end:Int64}, 'UTC')
+) AS bar
+GROUP BY
+$bucket AS opened
+ORDER BY timestamp

@@ -1,0 +1,120 @@
+"""Closing: minutes that got trades become bars, recomputed from the tape, stored, and only then told.
+
+Repeats are harmless: a minute whose bars are what the tape says changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import structlog
+
+from crosstape.common.bus.producer import Producer
+from crosstape.common.bus.topics import BARS, market_key
+from crosstape.common.errors import DatabaseError
+from crosstape.common.market.bar import Bar
+from crosstape.history.sink import metrics
+from crosstape.history.sink.bars import bar_columns, bars_by_market
+from crosstape.history.sink.touched import MINUTE_SECONDS, Minute, TouchedMinutes
+from crosstape.history.store import Store
+
+log = structlog.get_logger(__name__)
+
+TICK_SECONDS = 0.25
+STEP_ROWS = 100_000
+"""Trades one step recomputes: about 100 ms of one core, so that the end of a minute is spread."""
+RETRY_SECONDS = 1.0
+
+
+class Closing:
+    """The one writer of bars. `store` is its own, so that it never waits for an insert of trades, nor they for it."""
+
+    def __init__(self, store: Store, producer: Producer, touched: TouchedMinutes):
+        self._store = store
+        self._producer = producer
+        self._touched = touched
+        self._must_reconcile = asyncio.Event()
+
+    def reconcile_soon(self) -> None:
+        """Look for what another owner of the partitions, or this process before its end, left unclosed."""
+        self._must_reconcile.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Close what is due until `stop`; what is open then is found again by the next start."""
+        while not stop.is_set():
+            try:
+                if self._must_reconcile.is_set():
+                    await self._reconcile()
+                    self._must_reconcile.clear()
+                busy = await self.step()
+            except DatabaseError:
+                busy = False
+                await asyncio.sleep(RETRY_SECONDS)
+            if not busy:
+                await asyncio.sleep(TICK_SECONDS)
+
+    async def step(self) -> bool:
+        """Close some of the minutes that are due; whether there were any. Raises DatabaseError, having closed none."""
+        due = self._touched.due(time.monotonic(), time.time(), max_rows=STEP_ROWS)
+        metrics.BACKLOG.set(len(self._touched))
+        if not due:
+            return False
+        with metrics.CLOSING_SECONDS.time():
+            try:
+                await self._close(due)
+            except DatabaseError:
+                for minute, rows in due.items():
+                    self._touched.touch(minute, rows, time.monotonic())
+                raise
+        return True
+
+    async def _close(self, due: dict[Minute, int]) -> None:
+        markets = sorted({(exchange, symbol) for exchange, symbol, _ in due})
+        seconds = [second for *_, second in due]
+        place = {"markets": markets, "start": min(seconds), "end": max(seconds) + MINUTE_SECONDS}
+        changed = await self._store.arrow("changed_bars", minutes=list(due), **place)
+        counts: dict[Minute, int] = {}
+        if changed.num_rows:
+            await self._store.insert("bars", bar_columns(changed))
+            metrics.ROWS.labels("bars").inc(changed.num_rows)
+            markets_bars = bars_by_market(zip(*changed.to_pydict().values(), strict=True))
+            counts = _count(markets_bars)
+            await self._tell(markets_bars)
+        if suspects := [minute for minute, rows in due.items() if counts.get(minute) != rows]:
+            await self._count_conflicts(suspects)
+
+    async def _tell(self, markets: dict[tuple[str, str], list[Bar]]) -> None:
+        await asyncio.gather(
+            *(self._producer.deliver(BARS, market_key(*market), bars) for market, bars in markets.items() if bars)
+        )
+
+    async def _count_conflicts(self, minutes: list[Minute]) -> None:
+        """Where more rows came than there are trades, some are copies: do they agree?"""
+        seconds = [second for *_, second in minutes]
+        markets = sorted({(exchange, symbol) for exchange, symbol, _ in minutes})
+        [(conflicts,)] = await self._store.rows(
+            "conflicts", markets=markets, start=min(seconds), end=max(seconds) + MINUTE_SECONDS
+        )
+        if conflicts:
+            metrics.CONFLICTS.inc(conflicts)
+            log.warning("tape_conflicts", trades=conflicts, markets=markets[:5])
+
+    async def _reconcile(self) -> None:
+        now = time.monotonic()
+        unclosed = await self._store.rows("unclosed_minutes")
+        for exchange, symbol, minute, rows in unclosed:
+            self._touched.touch((exchange, symbol, minute), rows, now)
+        await self._tell(bars_by_market(await self._store.rows("latest_bars")))
+        log.info("reconciled", minutes=len(unclosed))
+
+
+def _count(markets: dict[tuple[str, str], list[Bar]]) -> dict[Minute, int]:
+    """Trades of each minute that changed; and what operators see of it."""
+    counts: dict[Minute, int] = {}
+    for market, bars in markets.items():
+        for bar in bars:
+            if bar.interval == "1m":
+                counts[(*market, bar.open_time)] = bar.trades
+                metrics.BARS.labels(bar.status.value).inc()
+    return counts

@@ -1,0 +1,204 @@
+"""Records of the bus to columns of the store. Text becomes a number here, exactly once; what cannot is rejected."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from msgspec import Struct
+
+from crosstape.common.market.decimals import are_positive_decimals
+from crosstape.common.market.ledger import Coverage, Gap
+from crosstape.common.market.trade import TradeBatch
+from crosstape.history.sink.soundness import (
+    DAY,
+    EARLIEST,
+    LARGEST_ID,
+    LATEST_RECEIVED,
+    Unsound,
+    is_id,
+    is_name,
+)
+
+PRICE = pa.decimal128(38, 18)
+VOLUME = pa.decimal256(76, 18)
+NANOSECOND_TIME = pa.timestamp("ns", "UTC")
+
+MINUTE = 60_000_000_000
+MILLISECOND = 1_000_000
+
+
+class MinuteRows(Struct, frozen=True):
+    """What one insert brings to one minute (Unix s) of one market."""
+
+    exchange: str
+    symbol: str
+    minute: int
+    first_seq: int
+    last_seq: int
+    rows: int
+
+
+class TradeRows(Struct, frozen=True):
+    """One insert into `trades`, and which minutes it touches."""
+
+    table: pa.Table
+    minutes: list[MinuteRows]
+
+
+def trade_rows(batches: Sequence[TradeBatch], now: int) -> TradeRows:
+    """Batches as one insert at `now` (ns). Raises Unsound when they hold anything that the tape cannot.
+
+    Soundness is judged on whole columns, where it is nearly free; `accept` then finds the rows that are not.
+    """
+    columns = _Columns()
+    for batch in batches:
+        columns.append(batch)
+    return columns.rows(now)
+
+
+class _Columns:
+    """The columns of one insert as they grow: machine numbers, which become Arrow's without being looked at again."""
+
+    def __init__(self) -> None:
+        self._markets: dict[tuple[str, str], int] = {}
+        self._market = array("i")
+        self._sequence = array("Q")
+        self._text: list[str] = []
+        self._time = array("q")
+        self._price: list[str] = []
+        self._quantity: list[str] = []
+        self._side = array("b")
+        self._received = array("q")
+        self._source = array("B")
+
+    def append(self, batch: TradeBatch) -> None:
+        """Add `batch`. Raises Unsound for numbers out of range."""
+        size = len(batch)
+        market = self._markets.setdefault((batch.exchange, batch.symbol), len(self._markets))
+        try:
+            self._append_ids(batch)
+            self._time.fromlist(batch.time)
+            self._side.fromlist(batch.side)
+            self._received.fromlist(batch.time_received)
+        except OverflowError as error:
+            raise Unsound(str(error)) from error
+        self._price += batch.price
+        self._quantity += batch.quantity
+        self._market.extend(array("i", (market,)) * size)
+        self._source.extend(array("B", (batch.source,)) * size)
+
+    def _append_ids(self, batch: TradeBatch) -> None:
+        before = len(self._sequence)
+        try:
+            self._sequence.fromlist(batch.trade_id)  # type: ignore[arg-type]  # texts among them raise TypeError
+        except TypeError:
+            if "" in batch.trade_id:
+                raise Unsound("an empty id") from None
+            del self._sequence[before:]
+            pairs = list(zip(batch.trade_id, batch.time, strict=True))
+            self._text += [""] * (before - len(self._text))
+            self._text += ["" if isinstance(i, int) else i for i, _ in pairs]
+            self._sequence.fromlist([i if isinstance(i, int) else time // MILLISECOND for i, time in pairs])
+
+    def rows(self, now: int) -> TradeRows:
+        """The insert. Raises Unsound."""
+        size = len(self._sequence)
+        market, sequence = _numbers(self._market, pa.int32()), _numbers(self._sequence, pa.uint64())
+        time, received = _numbers(self._time, pa.int64()), _numbers(self._received, pa.int64())
+        side = _numbers(self._side, pa.int8())
+        texts = pa.array(self._text + [""] * (size - len(self._text))) if self._text else pa.repeat("", size)
+        are_sound = (
+            all(is_name(name) for market in self._markets for name in market)
+            and all(text == "" or is_id(text) for text in self._text)
+            and _lie_in(sequence, 0, LARGEST_ID)
+            and _lie_in(time, EARLIEST, now + DAY)
+            and _lie_in(received, 0, LATEST_RECEIVED)
+            and _lie_in(side, -1, 1)
+            and are_positive_decimals(self._price)
+            and are_positive_decimals(self._quantity)
+        )
+        if not are_sound:
+            raise Unsound("a value is out of range")
+        table = pa.table(
+            {
+                "exchange": _names((exchange for exchange, _ in self._markets), market),
+                "symbol": _names((symbol for _, symbol in self._markets), market),
+                "trade_seq": sequence,
+                "trade_uid": texts,
+                "time": time.cast(NANOSECOND_TIME),
+                "price": pa.array(self._price, pa.string()).cast(PRICE),
+                "quantity": pa.array(self._quantity, pa.string()).cast(PRICE),
+                "side": side,
+                "time_received": received.cast(NANOSECOND_TIME),
+                "source": _numbers(self._source, pa.uint8()),
+            }
+        )
+        return TradeRows(table, _minutes(list(self._markets), market, time, sequence))
+
+
+def _numbers(values: array[int], kind: pa.DataType) -> pa.Array[Any]:
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+
+
+def _lie_in(numbers: pa.Array[Any], least: int, greatest: int) -> bool:
+    if not len(numbers):
+        return True
+    smallest, largest = pc.min(numbers).as_py(), pc.max(numbers).as_py()
+    return bool(least <= smallest and largest <= greatest)
+
+
+def _names(of_markets: Iterable[str], market: pa.Array[Any]) -> pa.Array[Any]:
+    return pa.array(of_markets, pa.string()).take(market).dictionary_encode()
+
+
+def _minutes(
+    markets: Sequence[tuple[str, str]], market: pa.Array[Any], time: pa.Array[Any], sequence: pa.Array[Any]
+) -> list[MinuteRows]:
+    minute = pc.multiply(pc.divide(time, MINUTE), 60)
+    touched = (
+        pa.table({"market": market, "minute": minute, "sequence": sequence})
+        .group_by(["market", "minute"])
+        .aggregate([("sequence", "min"), ("sequence", "max"), ("sequence", "count")])
+    )
+    return [
+        MinuteRows(markets[index][0], markets[index][1], minute, first, last, count)
+        for index, minute, first, last, count in zip(*touched.to_pydict().values(), strict=True)
+    ]
+
+
+def gap_rows(gaps: Sequence[Gap]) -> pa.Table:
+    """Ledger events about holes as one insert; -1 stands for an id that there is none of."""
+    return pa.table(
+        {
+            "exchange": [gap.exchange for gap in gaps],
+            "symbol": [gap.symbol for gap in gaps],
+            "first_id": pa.array([-1 if gap.first_id is None else gap.first_id for gap in gaps], pa.int64()),
+            "last_id": pa.array([-1 if gap.last_id is None else gap.last_id for gap in gaps], pa.int64()),
+            "start": _times(gap.start for gap in gaps),
+            "end": _times(gap.end for gap in gaps),
+            "cause": [gap.cause for gap in gaps],
+            "state": [gap.state.value for gap in gaps],
+            "trades": pa.array([max(0, gap.trades) for gap in gaps], pa.uint64()),
+            "time": _times(gap.time for gap in gaps),
+        }
+    )
+
+
+def coverage_rows(intervals: Sequence[Coverage]) -> pa.Table:
+    """Ledger events about connections as one insert."""
+    return pa.table(
+        {
+            "exchange": [interval.exchange for interval in intervals],
+            "symbol": [interval.symbol for interval in intervals],
+            "start": _times(interval.start for interval in intervals),
+            "end": _times(interval.end for interval in intervals),
+        }
+    )
+
+
+def _times(nanoseconds: Iterable[int]) -> pa.Array[Any]:
+    return pa.array(nanoseconds, pa.int64()).cast(NANOSECOND_TIME)

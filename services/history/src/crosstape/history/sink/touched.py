@@ -1,0 +1,125 @@
+"""Which minutes got trades and when each is due to be closed, and which other minutes a batch may take trades from.
+
+Pure: time comes from outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from crosstape.history.sink.rows import MinuteRows
+
+Market = tuple[str, str]
+Minute = tuple[str, str, int]
+"""(exchange, symbol, Unix s)."""
+
+LONGEST_WAIT = 5.0
+"""Seconds after which a minute that never gets quiet is closed all the same."""
+MINUTE_SECONDS = 60
+SPAN = 3_600
+"""Minutes closed together lie within one hour, so that one query's time range stays short."""
+REMEMBERED_MINUTES = 4
+
+
+class _Touch(Struct):
+    first: float
+    last: float
+    rows: int
+
+
+class TouchedMinutes:
+    """Minutes to close, by when they were touched. A minute is due once it is over and no trade came for a while."""
+
+    def __init__(self, *, grace: float, quiet: float):
+        self._grace = grace
+        self._quiet = quiet
+        self._touches: dict[Minute, _Touch] = {}
+
+    def __len__(self) -> int:
+        return len(self._touches)
+
+    def touch(self, minute: Minute, rows: int, now: float) -> None:
+        """`rows` trades of `minute` were stored at `now` (monotonic s)."""
+        touch = self._touches.get(minute)
+        if touch is None:
+            self._touches[minute] = _Touch(now, now, rows)
+        else:
+            touch.last = now
+            touch.rows += rows
+
+    def longest_wait(self, now: float) -> float:
+        """How many seconds ago the first of them was touched; 0 when there are none."""
+        return now - min((touch.first for touch in self._touches.values()), default=now)
+
+    def due(self, now: float, wall: float, *, max_rows: int) -> dict[Minute, int]:
+        """Take minutes that are due at `now` (monotonic s; `wall` is Unix s), and how many rows each got: those
+        that lie within an hour, as many as hold `max_rows` together, at least one if any is due."""
+        ready = sorted((m for m, touch in self._touches.items() if self._is_due(m[2], touch, now, wall)), key=_place)
+        taken: dict[Minute, int] = {}
+        weight = 0
+        for minute in ready:
+            if taken and (weight >= max_rows or minute[2] // SPAN != ready[0][2] // SPAN):
+                break
+            taken[minute] = self._touches.pop(minute).rows
+            weight += max(1, taken[minute])
+        return taken
+
+    def _is_due(self, minute: int, touch: _Touch, now: float, wall: float) -> bool:
+        end = minute + MINUTE_SECONDS + self._grace
+        if wall < end:
+            return False
+        is_overdue = now - touch.first >= MINUTE_SECONDS + LONGEST_WAIT and wall >= end + LONGEST_WAIT
+        return is_overdue or now - touch.last >= self._quiet
+
+
+def _place(minute: Minute) -> tuple[int, int, str, str]:
+    """Neighbours in the table are closed together: their rows share granules."""
+    exchange, symbol, second = minute
+    return (second // SPAN, second, exchange, symbol)
+
+
+class IdRanges:
+    """Which ids each market's newest minutes hold.
+
+    A copy of a trade may say another time than the copy before it, and win: then the trade leaves a minute that the
+    batch does not name. Ids grow with time, so a batch whose ids lie where another minute's do says which.
+    """
+
+    def __init__(self) -> None:
+        self._newest: dict[Market, int] = {}
+        self._minutes: dict[Market, dict[int, tuple[int, int]]] = {}
+
+    def unknown(self, minutes: Iterable[MinuteRows]) -> list[Market]:
+        """The markets that were not seen yet: `learn` their newest id first."""
+        seen = dict.fromkeys((rows.exchange, rows.symbol) for rows in minutes)
+        return [market for market in seen if market not in self._newest]
+
+    def learn(self, market: Market, newest: int) -> None:
+        """The store's greatest id of `market` is `newest`; -1 when it has none."""
+        self._newest[market] = newest
+        self._minutes[market] = {}
+
+    def overlapped(self, rows: MinuteRows) -> list[Minute] | None:
+        """The other minutes that hold ids among those of `rows`, or None when only the store can tell."""
+        market = (rows.exchange, rows.symbol)
+        known = self._minutes[market]
+        if rows.first_seq <= self._newest[market] and rows.minute not in known:
+            return None
+        return [
+            (*market, minute)
+            for minute, (first, last) in known.items()
+            if minute != rows.minute and first <= rows.last_seq and rows.first_seq <= last
+        ]
+
+    def add(self, minutes: Iterable[MinuteRows]) -> None:
+        """`minutes` are stored now."""
+        for rows in minutes:
+            market = (rows.exchange, rows.symbol)
+            self._newest[market] = max(rows.last_seq, self._newest[market])
+            known = self._minutes[market]
+            first, last = known.get(rows.minute, (rows.first_seq, rows.last_seq))
+            known[rows.minute] = (min(first, rows.first_seq), max(last, rows.last_seq))
+            if len(known) > REMEMBERED_MINUTES:
+                del known[min(known)]

@@ -1,0 +1,161 @@
+"""The sink's loop: a batch from the bus into the store, then its dead letters, then the commit.
+
+A batch that comes again changes nothing: a trade is its identity, a ledger event too. While the store is away nothing
+is committed and the bus keeps what comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from crosstape.common.bus.consumer import Batch, Consumer
+from crosstape.common.bus.producer import Producer
+from crosstape.common.bus.topics import DEAD_LETTERS, LEDGER, TRADES, DeadLetter, market_key
+from crosstape.common.errors import DatabaseError
+from crosstape.common.market.ledger import Coverage, Gap, LedgerEvent
+from crosstape.common.market.trade import TradeBatch
+from crosstape.history.sink import metrics
+from crosstape.history.sink.rows import MinuteRows, TradeRows, coverage_rows, gap_rows, trade_rows
+from crosstape.history.sink.soundness import Rejected, Unsound, accept, is_sound_event
+from crosstape.history.sink.touched import IdRanges, Market, Minute, TouchedMinutes
+from crosstape.history.store import Store
+
+log = structlog.get_logger(__name__)
+
+LONGEST_RETRY_SECONDS = 5.0
+LONGEST_BACKLOG_SECONDS = 300.0
+"""While closing is further behind, nothing more is taken: `unclosed_minutes` looks back ten minutes."""
+
+
+class Writer:
+    """Stores batches; `touched` tells the closing which minutes they changed. `store` is its own."""
+
+    def __init__(self, store: Store, producer: Producer, touched: TouchedMinutes):
+        self._store = store
+        self._producer = producer
+        self._touched = touched
+        self._ranges = IdRanges()
+        self.is_storing = True
+
+    async def run(self, consumer: Consumer, stop: asyncio.Event, *, flush_rows: int, flush_seconds: float) -> None:
+        """Take batches until `stop`; the one in hand takes effect."""
+        batches = consumer.batches(max_records=flush_rows, max_age=flush_seconds, weigh=_weigh)
+        async for batch in batches:
+            if len(batch):
+                await self.write(batch)
+                await consumer.commit(batch)
+            while self._touched.longest_wait(time.monotonic()) > LONGEST_BACKLOG_SECONDS and not stop.is_set():
+                await asyncio.sleep(LONGEST_RETRY_SECONDS)
+            if stop.is_set():
+                break
+
+    async def write(self, batch: Batch) -> None:
+        """Return once everything in `batch` is stored or a dead letter, however long the store is away."""
+        started = time.perf_counter()
+        trades: list[TradeBatch] = batch.records.get(TRADES.name, [])
+        events: list[LedgerEvent] = batch.records.get(LEDGER.name, [])
+        rows, rejected = await asyncio.to_thread(sound_rows, trades, time.time_ns())
+        if rows.table.num_rows:
+            await self._until_stored(lambda: self.store_trades(rows))
+        sound = [event for event in events if is_sound_event(event)]
+        if sound:
+            await self._until_stored(lambda: self.store_events(sound))
+        metrics.FLUSH_SECONDS.observe(time.perf_counter() - started)
+        if batch.oldest_ms:
+            metrics.LAG_SECONDS.set(max(0.0, time.time() - batch.oldest_ms / 1000))
+        unsound = [_event_letter(event) for event in events if not is_sound_event(event)]
+        await self._put_aside([*batch.dead_letters, *map(_trade_letter, rejected), *unsound])
+
+    async def store_trades(self, rows: TradeRows) -> None:
+        """Insert `rows` and say which minutes they changed. Raises DatabaseError."""
+        moved = await self._minutes_losing_trades(rows.minutes)
+        await self._store.insert("trades", rows.table)
+        self._ranges.add(rows.minutes)
+        now = time.monotonic()
+        for minute in rows.minutes:
+            self._touched.touch((minute.exchange, minute.symbol, minute.minute), minute.rows, now)
+        for place in moved:
+            self._touched.touch(place, 0, now)
+        metrics.ROWS.labels("trades").inc(rows.table.num_rows)
+
+    async def _minutes_losing_trades(self, minutes: list[MinuteRows]) -> set[Minute]:
+        """The minutes from which a copy that says another time could take a trade away."""
+        if unknown := self._ranges.unknown(minutes):
+            newest = {(e, s): seq for e, s, seq in await self._store.rows("newest_ids", markets=unknown)}
+            for market in unknown:
+                self._ranges.learn(market, newest.get(market, -1))
+        found: set[Minute] = set()
+        unfamiliar: dict[Market, tuple[int, int]] = {}
+        for rows in minutes:
+            overlapped = self._ranges.overlapped(rows)
+            if overlapped is None:
+                market = (rows.exchange, rows.symbol)
+                first, last = unfamiliar.get(market, (rows.first_seq, rows.last_seq))
+                unfamiliar[market] = (min(first, rows.first_seq), max(last, rows.last_seq))
+            else:
+                found.update(overlapped)
+        for (exchange, symbol), (first, last) in unfamiliar.items():
+            stored = await self._store.rows("minutes_of_ids", exchange=exchange, symbol=symbol, first=first, last=last)
+            found.update((exchange, symbol, minute) for (minute,) in stored)
+        return found
+
+    async def store_events(self, events: list[LedgerEvent]) -> None:
+        """Insert ledger events. Raises DatabaseError."""
+        if gaps := [event for event in events if isinstance(event, Gap)]:
+            await self._store.insert("gaps", gap_rows(gaps))
+            metrics.ROWS.labels("gaps").inc(len(gaps))
+        if intervals := [event for event in events if isinstance(event, Coverage)]:
+            await self._store.insert("coverage", coverage_rows(intervals))
+            metrics.ROWS.labels("coverage").inc(len(intervals))
+
+    async def _until_stored(self, store: Callable[[], Awaitable[None]]) -> None:
+        delay = 0.1
+        while True:
+            try:
+                await store()
+            except DatabaseError as error:
+                self.is_storing = False
+                metrics.STORE_FAILURES.inc()
+                log.warning("store_away", error=error.error_code, retry_seconds=delay)
+                await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+                delay = min(delay * 2, LONGEST_RETRY_SECONDS)
+            else:
+                self.is_storing = True
+                return
+
+    async def _put_aside(self, letters: list[DeadLetter]) -> None:
+        for reason, count in Counter(letter.reason for letter in letters).items():
+            metrics.DEAD_LETTERS.labels(reason.split(":")[0][:40]).inc(count)
+            log.warning("dead_letters", reason=reason, count=count)
+        for letter in letters:
+            await self._producer.deliver(DEAD_LETTERS, letter.key.encode(), letter)
+
+
+def sound_rows(batches: list[TradeBatch], now: int) -> tuple[TradeRows, list[Rejected]]:
+    """What of `batches` the tape can hold at `now` (ns), and what it cannot."""
+    try:
+        return trade_rows(batches, now), []
+    except Unsound:
+        accepted, rejected = accept(batches, now)
+        return trade_rows(accepted, now), rejected
+
+
+def _weigh(record: TradeBatch | LedgerEvent) -> int:
+    return len(record) if isinstance(record, TradeBatch) else 1
+
+
+def _trade_letter(rejected: Rejected) -> DeadLetter:
+    batch = rejected.batch
+    key = market_key(batch.exchange, batch.symbol).decode("utf-8", "replace")
+    return DeadLetter(TRADES.name, -1, -1, key, rejected.reason, TRADES.codec.encode(batch))
+
+
+def _event_letter(event: LedgerEvent) -> DeadLetter:
+    key = market_key(event.exchange, event.symbol).decode("utf-8", "replace")
+    return DeadLetter(LEDGER.name, -1, -1, key, "ledger_event", LEDGER.codec.encode(event))

@@ -1,0 +1,69 @@
+"""One embedded store for the whole run: chDB opens one path per process. Tests keep apart by market."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+from fastapi import FastAPI
+
+from crosstape.common.market.instrument import Instrument
+from crosstape.common.runtime.health import Health
+from crosstape.history.api.app import create_app
+from crosstape.history.api.markets import Markets
+from crosstape.history.api.resources import Resources
+from crosstape.history.migrate import migrate
+from crosstape.history.store import Store
+from services.history.tests.harness import Answer, FakeExchanges, Sink, get, new_symbol
+
+Client = Callable[..., Awaitable[Answer]]
+
+
+@pytest.fixture(scope="session")
+def store_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"chdb://{tmp_path_factory.mktemp('history') / 'store'}"
+
+
+@pytest.fixture(scope="session")
+def store(store_url: str) -> Iterator[Store]:
+    opened = Store(store_url, threads=2, deadline=15.0)
+    asyncio.run(migrate(opened))
+    yield opened
+    asyncio.run(opened.close())
+
+
+@pytest.fixture
+def sink(store: Store) -> Sink:
+    return Sink(store)
+
+
+@pytest.fixture
+def symbol() -> str:
+    return new_symbol()
+
+
+@pytest.fixture
+def exchanges(symbol: str) -> FakeExchanges:
+    """binance lists BTC-USDT and the test's own market."""
+    fake = FakeExchanges()
+    base = symbol.partition("-")[0]
+    fake.lists["binance"] = [
+        Instrument("binance", "BTCUSDT", "BTC", "USDT"),
+        Instrument("binance", f"{base}USDT", base, "USDT"),
+    ]
+    return fake
+
+
+@pytest.fixture
+def app(store: Store, exchanges: FakeExchanges) -> FastAPI:
+    markets = Markets(["binance", "kraken", "okx", "bybit"], exchanges.markets, store)
+    return create_app(Resources(store, store, store, markets, exchanges, Health()))
+
+
+@pytest.fixture
+def client(app: FastAPI) -> Client:
+    async def ask(target: str, **headers: str) -> Answer:
+        return await get(app, target, **headers)
+
+    return ask

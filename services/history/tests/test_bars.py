@@ -1,0 +1,214 @@
+"""Bars are a pure function of the tape: what the store computes equals the fold that defines a bar."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from decimal import Decimal, localcontext
+
+import msgspec
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from crosstape.common.market.bar import Bar, BarStatus, Interval, fold_bars
+from crosstape.common.market.trade import Source, TakerSide, Trade
+from crosstape.common.testing.builders import make_trade
+from crosstape.common.testing.strategies import START, tapes
+from crosstape.history.api.bars import BarQuery, oldest_bars
+from crosstape.history.api.markets import Market, _instrument
+from crosstape.history.store import Store
+from services.history.tests.harness import Sink, new_symbol
+
+QUICK = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def of_market(trades: list[Trade], symbol: str) -> list[Trade]:
+    return [msgspec.structs.replace(trade, symbol=symbol) for trade in trades]
+
+
+def newest(bars: list[Bar]) -> list[Bar]:
+    """The last word on each bar, as the fold would put it."""
+    last = {(bar.interval, bar.open_time): bar for bar in bars}
+    plain = [msgspec.structs.replace(bar, status=BarStatus.FINAL, revision=0) for bar in last.values()]
+    return sorted(plain, key=lambda bar: (bar.interval, bar.open_time))
+
+
+def expected(trades: list[Trade]) -> list[Bar]:
+    return [*fold_bars(trades, Interval.M1), *fold_bars(trades, Interval.S1)]
+
+
+@QUICK
+@given(st.data(), tapes(max_size=25))
+def test_any_order_any_split_and_any_repeats_give_the_bars_of_the_fold(
+    sink: Sink, data: st.DataObject, tape: list[Trade]
+) -> None:
+    tape = of_market(tape, new_symbol())
+    arrivals = data.draw(
+        st.permutations(tape + data.draw(st.lists(st.sampled_from(tape), max_size=10)) if tape else tape)
+    )
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(arrivals)), max_size=3)))
+    sink.told.records.clear()
+
+    async def play() -> None:
+        for start, end in zip([0, *cuts], [*cuts, len(arrivals)], strict=True):
+            if start < end:
+                await sink.insert(arrivals[start:end])
+            if data.draw(st.booleans()):
+                await sink.close_all()
+        await sink.close_all()
+
+    asyncio.run(play())
+    assert newest(sink.told.bars()) == expected(tape)
+
+
+@settings(QUICK, max_examples=5)
+@given(st.data(), st.lists(tapes(seconds=130, max_size=6), min_size=2, max_size=3))
+def test_conflicting_copies_leave_one_winner_whatever_their_order(
+    sink: Sink, data: st.DataObject, versions: list[list[Trade]]
+) -> None:
+    copies = [trade for version in versions for trade in version]
+    ends = []
+    for _ in range(2):
+        symbol = new_symbol()
+        sink.told.records.clear()
+        arrivals = data.draw(st.permutations(copies))
+
+        async def play(arrivals: list[Trade], symbol: str) -> list[tuple[object, ...]]:
+            for trade in of_market(arrivals, symbol):
+                await sink.insert([trade])
+                if data.draw(st.booleans()):
+                    await sink.close_all()
+            await sink.close_all()
+            place = {"exchange": "binance", "symbol": symbol, "start": START // 10**9 - 60, "end": START // 10**9 + 600}
+            tape = await sink.store.rows("tape_lines", **place)
+            assert tape == await sink.store.rows("stored_lines", **place)
+            return [(interval, second, line.replace(symbol, "")) for interval, second, line in tape]
+
+        ends.append(asyncio.run(play(arrivals, symbol)))
+    assert ends[0] == ends[1]
+
+
+def test_history_outranks_the_stream_whenever_it_arrives(sink: Sink) -> None:
+    for order in ((Source.STREAM, Source.HISTORY), (Source.HISTORY, Source.STREAM)):
+        symbol = new_symbol()
+        sink.told.records.clear()
+
+        async def play(order: tuple[Source, ...], symbol: str) -> None:
+            for source in order:
+                price = "2" if source is Source.HISTORY else "1"
+                await sink.insert([make_trade(1, symbol=symbol, price=price)], source)
+                await sink.close_all()
+
+        asyncio.run(play(order, symbol))
+        assert newest(sink.told.bars())[0].close == "2"
+
+
+def test_a_late_trade_revises_the_bar_and_a_repeat_does_not(sink: Sink, symbol: str) -> None:
+    async def play() -> None:
+        first, late = make_trade(2, symbol=symbol), make_trade(1, symbol=symbol, price="1")
+        for trades in ([first], [first], [late], [late, first]):
+            await sink.insert(trades)
+            await sink.close_all()
+
+    asyncio.run(play())
+    minutes = [bar for bar in sink.told.bars() if bar.interval == "1m"]
+    assert [(bar.status, bar.revision, bar.open) for bar in minutes] == [
+        (BarStatus.FINAL, 0, "60000"),
+        (BarStatus.REVISED, 1, "1"),
+    ]
+
+
+def test_a_copy_that_says_another_minute_takes_the_trade_out_of_the_old_one(sink: Sink, symbol: str) -> None:
+    early = make_trade(7, symbol=symbol, time=START + 59 * 10**9)
+    other = make_trade(8, symbol=symbol, time=START + 58 * 10**9)
+    moved = make_trade(7, symbol=symbol, time=START + 60 * 10**9)
+
+    async def play() -> list[tuple[object, ...]]:
+        await sink.insert([early, other])
+        await sink.close_all()
+        await sink.insert([moved], Source.HISTORY)
+        await sink.close_all()
+        place = {"exchange": "binance", "symbol": symbol, "start": START // 10**9, "end": START // 10**9 + 120}
+        stored = await sink.store.rows("stored_lines", **place)
+        assert stored == await sink.store.rows("tape_lines", **place)
+        return stored
+
+    minutes = [second for interval, second, _ in asyncio.run(play()) if interval == 60]
+    assert minutes == [START // 10**9, START // 10**9 + 60]
+
+
+def test_sums_beyond_one_trade_are_exact(sink: Sink, symbol: str) -> None:
+    huge = "9" * 20 + "." + "9" * 18
+    trades = [make_trade(i, symbol=symbol, quantity=huge, side=TakerSide.SELL) for i in range(1, 4)]
+
+    async def play() -> None:
+        await sink.insert(trades)
+        await sink.close_all()
+
+    asyncio.run(play())
+    with localcontext(prec=80):
+        assert Decimal(sink.told.bars()[0].volume) == 3 * Decimal(huge)
+        assert newest(sink.told.bars()) == expected(trades)
+
+
+@QUICK
+@given(
+    st.sampled_from([i for i in Interval if i not in (Interval.S1, Interval.M1)]), tapes(seconds=90_000, max_size=20)
+)
+def test_a_longer_bar_is_the_fold_of_its_trades(sink: Sink, interval: Interval, tape: list[Trade]) -> None:
+    symbol = new_symbol()
+    tape = of_market(tape, symbol)
+    market = Market("binance", _instrument("binance", symbol))
+    query = BarQuery(market, interval, 0, START // 10**9 + 200_000)
+
+    async def play() -> list[bytes]:
+        if tape:
+            await sink.insert(tape)
+        await sink.close_all()
+        return await oldest_bars(sink.store, query, limit=10_000)
+
+    rows = [json.loads(line, parse_float=Decimal) for line in asyncio.run(play())]
+    shown = ("open", "high", "low", "close", "volume", "volume_delta", "volume_unknown")
+    assert [(r["timestamp"], r["trades"], *(Decimal(r[name]) for name in shown)) for r in rows] == [
+        (bar.open_time, bar.trades, *(Decimal(getattr(bar, name)) for name in shown))
+        for bar in fold_bars(tape, interval)
+    ]
+
+
+def test_ids_that_are_texts_order_trades_of_one_time_as_the_fold_does(sink: Sink, symbol: str) -> None:
+    ids = ["b", "B", "aa", "a", "a0", "Z", "~", "é", 3, 12, 100]
+    trades = [make_trade(i, symbol=symbol, price=str(n + 1), time=START) for n, i in enumerate(ids)]
+
+    async def play() -> None:
+        for trade in trades:
+            await sink.insert([trade])
+        await sink.insert(trades)
+        await sink.close_all()
+
+    asyncio.run(play())
+    assert newest(sink.told.bars()) == expected(trades)
+
+
+def test_trades_of_the_open_minute_are_answered_before_it_is_closed(store: Store, symbol: str) -> None:
+    patient = Sink(store)
+    trades = [make_trade(i, symbol=symbol, time=START + i * 20 * 10**9) for i in range(1, 5)]
+    market = Market("binance", _instrument("binance", symbol))
+
+    async def play() -> list[tuple[int, str]]:
+        await patient.insert(trades[:2])
+        await patient.close_all()
+        await patient.insert(trades[2:])
+        found = []
+        for interval in (Interval.M1, Interval.S1):
+            lines = await oldest_bars(store, BarQuery(market, interval, 0, START // 10**9 + 600), limit=100)
+            found += [(row["timestamp"] - START // 10**9, row["status"]) for row in map(msgspec.json.decode, lines)]
+        return found
+
+    assert asyncio.run(play()) == [
+        (0, "final"),
+        (60, "provisional"),
+        (20, "final"),
+        (40, "final"),
+        (60, "provisional"),
+        (80, "provisional"),
+    ]

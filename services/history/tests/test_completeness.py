@@ -1,0 +1,157 @@
+"""Completeness, watermarks and the audit: what is missing is seen and stays visible."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from crosstape.common.market.bar import Interval, fold_bars
+from crosstape.common.market.ledger import Coverage, Gap, GapState
+from crosstape.common.market.trade import Trade
+from crosstape.common.testing.builders import make_trade
+from crosstape.common.testing.strategies import START
+from services.history.tests.conftest import Client
+from services.history.tests.harness import Sink
+
+SECOND = 10**9
+OPEN = START // SECOND
+
+
+def at(symbol: str, trade_id: int, second: int) -> Trade:
+    return make_trade(trade_id, symbol=symbol, time=START + second * SECOND)
+
+
+def gap(symbol: str, first: int | None, last: int | None, seconds: tuple[int, int], state: GapState) -> Gap:
+    start, end = (START + second * SECOND for second in seconds)
+    return Gap("binance", symbol, first, last, start, end, "disconnect", state, 0, START)
+
+
+async def statuses(client: Client, symbol: str, minutes: int) -> tuple[list[str], list[list[int]]]:
+    body = (await client(f"/api/v1/completeness/binance/{symbol}?start={OPEN}&end={OPEN + 60 * minutes}")).json
+    return [minute["status"] for minute in body["minutes"]], body["missing_ids"]
+
+
+async def test_each_minute_says_what_is_known_of_it(client: Client, sink: Sink, symbol: str) -> None:
+    await sink.insert([at(symbol, i, s) for i, s in ((1, 5), (2, 6), (3, 130), (6, 310), (7, 320))])
+    await sink.close_all()
+    await sink.writer.store_events(
+        [
+            Coverage("binance", symbol, START, START + 100 * SECOND),
+            Coverage("binance", symbol, START + 90 * SECOND, START + 240 * SECOND),
+            gap(symbol, None, None, (130, 140), GapState.OPEN),
+            msgspec.structs.replace(gap(symbol, None, None, (130, 140), GapState.REPAIRED), time=START + 1),
+        ]
+    )
+    found, missing = await statuses(client, symbol, 8)
+    assert found == ["complete", "quiet", "gap", "gap", "gap", "gap", "unknown", "unknown"]
+    assert missing == [[4, 5]]
+    await sink.insert([at(symbol, 4, 131), at(symbol, 5, 132)])
+    await sink.close_all()
+    found, missing = await statuses(client, symbol, 8)
+    assert found == ["complete", "quiet", "repaired", "quiet", "unknown", "unknown", "unknown", "unknown"]
+    assert missing == []
+
+
+async def test_ids_the_exchange_calls_absent_are_not_missing(client: Client, sink: Sink, symbol: str) -> None:
+    await sink.insert([at(symbol, 1, 5), at(symbol, 9, 6)])
+    await sink.writer.store_events([gap(symbol, 3, 4, (5, 6), GapState.ABSENT)])
+    assert (await statuses(client, symbol, 1))[1] == [[2, 2], [5, 8]]
+    await sink.writer.store_events([gap(symbol, 2, 8, (5, 6), GapState.ABSENT)])
+    assert (await statuses(client, symbol, 1))[1] == []
+
+
+async def test_a_gap_that_cannot_be_filled_stays_visible(client: Client, sink: Sink, symbol: str) -> None:
+    await sink.writer.store_events(
+        [
+            Coverage("binance", symbol, START, START + 180 * SECOND),
+            gap(symbol, None, None, (70, 80), GapState.UNFILLABLE),
+        ]
+    )
+    assert (await statuses(client, symbol, 3))[0] == ["quiet", "gap", "quiet"]
+
+
+async def test_pages_of_minutes_join(client: Client, sink: Sink, symbol: str) -> None:
+    await sink.insert([at(symbol, i, i * 60) for i in (0, 1, 4, 5)])
+    await sink.close_all()
+    seen, missing, cursor = [], set(), ""
+    while cursor is not None:
+        extra = f"&cursor={cursor}" if cursor else ""
+        body = (
+            await client(f"/api/v1/completeness/binance/{symbol}?start={OPEN}&end={OPEN + 360}&limit=2{extra}")
+        ).json
+        seen += [minute["timestamp"] - OPEN for minute in body["minutes"]]
+        missing |= {tuple(ids) for ids in body["missing_ids"]}
+        cursor = body["next_cursor"]
+    assert seen == list(range(0, 360, 60))
+    assert missing == {(2, 3)}
+
+
+async def test_a_range_over_a_month_is_refused(client: Client, symbol: str) -> None:
+    answer = await client(f"/api/v1/completeness/binance/{symbol}?start=0&end=3000000")
+    assert answer.status == 422
+    assert "31 days" in answer.json["message"]
+    assert (await client(f"/api/v1/completeness/binance/{symbol}")).status == 422
+
+
+async def test_watermarks_name_the_newest_trade_and_the_holes(client: Client, sink: Sink, symbol: str) -> None:
+    trades = [at(symbol, i, s) for i, s in ((1, 5), (2, 6), (5, 70), (9, 200))]
+    trades = [msgspec.structs.replace(trade, exchange="kraken") for trade in trades]
+    await sink.insert(trades[:3])
+    await sink.close_all()
+    await sink.insert(trades[3:])
+    unseen = (await client("/internal/watermarks/kraken")).json["markets"]
+    await client(f"/api/v1/ohlcv/kraken/{symbol}")
+    assert unseen == [
+        {
+            "symbol": symbol,
+            "newest_trade_id": 9,
+            "newest_time": START + 200 * SECOND,
+            "holes": [[3, 4], [6, 8]],
+        }
+    ]
+
+
+async def test_the_audit_recomputes_compares_and_hashes(client: Client, sink: Sink, symbol: str) -> None:
+    trades = [at(symbol, i, i * 7) for i in range(1, 40)]
+    await sink.insert(trades)
+    await sink.close_all()
+    lines = (await client(f"/internal/verify/binance/{symbol}")).body.splitlines()
+    report = msgspec.json.decode(lines[-1])
+    minutes, seconds = fold_bars(trades, Interval.M1), fold_bars(trades, Interval.S1)
+    canonical = "".join(
+        f"binance|{symbol}|60|{b.open_time}|{b.open}|{b.high}|{b.low}|{b.close}|{b.volume}|{b.volume_delta}|"
+        f"{b.volume_unknown}|{b.trades}|{b.first_trade_id}|{b.last_trade_id}\n"
+        for b in minutes
+    )
+    assert report == {
+        "result": "ok",
+        "bars": len(minutes) + len(seconds),
+        "mismatches": [],
+        "missing_ids": [],
+        "sha256": {"2025-07-01": hashlib.sha256(canonical.encode()).hexdigest()},
+    }
+    assert set(msgspec.json.decode(lines[0])) == {"checked_until", "bars"}
+
+
+async def test_the_audit_finds_a_bar_that_its_trades_do_not_say(
+    client: Client, sink: Sink, symbol: str, monkeypatch: object
+) -> None:
+    from crosstape.history.api import verify
+
+    monkeypatch.setattr(verify, "CLOSING_SECONDS", 0)
+    await sink.insert([at(symbol, 1, 1)])
+    await sink.close_all()
+    await sink.insert([at(symbol, 2, 2)])
+    report = msgspec.json.decode((await client(f"/internal/verify/binance/{symbol}")).body.splitlines()[-1])
+    assert report["result"] == "mismatch"
+    assert [(m["interval"], m["open_time"] - OPEN) for m in report["mismatches"]] == [(60, 0), (1, 2)]
+
+
+async def test_status_tells_of_the_store_and_of_each_feed(client: Client, sink: Sink, symbol: str) -> None:
+    await sink.insert([at(symbol, 1, 1)])
+    body = (await client("/internal/status")).json
+    assert body["database"]["status"] == "up"
+    assert body["feeds"]["binance"]["status"] == "up"
+    assert body["feeds"]["binance"]["last_event_age_ms"] < 60_000
+    assert body["feeds"]["okx"] == {"status": "down", "last_event_age_ms": None}

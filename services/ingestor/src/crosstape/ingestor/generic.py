@@ -1,0 +1,98 @@
+"""Exchanges without a dialect of their own: their trades through ccxt, which owns the sockets.
+
+No books (nobody could verify them) and no holes (nothing is known of their ids): every outage is fetched from the
+exchange's history and told to the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from crosstape.common.errors import ExchangeError
+from crosstape.common.market.instrument import Instrument
+from crosstape.common.market.ledger import Coverage, Gap, GapState
+from crosstape.common.market.trade import Source, Trade
+from crosstape.common.runtime.health import Check
+from crosstape.exchanges.ccxt_generic import CcxtExchange
+from crosstape.exchanges.dialect import FeedError, MalformedFrame
+from crosstape.ingestor.feed import backoff
+from crosstape.ingestor.market import Market
+from crosstape.ingestor.publish import Publisher
+
+log = structlog.get_logger(__name__)
+
+
+class GenericFeed:
+    """Follows one market for as long as it runs."""
+
+    def __init__(self, exchange: CcxtExchange, instrument: Instrument, publisher: Publisher):
+        self._exchange = exchange
+        self._publisher = publisher
+        self.market = Market(instrument, is_numbered=False, now=time.time_ns())
+
+    async def run(self) -> None:
+        """Watch, and after every interruption catch up first, until cancelled."""
+        failures = 0
+        while True:
+            try:
+                await self._catch_up()
+                await self._watch()
+            except (FeedError, MalformedFrame, ExchangeError) as error:
+                failures = 0 if self.market.connected_since else failures + 1
+                self._interrupted()
+                log.warning("feed_interrupted", symbol=self.market.symbol, error=str(error))
+            await asyncio.sleep(backoff(failures, 0.5 + random.random() / 2))
+
+    async def _watch(self) -> None:
+        async for trades in self._exchange.watch_trades(self.market.instrument):
+            now = time.time_ns()
+            self.market.connected_since = self.market.connected_since or now
+            self.market.last_trade_received = now
+            self._publish(trades, Source.STREAM)
+
+    def _interrupted(self) -> None:
+        market, now = self.market, time.time_ns()
+        if market.connected_since is not None:
+            instrument = market.instrument
+            self._publisher.ledger(Coverage(instrument.exchange, instrument.symbol, market.connected_since, now))
+            market.connected_since = None
+            market.disconnected_at = now
+            self._report(GapState.OPEN, now, now, 0)
+
+    async def _catch_up(self) -> None:
+        """Publish what was traded since the interruption. Raises ExchangeError."""
+        since = self.market.disconnected_at
+        if since is None:
+            return
+        end, start, published = time.time_ns(), since, 0
+        while start < end:
+            page = await self._exchange.trades_since(self.market.instrument, start)
+            published += self._publish(page, Source.HISTORY)
+            newest = max((trade.time for trade in page), default=end)
+            start = end if newest <= start else newest
+        self._report(GapState.REPAIRED, since, end, published)
+        self.market.disconnected_at = None
+
+    def _publish(self, trades: Sequence[Trade], source: Source) -> int:
+        unseen = self.market.unseen(trades)
+        for trade in unseen:
+            self.market.observe(trade)
+            self._publisher.trade(trade, source)
+        return len(unseen)
+
+    def _report(self, state: GapState, start: int, end: int, trades: int) -> None:
+        instrument = self.market.instrument
+        now = time.time_ns()
+        gap = Gap(instrument.exchange, instrument.symbol, None, None, start, end, "disconnect", state, trades, now)
+        self._publisher.ledger(gap)
+
+
+def generic_check(feeds: Sequence[GenericFeed]) -> Check:
+    """Up when every market has been heard since its last interruption."""
+    heard = sum(feed.market.connected_since is not None for feed in feeds)
+    return Check(is_up=heard == len(feeds), detail={"heard_markets": heard, "markets": len(feeds)})
