@@ -8,6 +8,8 @@ from typing import Any
 
 import aiohttp
 
+from crosstape.common.market.bar import Interval, fold_bars
+from crosstape.common.market.trade import TakerSide, Trade, trade_id
 from tests.e2e.stack import get
 
 
@@ -68,6 +70,37 @@ async def true_trades(session: aiohttp.ClientSession, simulator: str, market: di
         )
         for trade in trades
     }
+
+
+async def stored_bars(session: aiohttp.ClientSession, history: str, exchange: str, symbol: str) -> list[dict[str, Any]]:
+    """Every minute bar of a market, oldest first, numbers as strings."""
+    url = f"{history}/api/v1/ohlcv/{exchange}/{symbol}"
+    answer = await get(session, url, start="2020-01-01T00:00:00Z", numbers="string", limit="10000")
+    bars: list[dict[str, Any]] = answer["bars"]
+    return bars
+
+
+def bars_of(exchange: str, symbol: str, tape: dict[str, Row]) -> list[tuple[Any, ...]]:
+    """What `bar_facts` of the stored bars must be: the definition of a bar, applied to the tape."""
+    sides = {"buy": TakerSide.BUY, "sell": TakerSide.SELL, "unknown": TakerSide.UNKNOWN}
+    trades = [
+        Trade(exchange, symbol, trade_id(i), row.time * 1_000, str(row.price), str(row.quantity), sides[row.side], 0)
+        for i, row in tape.items()
+    ]
+    return [
+        (
+            bar.open_time,
+            bar.trades,
+            *map(Decimal, (bar.open, bar.high, bar.low, bar.close, bar.volume, bar.volume_delta)),
+        )
+        for bar in fold_bars(trades, Interval.M1)
+    ]
+
+
+def bar_facts(bars: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """The same of bars as the API tells them."""
+    names = ("open", "high", "low", "close", "volume", "volume_delta")
+    return [(bar["timestamp"], bar["trades"], *(Decimal(bar[name]) for name in names)) for bar in bars]
 
 
 def compare(stored: dict[str, Row], truth: dict[str, Row], ledger: dict[str, Any]) -> Difference:

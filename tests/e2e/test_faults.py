@@ -1,4 +1,4 @@
-"""Promises 1 to 3 under faults: after the feed goes quiet the tape is the truth, or the ledger names what it lacks.
+"""Promises 1 to 4 under faults: after the feed goes quiet the tape is the truth, or the ledger names what it lacks.
 
 Each seed: two exchanges, two markets each, faults on the wire, and kill -9 of ingestor, history or broker while trades
 flow. One broker and one store live through all seeds; `CROSSTAPE_FAULT_SEEDS` gives another number of them.
@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from tests.e2e.stack import Service, Stack, get, until
-from tests.e2e.tape import Difference, compare, stored_trades, true_trades
+from tests.e2e.tape import Difference, bar_facts, bars_of, compare, stored_bars, stored_trades, true_trades
 from tests.e2e.weather import Weather, weather
 from tests.engines.plugin import Broker
 
@@ -134,3 +134,6 @@ async def _settles(session: aiohttp.ClientSession, stack: Stack, simulator: Serv
         every=0.5,
         describe=lambda: f"{exchange} {symbol} differs from the truth: {difference}",
     )
+    tape = await stored_trades(session, stack.history.url, exchange, symbol)
+    bars = await stored_bars(session, stack.history.url, exchange, symbol)
+    assert bar_facts(bars) == bars_of(exchange, symbol, tape), "bars are a pure function of the tape"

@@ -49,8 +49,44 @@ async def test_each_minute_says_what_is_known_of_it(client: Client, sink: Sink, 
     await sink.insert([at(symbol, 4, 131), at(symbol, 5, 132)])
     await sink.close_all()
     found, missing = await statuses(client, symbol, 8)
-    assert found == ["complete", "quiet", "repaired", "quiet", "unknown", "unknown", "unknown", "unknown"]
+    assert found == ["complete", "quiet", "repaired", "quiet", "quiet", "unknown", "unknown", "unknown"]
     assert missing == []
+
+
+async def test_consecutive_ids_vouch_for_minutes_that_nobody_was_connected_in(
+    client: Client, sink: Sink, symbol: str
+) -> None:
+    await sink.insert([at(symbol, i, s) for i, s in ((1, 30), (2, 70), (3, 200), (4, 250))])
+    await sink.close_all()
+    found, _ = await statuses(client, symbol, 5)
+    assert found == ["unknown", "complete", "quiet", "complete", "unknown"]
+
+
+async def test_an_open_gap_whose_teller_died_ends_when_the_tape_has_its_ids(
+    client: Client, sink: Sink, symbol: str
+) -> None:
+    await sink.insert([at(symbol, i, i) for i in (1, 2, 5, 6)])
+    await sink.writer.store_events(
+        [Coverage("binance", symbol, START, START + 60 * SECOND), gap(symbol, 3, 4, (2, 5), GapState.OPEN)]
+    )
+    assert await statuses(client, symbol, 1) == (["gap"], [[3, 4]])
+    await sink.insert([at(symbol, 3, 3), at(symbol, 4, 4)])
+    assert await statuses(client, symbol, 1) == (["repaired"], [])
+
+
+async def test_an_open_outage_ends_when_the_history_vouches_for_its_interval(
+    client: Client, sink: Sink, symbol: str
+) -> None:
+    await sink.writer.store_events(
+        [
+            Coverage("binance", symbol, START, START + 20 * SECOND),
+            gap(symbol, None, None, (20, 30), GapState.OPEN),
+            Coverage("binance", symbol, START + 30 * SECOND, START + 60 * SECOND),
+        ]
+    )
+    assert (await statuses(client, symbol, 1))[0] == ["gap"]
+    await sink.writer.store_events([Coverage("binance", symbol, START + 10 * SECOND, START + 40 * SECOND)])
+    assert (await statuses(client, symbol, 1))[0] == ["repaired"]
 
 
 async def test_ids_the_exchange_calls_absent_are_not_missing(client: Client, sink: Sink, symbol: str) -> None:
@@ -91,7 +127,11 @@ async def test_a_range_over_a_month_is_refused(client: Client, symbol: str) -> N
     answer = await client(f"/api/v1/completeness/binance/{symbol}?start=0&end=3000000")
     assert answer.status == 422
     assert "31 days" in answer.json["message"]
-    assert (await client(f"/api/v1/completeness/binance/{symbol}")).status == 422
+
+
+async def test_without_a_start_it_is_the_last_hour(client: Client, symbol: str) -> None:
+    minutes = (await client(f"/api/v1/completeness/binance/{symbol}?end={OPEN}")).json["minutes"]
+    assert [minute["timestamp"] - OPEN for minute in minutes] == list(range(-3600, 0, 60))
 
 
 async def test_watermarks_name_the_newest_trade_and_the_holes(client: Client, sink: Sink, symbol: str) -> None:

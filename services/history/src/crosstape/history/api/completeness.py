@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from msgspec import Struct
 
-from crosstape.common.errors import ValidationFailed
 from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.ledger import GapState
 from crosstape.history.api import examples
@@ -18,13 +17,15 @@ from crosstape.history.api.answers import json_response
 from crosstape.history.api.cursor import BarCursor, bar_cursor, encode_cursor
 from crosstape.history.api.markets import Market
 from crosstape.history.api.missing import MINUTE, Hole, is_numbered, missing_ids
-from crosstape.history.api.parameters import PageParameters, check_days, time_range
+from crosstape.history.api.parameters import PageParameters, Range, check_days, time_range
 from crosstape.history.api.resources import Context, Resources
 from crosstape.history.api.spans import Spans
 
 router = APIRouter(tags=["completeness"])
 
 MOST_DAYS = 31
+DEFAULT_SPAN = 3_600 * NANOSECONDS
+"""Without a start: the last hour."""
 
 
 class MinuteState(enum.StrEnum):
@@ -39,8 +40,10 @@ class MinuteState(enum.StrEnum):
 
 
 class LedgerGap(Struct, frozen=True):
-    """A row of the ledger; times in ns."""
+    """A row of the ledger; times in ns, ids -1 where the gap is an interval without a connection."""
 
+    first_id: int
+    last_id: int
     start: int
     end: int
     cause: str
@@ -75,17 +78,17 @@ def judge_minutes(
 ) -> list[Minute]:
     """The state of each of `minutes` (Unix s): pure.
 
-    A hole lies between the trades around it; a gap that is open or cannot be filled makes a gap as well, one that was
-    repaired (or turned out to lack nothing) leaves its cause.
+    A hole lies between the trades around it; a gap that lasts makes a gap as well, one that was repaired leaves its
+    cause.
     """
     lost: dict[int, str] = {}
     mended: dict[int, str] = {}
     for hole in holes:
         lost |= dict.fromkeys(_touched(hole.after, hole.before, minutes), "sequence")
     for gap in gaps:
-        if gap.state in (GapState.OPEN, GapState.UNFILLABLE):
+        if _lasts(gap, coverage, holes, minutes):
             lost |= dict.fromkeys(_touched(gap.start, gap.end, minutes), gap.cause)
-        elif gap.state is GapState.REPAIRED:
+        elif gap.state is not GapState.ABSENT:
             mended |= dict.fromkeys(_touched(gap.start, gap.end, minutes), gap.cause)
     judged = []
     for minute in minutes:
@@ -102,6 +105,20 @@ def judge_minutes(
         first, last = (seen.first_trade_id, seen.last_trade_id) if seen else (None, None)
         judged.append(Minute(minute, status, cause, seen.trades if seen else 0, first, last))
     return judged
+
+
+def _lasts(gap: LedgerGap, coverage: Spans, holes: Sequence[Hole], minutes: Sequence[int]) -> bool:
+    """Whether trades of `gap` may still be missing.
+
+    Whoever reported it may have been killed before it could report the repair, so for an open gap the tape itself
+    decides: by its ids where they are numbered, else by what was heard or vouched for since.
+    """
+    if gap.state is not GapState.OPEN:
+        return gap.state is GapState.UNFILLABLE
+    if gap.first_id >= 0:
+        return any(hole.first <= gap.last_id and gap.first_id <= hole.last for hole in holes)
+    page = (minutes[0] * NANOSECONDS, (minutes[-1] + MINUTE) * NANOSECONDS)
+    return not coverage.covers(max(gap.start, page[0]), min(gap.end, page[1]))
 
 
 def _touched(start: int, end: int, minutes: Sequence[int]) -> Iterable[int]:
@@ -121,7 +138,7 @@ async def completeness(
 ) -> Response:
     span = time_range(asked.start, asked.end, response, unix=True)
     if span.start is None:
-        raise ValidationFailed("start is required.", {"parameter": "start"})
+        span = Range(span.end - DEFAULT_SPAN, span.end)
     check_days(span, MOST_DAYS)
     market = await context.markets.resolve(exchange, symbol)
     start, end = span.seconds
@@ -137,12 +154,17 @@ async def completeness(
     traded = {
         minute: MinuteTrades(count, uid or seq, last or last_seq) for minute, count, seq, uid, last_seq, last in rows
     }
-    coverage = Spans(await context.reads.rows("coverage", **place, **nanoseconds))
+    heard = await context.reads.rows("coverage", **place, **nanoseconds)
     gaps = [
-        LedgerGap(start, end, cause, GapState(state))
-        for *_, start, end, cause, state in await context.reads.rows("gaps", **place, **nanoseconds)
+        LedgerGap(first, last, start, end, cause, GapState(state))
+        for first, last, start, end, cause, state in await context.reads.rows("gaps", **place, **nanoseconds)
     ]
-    holes = await _holes(context, market, start, until) if is_numbered(market) and minutes else []
+    holes: list[Hole] = []
+    if is_numbered(market) and minutes:
+        [(earlier, later)] = await context.reads.rows("neighbours", start=start, end=until, **place)
+        holes = await _holes(context, market, start, until, between=(earlier, later))
+        heard.append(_proven(start, until, traded, earlier=earlier, later=later))
+    coverage = Spans(heard)
     following = until if until < end else None
     body = {
         "exchange": market.exchange,
@@ -156,13 +178,19 @@ async def completeness(
     return json_response(body, response.headers)
 
 
-async def _holes(context: Resources, market: Market, start: int, end: int) -> list[Hole]:
+async def _holes(context: Resources, market: Market, start: int, end: int, *, between: tuple[int, int]) -> list[Hole]:
     """Holes that reach into [start, end), those between a trade before it and one after it included."""
-    place = {"exchange": market.exchange, "symbol": market.symbol}
-    [(earlier, later)] = await context.reads.rows("neighbours", start=start, end=end, **place)
-    found = await missing_ids(context.reads, market.exchange, [market.symbol], earlier, later)
+    found = await missing_ids(context.reads, market.exchange, [market.symbol], *between)
     return [
         hole
         for hole in found.get(market.symbol, [])
         if hole.before >= start * NANOSECONDS and hole.after < end * NANOSECONDS
     ]
+
+
+def _proven(start: int, end: int, traded: Mapping[int, MinuteTrades], *, earlier: int, later: int) -> tuple[int, int]:
+    """What consecutive ids vouch for (ns), whoever was connected: between the first trade and the last nothing is
+    missing but the holes. `earlier` and `later` lie outside [start, end) where the tape has trades there."""
+    first = start if earlier < start else min(traded, default=end) + MINUTE
+    last = end if later > end else max(traded, default=start)
+    return (first * NANOSECONDS, max(first, last) * NANOSECONDS)

@@ -1,5 +1,7 @@
 -- The newest state of the market's gaps that reach into [start, end] (ns).
 SELECT
+    first_id,
+    last_id,
     toUnixTimestamp64Nano(gaps.start),
     toUnixTimestamp64Nano(gaps.end),
     toString(cause),
