@@ -36,7 +36,7 @@ from crosstape.cli.ports import LOOPBACK, free_port
 from crosstape.cli.process import Command, Process
 from crosstape.common.market.bar import Interval
 from crosstape.common.market.instrument import Instrument
-from crosstape.history.api.bars import BarQuery, oldest_bars
+from crosstape.history.api.bars import BarQuery, ClosedMinutes, oldest_bars
 from crosstape.history.api.cursor import BarCursor, TradeCursor, encode_cursor
 from crosstape.history.api.markets import Market
 from crosstape.history.sink.closing import Closing
@@ -196,9 +196,10 @@ async def _bare(folder: Path) -> dict[str, float]:
     symbol = tape.symbols(1)[0]
     query = BarQuery(Market("binance", Instrument("binance", "", *symbol.split("-"))), Interval.M1, start, end)
     raw = _RAW.format(symbol=symbol, start=start, end=end)
+    closed = ClosedMinutes()
 
     async def finished() -> int:
-        return len(await oldest_bars(store, query, limit=BARS))
+        return len(await oldest_bars(store, query, closed, limit=BARS))
 
     async def from_raw() -> int:
         body = await store._run(lambda client: client.raw_query(raw, fmt="JSONEachRow"))

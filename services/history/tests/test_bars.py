@@ -14,7 +14,7 @@ from crosstape.common.market.bar import Bar, BarStatus, Interval, fold_bars
 from crosstape.common.market.trade import Source, TakerSide, Trade
 from crosstape.common.testing.builders import make_trade
 from crosstape.common.testing.strategies import START, tapes
-from crosstape.history.api.bars import BarQuery, oldest_bars
+from crosstape.history.api.bars import BarQuery, ClosedMinutes, oldest_bars
 from crosstape.history.api.markets import Market, _instrument
 from crosstape.history.store import Store
 from services.history.tests.harness import Sink, new_symbol
@@ -165,7 +165,7 @@ def test_a_longer_bar_is_the_fold_of_its_trades(sink: Sink, interval: Interval, 
         if tape:
             await sink.insert(tape)
         await sink.close_all()
-        return await oldest_bars(sink.store, query, limit=10_000)
+        return await oldest_bars(sink.store, query, ClosedMinutes(), limit=10_000)
 
     rows = [json.loads(line, parse_float=Decimal) for line in asyncio.run(play())]
     shown = ("open", "high", "low", "close", "volume", "volume_delta", "volume_unknown")
@@ -200,7 +200,9 @@ def test_trades_of_the_open_minute_are_answered_before_it_is_closed(store: Store
         await patient.insert(trades[2:])
         found = []
         for interval in (Interval.M1, Interval.S1):
-            lines = await oldest_bars(store, BarQuery(market, interval, 0, START // 10**9 + 600), limit=100)
+            lines = await oldest_bars(
+                store, BarQuery(market, interval, 0, START // 10**9 + 600), ClosedMinutes(), limit=100
+            )
             found += [(row["timestamp"] - START // 10**9, row["status"]) for row in map(msgspec.json.decode, lines)]
         return found
 

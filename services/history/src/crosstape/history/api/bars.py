@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 import pyarrow as pa
 from msgspec import Raw, Struct
@@ -64,20 +66,37 @@ class BarQuery(Struct, frozen=True):
         return self.interval.close_time(self.interval.open_time(self.end - 1))
 
 
-async def oldest_bars(store: Store, query: BarQuery, *, limit: int, offset: int = 0) -> list[bytes]:
+class ClosedMinutes:
+    """Until when (Unix s) each market's minutes are closed: it only grows, so what was once read still holds."""
+
+    def __init__(self) -> None:
+        self._until: dict[tuple[str, str], int] = {}
+
+    async def hold(self, store: Store, query: BarQuery) -> bool:
+        """Whether all bars of `query` are closed, so that nobody needs to look at the tape."""
+        place = {"exchange": query.market.exchange, "symbol": query.market.symbol}
+        known = (query.market.exchange, query.market.symbol)
+        if self._until.get(known, 0) < query.last_close <= time.time():
+            [(until,)] = await store.rows("closed_until", **place)
+            self._until[known] = until or 0
+        return query.last_close <= self._until.get(known, 0)
+
+
+async def oldest_bars(
+    store: Store, query: BarQuery, closed: ClosedMinutes, *, limit: int, offset: int = 0
+) -> list[bytes]:
     """The first `limit` bars, oldest first, as JSON lines.
 
-    A dense market is answered from a window as long as the page; only a sparse one needs the whole range. A full page
-    of closed bars needs no look at the tape: open bars are newer than all of them.
+    A dense market is answered from a window as long as the page; only a sparse one needs the whole range.
     """
     start, end = query.first_open, query.last_close
+    name = "closed_bars" if await closed.hold(store, query) else "bars"
     window = start + (limit + offset) * query.interval.seconds
     if window < end:
-        name = "closed_bars" if query.is_stored else "bars"
         lines = await _lines(store, query, name, start, window, limit, offset)
         if len(lines) == limit:
             return lines
-    return await _lines(store, query, "bars", start, end, limit, offset)
+    return await _lines(store, query, name, start, end, limit, offset)
 
 
 async def newest_bars(store: Store, query: BarQuery, *, limit: int) -> list[bytes]:

@@ -74,7 +74,7 @@ async def ohlcv(context: Context, response: Response, asked: Annotated[_OffsetPa
     more = _fields(asked.fields)
     market = await context.markets.resolve_prefixed(asked.symbol)
     query = BarQuery(market, asked.interval, *span.seconds, quote_decimals=asked.numbers == "string")
-    lines = await oldest_bars(context.reads, query, limit=asked.limit, offset=asked.offset)
+    lines = await oldest_bars(context.reads, query, context.closed, limit=asked.limit, offset=asked.offset)
     total = await count_bars(context.reads, query)
     data = [_candle(row, asked.symbol, more) for row in bar_rows(lines)]
     return _seed_body(data, total, asked.limit, asked.offset, started, response)
@@ -127,7 +127,7 @@ async def bars(
 
 
 async def _page(context: Resources, query: BarQuery, limit: int) -> tuple[list[bytes], int | None]:
-    lines = await oldest_bars(context.reads, query, limit=limit + 1)
+    lines = await oldest_bars(context.reads, query, context.closed, limit=limit + 1)
     if len(lines) <= limit:
         return lines, None
     return lines[:limit], bar_rows(lines[limit:])[0].timestamp
@@ -143,7 +143,7 @@ async def _filled_page(
     else:
         end = query.first_open + limit * query.interval.seconds
         page = msgspec.structs.replace(query, end=min(query.end, end))
-    rows = bar_rows(await oldest_bars(context.reads, page, limit=limit))
+    rows = bar_rows(await oldest_bars(context.reads, page, context.closed, limit=limit))
     close_before = None
     if fill is Fill.FFILL:
         before = msgspec.structs.replace(query, start=0, end=page.first_open)

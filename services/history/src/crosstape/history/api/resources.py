@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from crosstape.common.runtime.health import Health
+from crosstape.history.api.bars import ClosedMinutes
 from crosstape.history.api.markets import Markets
 from crosstape.history.exchanges import Exchanges
 from crosstape.history.store import Store
@@ -16,7 +17,7 @@ from crosstape.history.store import Store
 @dataclass(frozen=True)
 class Resources:
     """`reads` answers requests; `exports` (longer deadlines) streams and audits; `probes` asks how the store is;
-    `markets` knows every spelling; `exchanges` asks the exchanges themselves."""
+    `markets` knows every spelling; `exchanges` asks the exchanges themselves; `closed` remembers which minutes are."""
 
     reads: Store
     exports: Store
@@ -24,6 +25,7 @@ class Resources:
     markets: Markets
     exchanges: Exchanges
     health: Health
+    closed: ClosedMinutes = field(default_factory=ClosedMinutes)
 
 
 def _resources(request: Request) -> Resources:
