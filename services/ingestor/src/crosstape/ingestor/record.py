@@ -31,12 +31,12 @@ _encoder = msgspec.json.Encoder()
 
 
 class Recorder:
-    """Writes what one subscription's socket says."""
+    """Writes what one subscription's socket says, under the real exchange's address `source`, whoever stands in."""
 
-    def __init__(self, output: IO[bytes], subscription: Subscription, url: str):
+    def __init__(self, output: IO[bytes], subscription: Subscription, source: str):
         self._output = output
         self._subscription = subscription
-        self._url = url
+        self._source = source
         self.frames = 0
 
     def on_connected(self, now: int) -> None:
@@ -52,7 +52,7 @@ class Recorder:
         self._write(time_received, "in", bytes(payload).decode("utf-8", "replace"))
 
     def _write(self, now: int, direction: str, frame: str) -> None:
-        self._output.write(_encoder.encode({"t": now, "dir": direction, "src": self._url, "frame": frame}) + b"\n")
+        self._output.write(_encoder.encode({"t": now, "dir": direction, "src": self._source, "frame": frame}) + b"\n")
 
 
 async def record(dialect: Dialect, symbols: Sequence[str], origin: str | None, output: IO[bytes]) -> int:
@@ -63,17 +63,19 @@ async def record(dialect: Dialect, symbols: Sequence[str], origin: str | None, o
     async with aiohttp.ClientSession() as session:
         table = SymbolTable(dialect.exchange, await ExchangeRest(dialect, origin, session).markets())
     instruments = [table.resolve(symbol).instrument for symbol in symbols]
-    recorders = []
+    recorders: list[Recorder] = []
+    feeds: list[asyncio.Task[None]] = []
     async with asyncio.TaskGroup() as group:
         for subscription in dialect.subscriptions(instruments, frozenset({Channel.TRADES, Channel.BOOK})):
-            url = resolve(dialect, subscription.address, origin) + subscription.path
-            recorders.append(Recorder(output, subscription, url))
-            group.create_task(Feed(dialect.exchange, subscription, url, recorders[-1]).run())
+            address, path = subscription.address, subscription.path
+            recorders.append(Recorder(output, subscription, dialect.addresses[address] + path))
+            url = resolve(dialect, address, origin) + path
+            feeds.append(group.create_task(Feed(dialect.exchange, subscription, url, recorders[-1]).run()))
         reporting = group.create_task(_report(recorders))
         await stop.wait()
         reporting.cancel()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
+        for feed in feeds:
+            feed.cancel()
     return sum(recorder.frames for recorder in recorders)
 
 

@@ -1,0 +1,129 @@
+"""`record` and `backfill` as an operator runs them: processes of their own, against simulated exchanges."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import pytest
+
+from crosstape.common.bus.connection import BusProfile, BusSettings
+from crosstape.common.bus.consumer import Consumer
+from crosstape.common.bus.topics import LEDGER, TRADES
+from crosstape.common.market.ledger import Coverage
+from crosstape.common.market.trade import Source
+from tests.e2e.stack import Service, get
+from tests.engines.plugin import Broker
+
+pytestmark = pytest.mark.integration
+
+SECONDS = 40.0
+
+
+async def command(*arguments: str, **environment: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-P", "-m", *arguments),
+        env={**os.environ, **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+def recorded_trade_ids(file: Path) -> list[int]:
+    frames = [msgspec.json.decode(line) for line in file.read_bytes().splitlines()]
+    messages = [msgspec.json.decode(frame["frame"]) for frame in frames if frame["dir"] == "in"]
+    return [m["data"]["t"] for m in messages if m.get("data", {}).get("e") == "trade"]
+
+
+async def test_what_was_recorded_replays_as_it_was(tmp_path: Path) -> None:
+    simulator = Service("sim", "crosstape.exchange_sim", ("--exchanges", "binance", "--rate", "200"), {}, tmp_path)
+    await simulator.start()
+    folder = tmp_path / "binance"
+    folder.mkdir()
+    file = folder / "spot.jsonl"
+    options = ("binance", "BTC-USDT", "--out", str(file), "--origin", simulator.url)
+    recording = await command("crosstape.ingestor.record", *options)
+    assert recording.stdout is not None
+    async with asyncio.timeout(SECONDS):
+        while msgspec.json.decode(await recording.stdout.readline())["frames"] < 40:
+            pass
+        recording.send_signal(signal.SIGINT)
+        assert await recording.wait() == 0
+    await simulator.stop()
+
+    lines = [msgspec.json.decode(line) for line in file.read_bytes().splitlines()]
+    assert {line["src"].split("/stream")[0] for line in lines} == {"wss://stream.binance.com:9443"}
+    ids = recorded_trade_ids(file)
+    assert ids
+
+    replay = Service("replay", "crosstape.exchange_sim", ("--recordings", str(folder), "--speed", "max"), {}, tmp_path)
+    await replay.start()
+    url = f"{replay.url}/binance/spot.stream/stream?streams=btcusdt@trade".replace("http", "ws", 1)
+    played: list[int] = []
+    async with aiohttp.ClientSession() as session, session.ws_connect(url) as socket, asyncio.timeout(SECONDS):
+        while len(played) < len(ids):
+            played.append((await socket.receive_json())["data"]["t"])
+    await replay.stop()
+    assert played == ids
+
+
+async def test_a_backfill_publishes_every_trade_of_its_range_and_says_how_far_it_is(
+    own_broker: Broker, tmp_path: Path
+) -> None:
+    simulator = Service("sim", "crosstape.exchange_sim", ("--exchanges", "okx", "--rate", "400"), {}, tmp_path)
+    await simulator.start()
+    url = f"{simulator.url}/_truth/okx/BTC-USDT/trades?limit=1000000"
+    async with aiohttp.ClientSession() as session, asyncio.timeout(SECONDS):
+        while len(await get(session, url)) < 150:
+            await asyncio.sleep(0.2)
+        await session.post(f"{simulator.url}/_truth/pause")
+        truth = {int(trade["trade_id"]) for trade in await get(session, url)}
+    since = str(int(time.time()) - 3_600)
+    run = await command(
+        "crosstape.ingestor.backfill",
+        *("okx", "BTC/USDT", "--since", since),
+        CROSSTAPE_KAFKA_BOOTSTRAP=own_broker.bootstrap,
+        CROSSTAPE_BUS_PROFILE=own_broker.profile,
+        CROSSTAPE_EXCHANGE_ORIGIN=simulator.url,
+    )
+    async with asyncio.timeout(SECONDS):
+        output, errors = await run.communicate()
+    await simulator.stop()
+    assert run.returncode == 0, errors.decode()
+    progress = [msgspec.json.decode(line) for line in output.splitlines()]
+    assert [step["done"] for step in progress] == sorted(step["done"] for step in progress)
+    assert progress[-1]["trades"] == len(truth)
+    bus = BusSettings(own_broker.bootstrap, BusProfile(own_broker.profile))
+    found: list[int] = []
+    covered: list[Coverage] = []
+    async with Consumer(bus, [TRADES, LEDGER], group="g") as consumer, asyncio.timeout(SECONDS):
+        async for batch in consumer.batches(max_records=10_000, max_age=0.5):
+            assert all(record.source is Source.HISTORY for record in batch.records[TRADES.name])
+            found += [trade_id for record in batch.records[TRADES.name] for trade_id in record.trade_id]
+            covered += batch.records[LEDGER.name]
+            if covered and len(found) >= len(truth):
+                break
+    assert sorted(found) == sorted(truth)
+    assert [(event.symbol, event.start // 10**9) for event in covered] == [("BTC-USDT", int(since))]
+
+
+async def test_a_backfill_of_a_symbol_that_does_not_exist_says_so_in_one_line(tmp_path: Path) -> None:
+    simulator = Service("sim", "crosstape.exchange_sim", ("--exchanges", "okx", "--rate", "1"), {}, tmp_path)
+    await simulator.start()
+    run = await command(
+        "crosstape.ingestor.backfill",
+        *("okx", "BTC-UDST", "--since", "2026-01-01"),
+        CROSSTAPE_EXCHANGE_ORIGIN=simulator.url,
+    )
+    _, errors = await run.communicate()
+    await simulator.stop()
+    assert run.returncode == 1
+    assert errors.decode().startswith("backfill: okx has no symbol BTC-UDST.")
+    assert len(errors.splitlines()) == 1
