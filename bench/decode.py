@@ -17,7 +17,7 @@ from bench import limit, peer_ccxt, peer_cryptofeed
 from bench.inputs import Input, book_inputs, trade_inputs
 from bench.measure import OURS, Row, Skip, compare, take_turns
 from crosstape.common.market.book import BookUpdate, OrderBook
-from crosstape.common.market.decimals import are_positive_decimals
+from crosstape.common.market.decimals import are_positive_decimal_lines
 from crosstape.common.market.trade import Source, Trade, batch_trades
 from crosstape.exchanges.dialect import Channel
 from crosstape.ingestor.book_sync import BookSync
@@ -142,7 +142,7 @@ def _batching(source: Input) -> Runner:
 
     def send(window: list[Trade]) -> int:
         batch = batch_trades(window, Source.STREAM)
-        if not (are_positive_decimals(batch.price) and are_positive_decimals(batch.quantity)):
+        if not (are_positive_decimal_lines(batch.price) and are_positive_decimal_lines(batch.quantity)):
             raise RuntimeError("a recorded trade has no decimal")
         return len(batch)
 

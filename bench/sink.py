@@ -118,10 +118,9 @@ def _by_rows(client: Client, batches: Sequence[list[bytes]]) -> None:
         rows: list[list[Any]] = []
         for value in values:
             batch = TRADES.codec.decode(value)
-            columns = (batch.trade_id, batch.time, batch.price, batch.quantity, batch.side, batch.time_received)
             rows += [
                 [batch.exchange, batch.symbol, i, "", t, p, q, s, r, 1]
-                for i, t, p, q, s, r in zip(*columns, strict=True)
+                for i, t, p, q, s, r in zip(*batch.columns(), strict=True)
             ]
         client.insert("trades", rows, column_names=_NAMES, column_type_names=_TYPES)
 
@@ -137,11 +136,12 @@ async def _prebuilt(store: Store, tables: Sequence[pa.Table]) -> None:
 
 
 def _table(values: Sequence[bytes]) -> pa.Table:
-    """Records of the bus as the columns of `trades`."""
+    """Records of the bus as the columns of `trades`, by way of lists."""
     records = [TRADES.codec.decode(value) for value in values]
+    lists = [batch.columns() for batch in records]
 
     def joined(column: str, kind: pa.DataType) -> pa.Array:
-        return pa.array(list(chain.from_iterable(getattr(batch, column) for batch in records)), kind)
+        return pa.array(list(chain.from_iterable(getattr(columns, column) for columns in lists)), kind)
 
     sizes = [len(batch) for batch in records]
     rows = sum(sizes)

@@ -7,7 +7,7 @@ from typing import Any
 
 from crosstape.common.bus.consumer import Batch
 from crosstape.common.bus.topics import TRADES
-from crosstape.common.market.trade import Source, TradeBatch
+from crosstape.common.market.trade import Source, TradeColumns, batch_columns
 from crosstape.history.sink.closing import Closing
 
 NANOSECONDS = 1_000_000_000
@@ -34,16 +34,18 @@ def records(
             times = [start + n * step + place for n in numbers]
             found.append(
                 TRADES.codec.encode(
-                    TradeBatch(
+                    batch_columns(
                         "binance",
                         symbol,
                         Source.STREAM,
-                        [first + n for n in numbers],
-                        times,
-                        [f"{61_000 + (first + n) % 997}.{(first + n) % 100:02d}" for n in numbers],
-                        [f"0.{(first + n) % 99_999 + 1:05d}" for n in numbers],
-                        [1 if (first + n) % 3 else -1 for n in numbers],
-                        [time + 3_000_000 for time in times],
+                        TradeColumns(
+                            [first + n for n in numbers],
+                            times,
+                            [f"{61_000 + (first + n) % 997}.{(first + n) % 100:02d}" for n in numbers],
+                            [f"0.{(first + n) % 99_999 + 1:05d}" for n in numbers],
+                            [1 if (first + n) % 3 else -1 for n in numbers],
+                            [time + 3_000_000 for time in times],
+                        ),
                     )
                 )
             )

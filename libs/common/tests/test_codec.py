@@ -13,13 +13,13 @@ from crosstape.common.bus.topics import ALL_TOPICS, BARS, BOOKS, DEAD_LETTERS, L
 from crosstape.common.market.bar import Bar, BarStatus, Interval
 from crosstape.common.market.book import BookStale, BookUpdate
 from crosstape.common.market.ledger import Coverage, Gap, GapState
-from crosstape.common.market.trade import Source, TakerSide, Trade, TradeBatch, batch_trades
+from crosstape.common.market.trade import Source, TakerSide, Trade, TradeColumns, batch_columns, batch_trades, trade_id
 from crosstape.common.testing.builders import make_trade
 from crosstape.common.testing.strategies import decimal_texts, tapes
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 nanoseconds = st.integers(0, 2**63 - 1)
-trade_ids = st.integers(0, 2**63 - 1) | texts
+trade_ids = st.integers(0, 2**63 - 1) | texts.map(trade_id)
 levels = st.lists(st.tuples(decimal_texts(), decimal_texts()), max_size=5)
 optional_ids = st.none() | st.integers(-1, 2**63 - 1)
 
@@ -139,6 +139,20 @@ def test_a_tombstone_is_undecodable() -> None:
 def test_a_batch_whose_columns_differ_in_length_is_undecodable() -> None:
     good = TRADES.codec.encode(batch_trades([make_trade()], Source.STREAM))
     with pytest.raises(UndecodableRecord, match="unequal"):
-        TRADES.codec.decode(good[:-10] + b"\x90")
+        TRADES.codec.decode(good[:-10] + b"\xc4\x00")
+    columns = batch_trades([make_trade()], Source.STREAM).columns()
+    for name in columns._fields:
+        longer = columns._replace(**{name: getattr(columns, name) * 2})
+        with pytest.raises(ValueError, match="unequal"):
+            batch_columns("binance", "BTC-USDT", Source.STREAM, longer)
+
+
+def test_a_number_with_a_line_break_cannot_shift_its_column() -> None:
     with pytest.raises(ValueError, match="unequal"):
-        TradeBatch("binance", "BTC-USDT", Source.STREAM, [1, 2], [1], ["1"], ["1"], [1], [1])
+        batch_trades([make_trade(price="1\n2")], Source.STREAM)
+
+
+def test_a_batch_of_nothing_is_no_batch() -> None:
+    empty = TradeColumns([], [], [], [], [], [])
+    with pytest.raises(ValueError, match="unequal"):
+        batch_columns("binance", "BTC-USDT", Source.STREAM, empty)

@@ -77,18 +77,18 @@ async def test_trades_arrive_once_across_an_interruption_which_the_ledger_tells(
                 await session.post(f"{simulator.url}/_faults", json={})
                 await until(lambda: any(gap.state is GapState.REPAIRED for gap in gaps))
                 repaired_at = time.time_ns()
-                await until(lambda: any(min(batch.time) > repaired_at for batch in batches))
+                await until(lambda: any(min(batch.columns().time) > repaired_at for batch in batches))
                 await session.post(f"{simulator.url}/_truth/pause")
                 url = f"{simulator.url}/_truth/kraken/XBTUSD/trades?limit=100000"
                 async with session.get(url) as response:
                     truth = {int(trade["trade_id"]): trade for trade in await response.json()}
-            await until(lambda: max(i for batch in batches for i in batch.trade_id) == max(truth))
+            await until(lambda: max(i for batch in batches for i in batch.columns().trade_id) == max(truth))
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
     finally:
         await exchange.close()
         await simulator.stop()
-    ids = [i for batch in batches for i in batch.trade_id]
+    ids = [i for batch in batches for i in batch.columns().trade_id]
     assert len(ids) == len(set(ids))
     assert set(ids) == {i for i in truth if i >= min(ids)}

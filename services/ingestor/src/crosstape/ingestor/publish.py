@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 
@@ -11,7 +12,7 @@ from prometheus_client import Counter, Gauge
 from crosstape.common.bus.producer import Producer
 from crosstape.common.bus.topics import BOOKS, LEDGER, TRADES, market_key
 from crosstape.common.market.book import BookEvent
-from crosstape.common.market.decimals import are_positive_decimals, is_positive_decimal
+from crosstape.common.market.decimals import are_positive_decimal_lines, is_positive_decimal
 from crosstape.common.market.ledger import LedgerEvent
 from crosstape.common.market.trade import Source, Trade, TradeBatch, batch_trades
 
@@ -140,9 +141,10 @@ class Publisher:
 
     def _batch(self, rows: list[Trade], source: Source) -> TradeBatch | None:
         """What the tape can hold of `rows`; None when that is nothing."""
-        batch = batch_trades(rows, source)
-        if are_positive_decimals(batch.price) and are_positive_decimals(batch.quantity):
-            return batch
+        with contextlib.suppress(ValueError):  # a line break in a number: no decimal either
+            batch = batch_trades(rows, source)
+            if are_positive_decimal_lines(batch.price) and are_positive_decimal_lines(batch.quantity):
+                return batch
         good = self._holdable(rows)
         return batch_trades(good, source) if good else None
 

@@ -27,8 +27,13 @@ def is_positive_decimal(text: str) -> bool:
 def are_positive_decimals(texts: Iterable[str]) -> bool:
     """Whether every one of `texts` is; one pass of the regex engine over all of them."""
     lines = list(texts)
-    joined = "\n".join(lines) + "\n" if lines else ""
-    return joined.count("\n") == len(lines) and _MANY_POSITIVE.fullmatch(joined) is not None
+    joined = "\n".join(lines)
+    return not lines or (joined.count("\n") == len(lines) - 1 and are_positive_decimal_lines(joined))
+
+
+def are_positive_decimal_lines(text: str) -> bool:
+    """Whether every line of `text` is one."""
+    return _MANY_POSITIVE.fullmatch(f"{text}\n") is not None
 
 
 def decimal_text(value: Decimal) -> str:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import enum
+import sys
+from array import array
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from msgspec import Struct
+
+INTEGER_BYTES = 8
 
 TradeId = int | str
 """An int where the exchange numbers its trades, else its text (UUIDs). See `trade_id`."""
@@ -49,16 +54,9 @@ class Trade(Struct, frozen=True, array_like=True, gc=False):
     time_received: int
 
 
-class TradeBatch(Struct, frozen=True, array_like=True, gc=False):
-    """Trades of one market as columns of equal length: one record of topic `trades`.
+class TradeColumns(NamedTuple):
+    """Trades of one market as lists of equal length, fields as those of Trade."""
 
-    Columns, because that is what the store inserts: nothing is transposed on the way. Readers must tolerate a repeat
-    of any trade and any order of trades.
-    """
-
-    exchange: str
-    symbol: str
-    source: Source
     trade_id: list[TradeId]
     time: list[int]
     price: list[str]
@@ -66,32 +64,69 @@ class TradeBatch(Struct, frozen=True, array_like=True, gc=False):
     side: list[int]
     time_received: list[int]
 
+
+class TradeBatch(Struct, frozen=True, array_like=True, gc=False):
+    """Trades of one market, at least one, as packed columns: one record of topic `trades`.
+
+    Columns, because that is what the store inserts, and packed, because then it need not look at each value: integers
+    are 8 bytes each, little-endian (`side`: 1 byte); `price` and `quantity` have one decimal text a line; `trade_id`
+    is packed too where all ids are numbers, else it is a list of their texts. Readers must tolerate a repeat of any
+    trade and any order of trades.
+    """
+
+    exchange: str
+    symbol: str
+    source: Source
+    trade_id: bytes | list[str]
+    time: bytes
+    price: str
+    quantity: str
+    side: bytes
+    time_received: bytes
+
     def __post_init__(self) -> None:
-        size = len(self.trade_id)
-        columns = (self.time, self.price, self.quantity, self.side, self.time_received)
-        if any(len(column) != size for column in columns):
+        size = len(self.side)
+        ids = self.trade_id
+        packed = [self.time, self.time_received, *([ids] if isinstance(ids, bytes) else [])]
+        lengths = {
+            self.price.count("\n") + 1,
+            self.quantity.count("\n") + 1,
+            *(len(column) / INTEGER_BYTES for column in packed),
+            len(ids) if isinstance(ids, list) else size,
+        }
+        if not size or lengths != {size}:
             raise ValueError("columns of unequal length")
 
     def __len__(self) -> int:
-        return len(self.trade_id)
+        return len(self.side)
+
+    def columns(self) -> TradeColumns:
+        """The same trades as lists."""
+        ids: list[TradeId] = (
+            [*unpack(self.trade_id)] if isinstance(self.trade_id, bytes) else [*map(trade_id, self.trade_id)]
+        )
+        return TradeColumns(
+            ids,
+            [*unpack(self.time)],
+            self.price.split("\n"),
+            self.quantity.split("\n"),
+            [*array("b", self.side)],
+            [*unpack(self.time_received)],
+        )
 
     def trades(self) -> list[Trade]:
-        """The same trades as rows."""
+        """The same trades as rows. Raises ValueError for a side that there is not."""
         return [
             Trade(self.exchange, self.symbol, i, t, p, q, TakerSide(s), r)
-            for i, t, p, q, s, r in zip(
-                self.trade_id, self.time, self.price, self.quantity, self.side, self.time_received, strict=True
-            )
+            for i, t, p, q, s, r in zip(*self.columns(), strict=True)
         ]
 
 
 def batch_trades(trades: Sequence[Trade], source: Source) -> TradeBatch:
-    """One batch of `trades`, which are all of one market. Raises IndexError when there are none."""
+    """One batch of `trades`, which are all of one market. Raises IndexError when there are none, ValueError when a
+    price or a quantity has a line break."""
     first = trades[0]
-    return TradeBatch(
-        first.exchange,
-        first.symbol,
-        source,
+    columns = TradeColumns(
         [t.trade_id for t in trades],
         [t.time for t in trades],
         [t.price for t in trades],
@@ -99,6 +134,43 @@ def batch_trades(trades: Sequence[Trade], source: Source) -> TradeBatch:
         [t.side for t in trades],
         [t.time_received for t in trades],
     )
+    return batch_columns(first.exchange, first.symbol, source, columns)
+
+
+def batch_columns(exchange: str, symbol: str, source: Source, columns: TradeColumns) -> TradeBatch:
+    """One batch of `columns`. Raises ValueError when they differ in length or are empty, OverflowError for integers
+    that 64 bits can't hold."""
+    try:
+        ids: bytes | list[str] = _pack(columns.trade_id)  # type: ignore[arg-type]  # texts among them raise TypeError
+    except TypeError:
+        ids = [*map(str, columns.trade_id)]
+    return TradeBatch(
+        exchange,
+        symbol,
+        source,
+        ids,
+        _pack(columns.time),
+        "\n".join(columns.price),
+        "\n".join(columns.quantity),
+        array("b", columns.side).tobytes(),
+        _pack(columns.time_received),
+    )
+
+
+def _pack(numbers: list[int]) -> bytes:
+    packed = array("q", numbers)
+    if sys.byteorder == "big":
+        packed.byteswap()
+    return packed.tobytes()
+
+
+def unpack(column: bytes) -> array[int]:
+    """The integers of a packed column."""
+    numbers = array("q")
+    numbers.frombytes(column)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
 
 
 def trade_id(text: str) -> TradeId:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct
 
-from crosstape.common.market.decimals import are_positive_decimals
+from crosstape.common.market.decimals import INTEGER_DIGITS, SCALE
 from crosstape.common.market.ledger import Coverage, Gap
-from crosstape.common.market.trade import TradeBatch
+from crosstape.common.market.trade import TradeBatch, trade_id, unpack
 from crosstape.history.sink.soundness import (
     DAY,
     EARLIEST,
@@ -26,6 +27,10 @@ from crosstape.history.sink.soundness import (
 PRICE = pa.decimal128(38, 18)
 VOLUME = pa.decimal256(76, 18)
 NANOSECOND_TIME = pa.timestamp("ns", "UTC")
+
+LEAST = Decimal(1).scaleb(-SCALE)
+GREATEST = Decimal(10) ** INTEGER_DIGITS - LEAST
+"""What a price or a quantity can be."""
 
 MINUTE = 60_000_000_000
 MILLISECOND = 1_000_000
@@ -61,12 +66,12 @@ def trade_rows(batches: Sequence[TradeBatch], now: int) -> TradeRows:
 
 
 class _Columns:
-    """The columns of one insert as they grow: machine numbers, which become Arrow's without being looked at again."""
+    """The columns of one insert as they grow: what was packed for the bus becomes Arrow's without being looked at."""
 
     def __init__(self) -> None:
         self._markets: dict[tuple[str, str], int] = {}
         self._market = array("i")
-        self._sequence = array("Q")
+        self._sequence = array("q")
         self._text: list[str] = []
         self._time = array("q")
         self._price: list[str] = []
@@ -76,41 +81,38 @@ class _Columns:
         self._source = array("B")
 
     def append(self, batch: TradeBatch) -> None:
-        """Add `batch`. Raises Unsound for numbers out of range."""
+        """Add `batch`. Raises Unsound for an id that is empty."""
         size = len(batch)
         market = self._markets.setdefault((batch.exchange, batch.symbol), len(self._markets))
-        try:
-            self._append_ids(batch)
-            self._time.fromlist(batch.time)
-            self._side.fromlist(batch.side)
-            self._received.fromlist(batch.time_received)
-        except OverflowError as error:
-            raise Unsound(str(error)) from error
-        self._price += batch.price
-        self._quantity += batch.quantity
+        time = unpack(batch.time)
+        self._append_ids(batch.trade_id, time)
+        self._time += time
+        self._side.frombytes(batch.side)
+        self._received += unpack(batch.time_received)
+        self._price.append(batch.price)
+        self._quantity.append(batch.quantity)
         self._market.extend(array("i", (market,)) * size)
         self._source.extend(array("B", (batch.source,)) * size)
 
-    def _append_ids(self, batch: TradeBatch) -> None:
-        before = len(self._sequence)
-        try:
-            self._sequence.fromlist(batch.trade_id)  # type: ignore[arg-type]  # texts among them raise TypeError
-        except TypeError:
-            if "" in batch.trade_id:
-                raise Unsound("an empty id") from None
-            del self._sequence[before:]
-            pairs = list(zip(batch.trade_id, batch.time, strict=True))
-            self._text += [""] * (before - len(self._text))
-            self._text += ["" if isinstance(i, int) else i for i, _ in pairs]
-            self._sequence.fromlist([i if isinstance(i, int) else time // MILLISECOND for i, time in pairs])
+    def _append_ids(self, ids: bytes | list[str], time: array[int]) -> None:
+        if isinstance(ids, bytes):
+            self._sequence += unpack(ids)
+            return
+        if "" in ids:
+            raise Unsound("an empty id")
+        known = [*map(trade_id, ids)]
+        self._text += [""] * (len(self._sequence) - len(self._text))
+        self._text += ["" if isinstance(i, int) else i for i in known]
+        self._sequence.extend(i if isinstance(i, int) else at // MILLISECOND for i, at in zip(known, time, strict=True))
 
     def rows(self, now: int) -> TradeRows:
         """The insert. Raises Unsound."""
         size = len(self._sequence)
-        market, sequence = _numbers(self._market, pa.int32()), _numbers(self._sequence, pa.uint64())
+        market, sequence = _numbers(self._market, pa.int32()), _numbers(self._sequence, pa.int64())
         time, received = _numbers(self._time, pa.int64()), _numbers(self._received, pa.int64())
         side = _numbers(self._side, pa.int8())
         texts = pa.array(self._text + [""] * (size - len(self._text))) if self._text else pa.repeat("", size)
+        price, quantity = _decimals(self._price), _decimals(self._quantity)
         are_sound = (
             all(is_name(name) for market in self._markets for name in market)
             and all(text == "" or is_id(text) for text in self._text)
@@ -118,8 +120,8 @@ class _Columns:
             and _lie_in(time, EARLIEST, now + DAY)
             and _lie_in(received, 0, LATEST_RECEIVED)
             and _lie_in(side, -1, 1)
-            and are_positive_decimals(self._price)
-            and are_positive_decimals(self._quantity)
+            and _lie_in(price, LEAST, GREATEST)
+            and _lie_in(quantity, LEAST, GREATEST)
         )
         if not are_sound:
             raise Unsound("a value is out of range")
@@ -127,11 +129,11 @@ class _Columns:
             {
                 "exchange": _names((exchange for exchange, _ in self._markets), market),
                 "symbol": _names((symbol for _, symbol in self._markets), market),
-                "trade_seq": sequence,
+                "trade_seq": sequence.cast(pa.uint64()),
                 "trade_uid": texts,
                 "time": time.cast(NANOSECOND_TIME),
-                "price": pa.array(self._price, pa.string()).cast(PRICE),
-                "quantity": pa.array(self._quantity, pa.string()).cast(PRICE),
+                "price": price,
+                "quantity": quantity,
                 "side": side,
                 "time_received": received.cast(NANOSECOND_TIME),
                 "source": _numbers(self._source, pa.uint8()),
@@ -140,11 +142,20 @@ class _Columns:
         return TradeRows(table, _minutes(list(self._markets), market, time, sequence))
 
 
+def _decimals(lines: list[str]) -> pa.Array[Any]:
+    """Joined columns of decimal text as numbers. Raises Unsound for a text that is none, or none that fits."""
+    texts = pc.split_pattern(pa.array(["\n".join(lines)] if lines else [], pa.string()), "\n").flatten()
+    try:
+        return texts.cast(PRICE)
+    except pa.ArrowInvalid as error:
+        raise Unsound("no decimal") from error
+
+
 def _numbers(values: array[int], kind: pa.DataType) -> pa.Array[Any]:
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
 
 
-def _lie_in(numbers: pa.Array[Any], least: int, greatest: int) -> bool:
+def _lie_in(numbers: pa.Array[Any], least: int | Decimal, greatest: int | Decimal) -> bool:
     if not len(numbers):
         return True
     smallest, largest = pc.min(numbers).as_py(), pc.max(numbers).as_py()

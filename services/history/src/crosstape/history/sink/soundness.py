@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from crosstape.common.market.decimals import is_positive_decimal
 from crosstape.common.market.ledger import Gap, LedgerEvent
-from crosstape.common.market.trade import TradeBatch, TradeId
+from crosstape.common.market.trade import TradeBatch, TradeColumns, TradeId, batch_columns
 
 EARLIEST = 1_230_768_000_000_000_000
 """2009-01-01: before the first trade there could be, in ns."""
@@ -35,16 +35,28 @@ def accept(batches: Iterable[TradeBatch], now: int) -> tuple[list[TradeBatch], l
     accepted: list[TradeBatch] = []
     rejected: list[Rejected] = []
     for batch in batches:
+        columns = batch.columns()
         by_reason: dict[str | None, list[int]] = {}
         for row in range(len(batch)):
-            by_reason.setdefault(_reason(batch, row, now), []).append(row)
+            by_reason.setdefault(_reason(batch, columns, row, now), []).append(row)
         for reason, rows in by_reason.items():
-            part = _rows_of(batch, rows)
+            part = batch_columns(batch.exchange, batch.symbol, batch.source, _chosen(columns, rows))
             if reason is None:
                 accepted.append(part)
             else:
                 rejected.append(Rejected(reason, part))
     return accepted, rejected
+
+
+def _chosen(columns: TradeColumns, rows: Sequence[int]) -> TradeColumns:
+    return TradeColumns(
+        [columns.trade_id[row] for row in rows],
+        [columns.time[row] for row in rows],
+        [columns.price[row] for row in rows],
+        [columns.quantity[row] for row in rows],
+        [columns.side[row] for row in rows],
+        [columns.time_received[row] for row in rows],
+    )
 
 
 def is_name(text: str) -> bool:
@@ -57,37 +69,23 @@ def is_id(trade_id: TradeId) -> bool:
     return 0 <= trade_id <= LARGEST_ID if isinstance(trade_id, int) else is_name(trade_id)
 
 
-def _reason(batch: TradeBatch, row: int, now: int) -> str | None:
+def _reason(batch: TradeBatch, columns: TradeColumns, row: int, now: int) -> str | None:
     """Why the tape cannot hold a row, None when it can."""
     if not (is_name(batch.exchange) and is_name(batch.symbol)):
         return "market"
-    if not is_id(batch.trade_id[row]):
+    if not is_id(columns.trade_id[row]):
         return "trade_id"
-    if not EARLIEST <= batch.time[row] <= now + DAY:
+    if not EARLIEST <= columns.time[row] <= now + DAY:
         return "time"
-    if not 0 <= batch.time_received[row] <= LATEST_RECEIVED:
+    if not 0 <= columns.time_received[row] <= LATEST_RECEIVED:
         return "time_received"
-    if batch.side[row] not in (-1, 0, 1):
+    if columns.side[row] not in (-1, 0, 1):
         return "side"
-    if not is_positive_decimal(batch.price[row]):
+    if not is_positive_decimal(columns.price[row]):
         return "price"
-    if not is_positive_decimal(batch.quantity[row]):
+    if not is_positive_decimal(columns.quantity[row]):
         return "quantity"
     return None
-
-
-def _rows_of(batch: TradeBatch, rows: Sequence[int]) -> TradeBatch:
-    return TradeBatch(
-        batch.exchange,
-        batch.symbol,
-        batch.source,
-        [batch.trade_id[row] for row in rows],
-        [batch.time[row] for row in rows],
-        [batch.price[row] for row in rows],
-        [batch.quantity[row] for row in rows],
-        [batch.side[row] for row in rows],
-        [batch.time_received[row] for row in rows],
-    )
 
 
 def is_sound_event(event: LedgerEvent) -> bool:
