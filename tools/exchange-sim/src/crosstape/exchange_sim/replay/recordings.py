@@ -1,4 +1,4 @@
-"""Reading recordings: gzip files of JSON lines `{"t": ns, "dir": open|out|in|http, "src": URL, "frame":
+"""Reading recordings: files, gzipped or not, of JSON lines `{"t": ns, "dir": open|out|in|http, "src": URL, "frame":
 text}`."""
 
 import gzip
@@ -86,7 +86,7 @@ def address_of(url: str) -> tuple[str, str] | None:
 
 def read_lines(path: Path) -> Iterator[Line]:
     decoder = msgspec.json.Decoder(Line)
-    with gzip.open(path, "rb") as lines:
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
         for line in lines:
             yield decoder.decode(line)
 
@@ -95,7 +95,7 @@ def read_folder(folder: Path, exchanges: tuple[str, ...]) -> tuple[list[Recordin
     """Every recording below `folder` of one of `exchanges`, and every recorded HTTP answer."""
     recordings: list[Recording] = []
     bodies: list[HttpBody] = []
-    for path in sorted(folder.rglob("*.jsonl.gz")):
+    for path in sorted([*folder.rglob("*.jsonl"), *folder.rglob("*.jsonl.gz")]):
         by_address: dict[tuple[str, str], Recording] = {}
         received = 0
         for line in read_lines(path):
