@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaProducer
 from bench.broker import broker
 from bench.measure import OURS, Row, compare, take_turns
 from crosstape.common.bus.connection import BusSettings
-from crosstape.common.bus.producer import LINGER_MS, MAX_BATCH_BYTES, Producer
+from crosstape.common.bus.producer import MAX_BATCH_BYTES, Producer
 from crosstape.common.bus.topics import MAX_RECORD_BYTES, TRADES, market_key
 from crosstape.common.market.trade import Source, TakerSide, Trade, batch_trades
 from crosstape.ingestor.publish import MAX_BATCH, Publisher
@@ -107,7 +107,7 @@ def _producer(settings: BusSettings, compression: str | None) -> AIOKafkaProduce
     return AIOKafkaProducer(
         bootstrap_servers=settings.bootstrap,
         acks="all",
-        linger_ms=LINGER_MS,
+        linger_ms=5,
         max_batch_size=MAX_BATCH_BYTES,
         max_request_size=MAX_RECORD_BYTES,
         compression_type=compression,

@@ -15,11 +15,12 @@ from crosstape.cli.ports import LOOPBACK
 from crosstape.cli.process import Command
 
 MIB = 1024 * 1024
-_LEAST_BROKER_MEMORY, _MOST_BROKER_MEMORY = 256 * MIB, 4096 * MIB
+_LEAST_BROKER_MEMORY, _MOST_BROKER_MEMORY = 256 * MIB, 768 * MIB
 
 
 def default_broker_memory() -> int:
-    """A quarter of this machine's memory in bytes, between 256 MiB and 4 GiB."""
+    """A quarter of this machine's memory in bytes, between 256 and 768 MiB: Tansu walks through the whole log at every
+    fetch, so a log must not grow for hours, however much memory there is."""
     return max(_LEAST_BROKER_MEMORY, min(_MOST_BROKER_MEMORY, psutil.virtual_memory().total // 4))
 
 

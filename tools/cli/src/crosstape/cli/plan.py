@@ -16,6 +16,9 @@ from crosstape.cli.ports import LOOPBACK, free_port
 from crosstape.cli.process import Command, LateEnvironment
 from crosstape.cli.supervisor import Supervisor
 
+SIMULATED_TRADES = 20_000
+"""Trades that a simulated exchange's REST history reaches back in each market: what repairs need, in little memory."""
+
 EXCHANGES = ("binance", "kraken", "coinbasepro", "okx", "bybit")
 
 
@@ -97,6 +100,7 @@ class Plan:
             "--rate": str(simulation.rate),
             "--seed": str(simulation.seed),
             "--state": str(self._home.data("exchange-sim")),
+            "--history": str(SIMULATED_TRADES),
             "--times": simulation.times,
             "--speed": simulation.speed,
         }

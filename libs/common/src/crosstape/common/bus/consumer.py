@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import structlog
@@ -89,7 +89,7 @@ class Consumer:
             group_id=self._group,
             enable_auto_commit=False,
             auto_offset_reset="earliest" if self._group else "latest",
-            fetch_max_wait_ms=self._settings.fetch_wait_ms,
+            fetch_max_wait_ms=self._settings.pace.fetch_wait_ms,
             fetch_max_bytes=MAX_FETCH_BYTES,
             max_partition_fetch_bytes=MAX_FETCH_BYTES // 4,
             session_timeout_ms=10_000,
@@ -100,7 +100,7 @@ class Consumer:
         try:
             await self._consumer.start()
             if self._is_alone:
-                await _take_all(self._consumer, self._topics.values())
+                await self._take_all(self._consumer)
                 self._on_assigned()
             else:
                 self._consumer.subscribe(list(self._topics), listener=_Assignments(self._on_assigned))
@@ -110,6 +110,17 @@ class Consumer:
             await self.__aexit__()
             raise
         return self
+
+    async def _take_all(self, consumer: AIOKafkaConsumer) -> None:
+        consumer.assign(
+            [
+                TopicPartition(topic.name, number)
+                for topic in self._topics.values()
+                for number in range(self._settings.partitions(topic))
+            ]
+        )
+        for place in consumer.assignment():
+            await consumer.position(place)
 
     async def __aexit__(self, *exc_info: object) -> None:
         if self._consumer is not None:
@@ -155,6 +166,8 @@ class Consumer:
                     weight += weigh(record)
                     oldest = min(oldest or message.timestamp, message.timestamp)
                 positions[place] = messages[-1].offset + 1
+            if fetched and self._settings.pace.fetch_pause:
+                await asyncio.sleep(min(self._settings.pace.fetch_pause, max(0.0, deadline - time.monotonic())))
         return Batch(records, dead_letters, positions, oldest)
 
     async def commit(self, batch: Batch) -> None:
@@ -191,12 +204,6 @@ class Consumer:
         self._committed.clear()
         log.warning("broker_restarted_empty", group=self._group)
         return True
-
-
-async def _take_all(consumer: AIOKafkaConsumer, topics: Iterable[Topic[Any]]) -> None:
-    consumer.assign([TopicPartition(topic.name, number) for topic in topics for number in range(topic.partitions)])
-    for place in consumer.assignment():
-        await consumer.position(place)
 
 
 async def _find_end(consumer: AIOKafkaConsumer) -> None:

@@ -23,7 +23,6 @@ log = structlog.get_logger(__name__)
 
 Record = TypeVar("Record")
 
-LINGER_MS = 2
 MAX_BATCH_BYTES = 256 * 1024
 REQUEST_TIMEOUT_MS = 10_000
 RETRY_SECONDS = 0.2
@@ -92,7 +91,7 @@ class Producer:
             bootstrap_servers=self._settings.bootstrap,
             acks="all",
             enable_idempotence=self._settings.profile is BusProfile.KAFKA,
-            linger_ms=LINGER_MS,
+            linger_ms=self._settings.pace.linger_ms,
             max_batch_size=MAX_BATCH_BYTES,
             max_request_size=MAX_RECORD_BYTES,
             compression_type="zstd",  # aiokafka's lz4 is level 9: seven times slower, and larger

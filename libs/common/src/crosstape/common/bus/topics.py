@@ -1,4 +1,4 @@
-"""Every topic: its name, its record type, and how many partitions it is created with."""
+"""Every topic: its name, its record type, and how many partitions it has on Kafka."""
 
 from __future__ import annotations
 
