@@ -359,3 +359,20 @@ async def test_an_idempotent_producer_keeps_order_and_repeats_nothing_over_a_cra
     numbers = [r.start for b in batches for r in b.records["ledger"] if r.symbol == "BTC-USDT"]
     assert numbers == sorted(set(numbers))
     assert losses or numbers == list(range(50))
+
+
+@pytest.mark.skipif(on_kafka, reason="Apache Kafka finds an offset by its index")
+async def test_a_long_log_does_not_starve_its_reader(own_broker: Broker) -> None:
+    """Tansu's fetch walks through all batches; with aiokafka's shortest waits it came back empty at 25,000 of them."""
+    topic = await new_topic(own_broker)
+    producer = AIOKafkaProducer(bootstrap_servers=own_broker.bootstrap)
+    await producer.start()
+    for n in range(40_000):
+        await producer.send_and_wait(topic.name, topic.codec.encode(str(n)), key=KEY)
+    await producer.stop()
+    async with Consumer(bus(own_broker), [topic], group="g") as consumer:
+        records = await read_records(consumer, 40_000)
+        assert records[-1] == "39999"
+        async with Producer(bus(own_broker)) as ours:
+            await ours.deliver(topic, KEY, "newest")
+        assert await read_records(consumer, 1) == ["newest"]
