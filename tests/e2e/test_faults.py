@@ -26,6 +26,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900), pytest.mark.asyncio(loo
 SEEDS = int(os.environ.get("CROSSTAPE_FAULT_SEEDS", "25"))
 SECONDS = 4.0
 SETTLE_SECONDS = 60.0
+REVISION_SECONDS = 15.0
+"""Until a repaired trade has revised the bar it belongs to."""
 
 _happened: Counter[str] = Counter()
 
@@ -135,5 +137,14 @@ async def _settles(session: aiohttp.ClientSession, stack: Stack, simulator: Serv
         describe=lambda: f"{exchange} {symbol} differs from the truth: {difference}",
     )
     tape = await stored_trades(session, stack.history.url, exchange, symbol)
-    bars = await stored_bars(session, stack.history.url, exchange, symbol)
-    assert bar_facts(bars) == bars_of(exchange, symbol, tape), "bars are a pure function of the tape"
+    bars: list[object] = []
+
+    async def are_bars_the_fold_of_the_tape() -> bool:
+        bars[:] = bar_facts(await stored_bars(session, stack.history.url, exchange, symbol))
+        return bars == bars_of(exchange, symbol, tape)
+
+    await until(
+        are_bars_the_fold_of_the_tape,
+        seconds=REVISION_SECONDS,
+        describe=lambda: f"bars of {exchange} {symbol} are {bars}, of the tape {bars_of(exchange, symbol, tape)}",
+    )

@@ -119,8 +119,10 @@ class Consumer:
                 for number in range(self._settings.partitions(topic))
             ]
         )
-        for place in consumer.assignment():
-            await consumer.position(place)
+        ends = await consumer.end_offsets(list(consumer.assignment()))
+        for place, end in ends.items():
+            if await consumer.position(place) > end:  # committed on a broker that has lost its log since
+                await consumer.seek_to_beginning(place)
 
     async def __aexit__(self, *exc_info: object) -> None:
         if self._consumer is not None:
@@ -196,9 +198,14 @@ class Consumer:
 
     async def _has_begun_again(self, consumer: AIOKafkaConsumer) -> bool:
         """Whether the broker came back empty, and what it has now is read from the beginning."""
-        place = next(iter(self._committed), None)
-        if not self._is_alone or place is None or await consumer.committed(place) is not None:
+        if not self._is_alone or not self._committed:
             return False
+        place = next(iter(self._committed))
+        if await consumer.committed(place) is not None:
+            # A commit that was under way when the broker died may have told the new one of the old positions.
+            ends = await consumer.end_offsets(list(self._committed))
+            if all(ends[known] >= position for known, position in self._committed.items()):
+                return False
         await ensure_topics(self._settings)
         await consumer.seek_to_beginning()
         self._committed.clear()
