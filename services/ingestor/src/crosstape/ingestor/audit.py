@@ -117,7 +117,6 @@ class Auditor:
             if stored is None:
                 continue
             repair = self._repairs[symbol]
-            market.newest_time = max(market.newest_time, stored.newest_time)
             if market.sequence is not None and isinstance(stored.newest_trade_id, int):
                 if (hole := market.sequence.resume(stored.newest_trade_id, stored.newest_time)) is not None:
                     repair.hole(hole, "restart")

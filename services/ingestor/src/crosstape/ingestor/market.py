@@ -17,14 +17,13 @@ class Market:
     """One instrument: its id sequence (where ids are numbered), and since when it is connected.
 
     `connected_since`, `disconnected_at` and `bridged_until` are ns of our clock; up to `bridged_until` the tape is
-    known to hold what the exchange's history has. `newest_time` is the exchange's. `unfillable` are id ranges that its
+    known to hold what the exchange's history has. `unfillable` are id ranges that its
     history does not reach: they are not asked for again by this process.
     """
 
     def __init__(self, instrument: Instrument, *, is_numbered: bool, now: int):
         self.instrument = instrument
         self.sequence = TradeSequence() if is_numbered else None
-        self.newest_time = 0
         self.connected_since: int | None = None
         self.disconnected_at: int | None = None
         self.bridged_until = now
@@ -38,7 +37,6 @@ class Market:
 
     def observe(self, trade: Trade) -> Hole | None:
         """Note one trade of this market, live or repaired; returns the hole it reveals."""
-        self.newest_time = max(self.newest_time, trade.time)
         if self.sequence is not None and isinstance(trade.trade_id, int):
             return self.sequence.observe(trade.trade_id, trade.time)
         self._seen[trade.trade_id] = None

@@ -45,7 +45,6 @@ class Supervisor:
         self._ready = {name: asyncio.Event() for name in self.processes}
         self._report = report
         self._watching: set[asyncio.Task[None]] = set()
-        self._is_stopping = False
 
     async def start(self, timeout: float) -> None:
         """Start everything; return when all are ready. Raises the first CliError; then call `stop`."""
@@ -70,7 +69,6 @@ class Supervisor:
 
     async def stop(self, deadline: float) -> None:
         """Stop all within `deadline` seconds, what depends on others first; kill what is late."""
-        self._is_stopping = True
         for task in self._watching:
             task.cancel()
         await asyncio.gather(*self._watching, return_exceptions=True)
@@ -80,7 +78,6 @@ class Supervisor:
 
     def kill(self) -> None:
         """SIGKILL for everything, at once."""
-        self._is_stopping = True
         for process in self.processes.values():
             process.kill()
 
