@@ -26,8 +26,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900), pytest.mark.asyncio(loo
 SEEDS = int(os.environ.get("CROSSTAPE_FAULT_SEEDS", "25"))
 SECONDS = 4.0
 SETTLE_SECONDS = 60.0
-REVISION_SECONDS = 15.0
-"""Until a repaired trade has revised the bar it belongs to."""
 
 _happened: Counter[str] = Counter()
 
@@ -122,29 +120,23 @@ async def _settles(session: aiohttp.ClientSession, stack: Stack, simulator: Serv
     truth = await true_trades(session, simulator.url, market)
     since = str(min(row.time for row in truth.values()) // 1_000_000)
     difference = Difference()
+    bars: list[object] = []
+    folded: list[object] = []
 
     async def is_settled() -> bool:
         nonlocal difference
-        stored = await stored_trades(session, stack.history.url, exchange, symbol)
+        tape = await stored_trades(session, stack.history.url, exchange, symbol)
         ledger = await get(session, f"{stack.history.url}/api/v1/completeness/{exchange}/{symbol}", start=since)
-        difference = compare(stored, truth, ledger)
-        return difference.is_settled
+        difference = compare(tape, truth, ledger)
+        bars[:] = bar_facts(await stored_bars(session, stack.history.url, exchange, symbol))
+        folded[:] = bars_of(exchange, symbol, tape)
+        return difference.is_settled and bars == folded
 
     await until(
         is_settled,
         seconds=SETTLE_SECONDS,
         every=0.5,
-        describe=lambda: f"{exchange} {symbol} differs from the truth: {difference}",
-    )
-    tape = await stored_trades(session, stack.history.url, exchange, symbol)
-    bars: list[object] = []
-
-    async def are_bars_the_fold_of_the_tape() -> bool:
-        bars[:] = bar_facts(await stored_bars(session, stack.history.url, exchange, symbol))
-        return bars == bars_of(exchange, symbol, tape)
-
-    await until(
-        are_bars_the_fold_of_the_tape,
-        seconds=REVISION_SECONDS,
-        describe=lambda: f"bars of {exchange} {symbol} are {bars}, of the tape {bars_of(exchange, symbol, tape)}",
+        describe=lambda: (
+            f"{exchange} {symbol} differs from the truth: {difference}; its bars are {bars}, of its tape {folded}"
+        ),
     )
