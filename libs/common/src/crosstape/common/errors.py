@@ -89,6 +89,47 @@ class PayloadTooLarge(PlatformError):
     status = 413
 
 
+class OrderNotFound(PlatformError):
+    """No order of the caller's has this id: 404."""
+
+    error_code = "ORDER_NOT_FOUND"
+    status = 404
+
+
+class Unauthenticated(PlatformError):
+    """No credential, or one that proves nothing (any more): 401."""
+
+    error_code = "UNAUTHENTICATED"
+    status = 401
+
+    def __init__(self, message: str):
+        super().__init__(message, headers={"WWW-Authenticate": "Bearer"})
+
+
+class Forbidden(PlatformError):
+    """The caller is known and may not do this: 403."""
+
+    error_code = "FORBIDDEN"
+    status = 403
+
+
+class Conflict(PlatformError):
+    """What is there already stands against it: 409."""
+
+    error_code = "CONFLICT"
+    status = 409
+
+
+class RateLimited(PlatformError):
+    """Too many requests: 429; `retry_after` is in whole seconds, at least 1."""
+
+    error_code = "RATE_LIMITED"
+    status = 429
+
+    def __init__(self, message: str, retry_after: int):
+        super().__init__(message, {"retry_after": retry_after}, {"Retry-After": str(retry_after)})
+
+
 class ExchangeError(PlatformError):
     """An exchange answered with an error or not at all: 502."""
 

@@ -22,6 +22,7 @@ from crosstape.api_gateway.routes import HISTORY, RouteTable
 from crosstape.api_gateway.settings import GatewaySettings
 from crosstape.api_gateway.upstream import Upstream
 from crosstape.common.runtime.lifecycle import Work, run_service
+from crosstape.common.runtime.settings import read_settings
 from crosstape.common.web.request_context import RequestContext
 
 _EXPOSED = ("X-Request-ID", "X-Process-Time", "Deprecation", "Retry-After")
@@ -90,5 +91,5 @@ async def build(settings: GatewaySettings, stop: asyncio.Event) -> tuple[Any, Se
 
 def run() -> None:
     """Serve until SIGTERM or SIGINT."""
-    settings = GatewaySettings()
+    settings = read_settings(GatewaySettings)
     run_service("api-gateway", settings, functools.partial(build, settings))

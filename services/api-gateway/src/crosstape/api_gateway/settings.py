@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field, HttpUrl, field_validator
 
-from crosstape.common.runtime.settings import CommaList, ServiceSettings, comma_list
+from crosstape.common.runtime.settings import CommaList, InternalSettings, comma_list
 
 
-class GatewaySettings(ServiceSettings):
+class GatewaySettings(InternalSettings):
     """Where the services are, and what the edge allows."""
 
     port: int = Field(8000, ge=0, le=65_535, description="port to listen on; 0 takes a free one")

@@ -11,6 +11,7 @@ from typing import Any
 from crosstape.common.errors import DatabaseError
 from crosstape.common.runtime.health import Check, Health
 from crosstape.common.runtime.lifecycle import Work, run_service
+from crosstape.common.runtime.settings import read_settings
 from crosstape.history.api.app import create_app
 from crosstape.history.api.markets import Markets
 from crosstape.history.api.resources import Resources
@@ -29,7 +30,7 @@ RETRY_SECONDS = 1.0
 
 def main() -> None:
     """Run the service as its environment says."""
-    settings = HistorySettings()
+    settings = read_settings(HistorySettings)
     run_service("history", settings, partial(build, settings))
 
 

@@ -6,7 +6,7 @@ import enum
 
 from pydantic import Field, field_validator
 
-from crosstape.common.runtime.settings import BusUserSettings, CommaList, comma_list
+from crosstape.common.runtime.settings import BusUserSettings, CommaList, InternalSettings, comma_list
 
 
 class Role(enum.StrEnum):
@@ -25,7 +25,7 @@ class Role(enum.StrEnum):
         return self is not Role.SINK
 
 
-class HistorySettings(BusUserSettings):
+class HistorySettings(InternalSettings, BusUserSettings):
     """What history reads."""
 
     role: Role = Field(Role.ALL, description="`sink`, `api`, or `all` (needed when the store is embedded)")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from crosstape.common.runtime.settings import BusUserSettings, CommaList, comma_list
+from crosstape.common.runtime.settings import BusUserSettings, CommaList, InternalSettings, comma_list
 
 
-class IngestorSettings(BusUserSettings):
+class IngestorSettings(InternalSettings, BusUserSettings):
     """One process reads one exchange; symbols may be split over several processes, and two may read the same ones."""
 
     exchange: str = Field(description="the exchange to read, by its id")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import os
+import sys
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from crosstape.common.bus.connection import BusProfile, BusSettings
+from crosstape.common.identity.internal import InternalTokens
 
 CommaList = Annotated[list[str], NoDecode]
 """A list written as `a,b,c`."""
@@ -17,7 +20,13 @@ CommaList = Annotated[list[str], NoDecode]
 class ServiceSettings(BaseSettings):
     """What every service reads."""
 
-    model_config = SettingsConfigDict(env_prefix="CROSSTAPE_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="CROSSTAPE_",
+        frozen=True,
+        extra="ignore",
+        secrets_dir=os.environ.get("CROSSTAPE_SECRETS_DIR") or None,
+        hide_input_in_errors=True,
+    )
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(0, ge=0, le=65_535, description="port to listen on; 0 takes a free one")
@@ -26,6 +35,25 @@ class ServiceSettings(BaseSettings):
     )
     log_format: str = Field("json", pattern="^(json|console)$", description="`json`, or `console` for people")
     shutdown_seconds: float = Field(10.0, gt=0, description="how long a drain may take after SIGTERM")
+
+
+class InternalSettings(ServiceSettings):
+    """What every service reads that asks or answers another one over HTTP."""
+
+    internal_secret: SecretStr = Field(
+        description="shared by all services, at least 32 bytes: signs what they tell each other about a caller; "
+        "`new,old` while it is rotated"
+    )
+
+    @field_validator("internal_secret")
+    @classmethod
+    def _is_long_enough(cls, secret: SecretStr) -> SecretStr:
+        InternalTokens("", secret.get_secret_value().split(","))
+        return secret
+
+    def internal_tokens(self, service: str) -> InternalTokens:
+        """What `service` shows others, and verifies of them."""
+        return InternalTokens(service, self.internal_secret.get_secret_value().split(","))
 
 
 class BusUserSettings(ServiceSettings):
@@ -40,6 +68,20 @@ class BusUserSettings(ServiceSettings):
     @property
     def bus(self) -> BusSettings:
         return BusSettings(self.kafka_bootstrap, self.bus_profile, self.topic_replication)
+
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+def read_settings(kind: type[S]) -> S:
+    """The process's settings from its environment. Exits 2 with a line for each variable that is missing or wrong."""
+    try:
+        return kind()
+    except ValidationError as error:
+        for problem in error.errors():
+            variable = "CROSSTAPE_" + ".".join(map(str, problem["loc"])).upper()
+            sys.stderr.write(f"error: {variable}: {problem['msg']}\n")
+        sys.exit(2)
 
 
 def comma_list(value: Any) -> Any:

@@ -1,0 +1,1 @@
+"""The aggregated order book of several exchanges, live in a terminal."""

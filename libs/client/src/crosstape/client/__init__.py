@@ -1,0 +1,1 @@
+"""The Python SDK of Crosstape: REST and WebSocket, async and sync, DataFrames."""

@@ -1,0 +1,130 @@
+"""From a Bearer credential to its principal: access tokens by the JWKS, API keys by asking the auth service once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+
+import aiohttp
+import msgspec
+import structlog
+from cachetools import TTLCache
+
+from crosstape.common.errors import ServiceUnavailable, Unauthenticated
+from crosstape.common.identity.access import JwkSet, PublicKeys, UnknownKey, public_keys, read_access_token
+from crosstape.common.identity.internal import InternalTokens
+from crosstape.common.identity.principal import Principal
+from crosstape.common.identity.revocations import Revocations
+
+log = structlog.get_logger(__name__)
+
+AUTH = "auth"
+"""The auth service's name, as the audience of internal tokens."""
+JWKS_PATH = "/.well-known/jwks.json"
+API_KEY_PATH = "/internal/api-key"
+"""POST `{"api_key": "ctk_..."}`: its Principal, or 401."""
+
+API_KEY_FORM = re.compile(r"ctk_[A-Za-z0-9]{8,32}_[A-Za-z0-9_-]{32,64}")
+JWKS_SECONDS = 60.0
+JWKS_SOONEST_SECONDS = 2.0
+"""A token with an unknown `kid` makes us ask again, but not more often than this."""
+API_KEY_SECONDS = 30.0
+REFUSAL_SECONDS = 5.0
+TIMEOUT_SECONDS = 2.0
+_CACHED = 10_000
+
+
+class Authenticator:
+    """Verifies what callers of one of our doors show; verified credentials are remembered for a short while.
+
+    `run` keeps the signing keys; they outlive an absent auth service, unknown API keys do not.
+    """
+
+    def __init__(self, auth_url: str, session: aiohttp.ClientSession, tokens: InternalTokens, revocations: Revocations):
+        self._auth_url = auth_url.rstrip("/")
+        self._session = session
+        self._tokens = tokens
+        self._revocations = revocations
+        self._keys: PublicKeys = {}
+        self._asked_at = float("-inf")
+        self._asking = asyncio.Lock()
+        self._verified: TTLCache[str, Principal] = TTLCache(_CACHED, API_KEY_SECONDS)
+        self._refused: TTLCache[str, str] = TTLCache(_CACHED, REFUSAL_SECONDS)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Fetch the signing keys now and then."""
+        while not stop.is_set():
+            await self._refresh_keys()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), JWKS_SECONDS if self._keys else JWKS_SOONEST_SECONDS)
+
+    async def authenticate(self, credential: str) -> Principal:
+        """Who shows `credential` (an access token or an API key).
+
+        Raises Unauthenticated, and ServiceUnavailable when only the absent auth service could tell.
+        """
+        principal = self._verified.get(credential)
+        if principal is None:
+            if credential.startswith("ctk_"):
+                principal = await self._api_key(credential)
+            else:
+                principal = await self._access_token(credential)
+            self._verified[credential] = principal
+        self.check(principal)
+        return principal
+
+    def check(self, principal: Principal) -> None:
+        """Raises Unauthenticated when the credential behind `principal` has ended since it was verified."""
+        if principal.expires_at and principal.expires_at <= time.time():
+            raise Unauthenticated("The credential has expired: refresh it (POST /refresh) or log in again.")
+        if self._revocations.has_revoked(principal):
+            raise Unauthenticated("The credential has been revoked: log in again.")
+
+    async def _access_token(self, token: str) -> Principal:
+        try:
+            return read_access_token(token, self._keys)
+        except UnknownKey:
+            if not await self._refresh_keys() and not self._keys:
+                raise ServiceUnavailable("The auth service is not reachable: try again in a moment.") from None
+            return read_access_token(token, self._keys)
+
+    async def _refresh_keys(self) -> bool:
+        """Whether the keys were asked for and came; asked at most every two seconds, by one at a time."""
+        async with self._asking:
+            if time.monotonic() - self._asked_at < JWKS_SOONEST_SECONDS:
+                return False
+            self._asked_at = time.monotonic()
+            try:
+                async with asyncio.timeout(TIMEOUT_SECONDS), self._session.get(self._auth_url + JWKS_PATH) as response:
+                    response.raise_for_status()
+                    self._keys = public_keys(msgspec.json.decode(await response.read(), type=JwkSet))
+            except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError, ValueError) as error:
+                log.warning("signing_keys_away", error=type(error).__name__)
+                return False
+            return True
+
+    async def _api_key(self, key: str) -> Principal:
+        if not API_KEY_FORM.fullmatch(key):
+            raise Unauthenticated("The API key is not one of ours.")
+        if refusal := self._refused.get(key):
+            raise Unauthenticated(refusal)
+        try:
+            async with (
+                asyncio.timeout(TIMEOUT_SECONDS),
+                self._session.post(
+                    self._auth_url + API_KEY_PATH,
+                    headers=self._tokens.own(AUTH),
+                    data=msgspec.json.encode({"api_key": key}),
+                ) as response,
+            ):
+                body = await response.read()
+                if response.status == 401:
+                    self._refused[key] = "The API key is unknown, expired or revoked."
+                    raise Unauthenticated(self._refused[key])
+                response.raise_for_status()
+                return msgspec.json.decode(body, type=Principal)
+        except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
+            log.warning("api_key_check_failed", error=type(error).__name__)
+            raise ServiceUnavailable("The auth service is not reachable: try again in a moment.") from error

@@ -1,0 +1,88 @@
+"""Internal tokens: how one service shows another who is behind a request. Network position proves nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import jwt
+import msgspec
+from cachetools import LRUCache
+
+from crosstape.common.errors import Unauthenticated
+from crosstape.common.identity.principal import Caller
+
+HEADER = "X-Crosstape-Identity"
+ALGORITHM = "HS256"
+LIFE_SECONDS = 30
+REUSE_SECONDS = 10
+LEEWAY_SECONDS = 5
+SMALLEST_SECRET = 32
+"""Bytes, as RFC 7518, 3.2 asks of HS256."""
+_CACHED = 4096
+
+
+class InternalTokens:
+    """Mints and verifies the internal tokens of `service`. Both sides know the same secrets.
+
+    The first secret signs, all of them verify: put a new one in front, roll every service, then drop the old one.
+    """
+
+    def __init__(self, service: str, secrets: Sequence[str]):
+        """Raises ValueError for no secret, or one that is too short."""
+        if not secrets or any(len(secret.encode()) < SMALLEST_SECRET for secret in secrets):
+            raise ValueError(f"an internal secret has at least {SMALLEST_SECRET} bytes")
+        self.service = service
+        self._secrets = tuple(secrets)
+        self._minted: LRUCache[tuple[str, Caller], tuple[float, str]] = LRUCache(_CACHED)
+        self._verified: LRUCache[str, tuple[float, Caller]] = LRUCache(_CACHED)
+
+    def own(self, audience: str) -> dict[str, str]:
+        """The header of this service's own request to `audience`."""
+        return {HEADER: self.mint(audience, Caller(self.service))}
+
+    def mint(self, audience: str, caller: Caller) -> str:
+        """A token for a request to the service `audience`: short-lived, and the same one for a few seconds."""
+        now = time.time()
+        cached = self._minted.get((audience, caller))
+        if cached and 0 <= now - cached[0] < REUSE_SECONDS:
+            return cached[1]
+        payload = {
+            "iss": self.service,
+            "aud": audience,
+            "iat": int(now),
+            "exp": int(now) + LIFE_SECONDS,
+            "caller": msgspec.to_builtins(caller),
+        }
+        token = jwt.encode(payload, self._secrets[0], algorithm=ALGORITHM)
+        self._minted[audience, caller] = (now, token)
+        return token
+
+    def verify(self, token: str) -> Caller:
+        """Who is behind a request that came to this service with `token`. Raises Unauthenticated."""
+        now = time.time()
+        cached = self._verified.get(token)
+        if cached and now < cached[0]:
+            return cached[1]
+        for secret in self._secrets:
+            try:
+                payload = jwt.decode(
+                    token,
+                    secret,
+                    algorithms=[ALGORITHM],
+                    audience=self.service,
+                    leeway=LEEWAY_SECONDS,
+                    options={"require": ["exp", "iat", "iss", "aud"]},
+                )
+                caller = msgspec.convert(payload["caller"], Caller)
+            except jwt.InvalidSignatureError:
+                continue
+            except (jwt.PyJWTError, msgspec.ValidationError, KeyError, RecursionError) as error:
+                raise _refused() from error
+            self._verified[token] = (payload["exp"], caller)
+            return caller
+        raise _refused()
+
+
+def _refused() -> Unauthenticated:
+    return Unauthenticated("This service answers the gateway: call the platform's public address.")
