@@ -14,6 +14,7 @@ import pytest
 from crosstape.cli import probe
 from crosstape.cli.ports import LOOPBACK, free_port
 from crosstape.cli.process import Command, Process
+from crosstape.common.testing.identity import own_headers
 from tests.engines.plugin import Broker
 
 START_SECONDS = 60.0
@@ -66,7 +67,6 @@ class Stack:
         self._directory = directory
         self._shared = {
             "CROSSTAPE_KAFKA_BOOTSTRAP": broker.bootstrap,
-            "CROSSTAPE_BUS_PROFILE": broker.profile,
             "CROSSTAPE_CLICKHOUSE_URL": f"chdb://{directory / 'clickhouse'}",
         }
         self.broker = broker
@@ -92,8 +92,8 @@ class Stack:
 
 
 async def get(session: aiohttp.ClientSession, url: str, **params: str) -> Any:
-    """The JSON answer to a GET; fails the test with the body otherwise."""
-    async with session.get(url, params=params) as response:
+    """The JSON answer to a GET, asked as a service asks history; fails the test with the body otherwise."""
+    async with session.get(url, params=params, headers=own_headers("history")) as response:
         body = await response.text()
         assert response.status == 200, f"{url} answered {response.status}: {body[:500]}"
         return await response.json()

@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from crosstape.common.testing.identity import own_headers
 from tests.e2e.stack import Stack, get, until
 from tests.e2e.tape import bar_facts, stored_bars
 from tests.engines.plugin import Broker
@@ -54,7 +55,9 @@ async def test_recorded_binance_trades_become_the_bars_of_the_truth_to_the_last_
 
             await until(is_true, seconds=90, describe=lambda: facts)
             url = f"{stack.history.url}/internal/verify/binance/btcusdt"
-            async with session.get(url, params={"start": "2024-08-08T00:00:00Z"}) as response:
+            async with session.get(
+                url, params={"start": "2024-08-08T00:00:00Z"}, headers=own_headers("history")
+            ) as response:
                 report = json.loads((await response.text()).splitlines()[-1])
             ledger = await get(
                 session,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import Field, ValidationError, field_validator
 
-from crosstape.common.bus.connection import BusProfile, BusSettings
+from crosstape.common.bus.connection import BusSettings
 from crosstape.common.runtime.settings import (
     BusUserSettings,
     CommaList,
@@ -54,8 +54,7 @@ def test_a_list_is_written_with_commas(monkeypatch: pytest.MonkeyPatch, text: st
 
 def test_the_bus_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROSSTAPE_KAFKA_BOOTSTRAP", "a:1,b:2")
-    monkeypatch.setenv("CROSSTAPE_BUS_PROFILE", "embedded")
-    assert BusUserSettings().bus == BusSettings("a:1,b:2", BusProfile.EMBEDDED, 1)
+    assert BusUserSettings().bus == BusSettings("a:1,b:2", 1)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat
 from starlette.types import ASGIApp
 
 from crosstape.common import errors
-from crosstape.common.errors import DataNotFound, InvalidTimeFormat, PlatformError
+from crosstape.common.errors import DataNotFound, InvalidTimeFormat, PlatformError, RateLimited
 from crosstape.common.runtime.health import Check, Health
 from crosstape.common.web.bodies import StrictJsonRoute
 from crosstape.common.web.errors import error_body, install_error_handlers
@@ -27,7 +27,12 @@ CODES = {
     "DATA_NOT_FOUND": 404,
     "SYMBOL_NOT_FOUND": 404,
     "EXCHANGE_NOT_FOUND": 404,
+    "ORDER_NOT_FOUND": 404,
     "NOT_FOUND": 404,
+    "UNAUTHENTICATED": 401,
+    "FORBIDDEN": 403,
+    "CONFLICT": 409,
+    "RATE_LIMITED": 429,
     "METHOD_NOT_ALLOWED": 405,
     "PAYLOAD_TOO_LARGE": 413,
     "EXCHANGE_ERROR": 502,
@@ -68,6 +73,8 @@ def make_app() -> ASGIApp:
             raise HTTPException(503, "clickhouse-0.internal is away")
         if kind == "unauthenticated":
             raise DataNotFound("nothing", headers={"Retry-After": "1"})
+        if kind == "RATE_LIMITED":
+            raise RateLimited("a message", retry_after=1)
         raise next(k for k in KINDS if k.error_code == kind)("a message")
 
     return RequestContext(app)

@@ -8,8 +8,10 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 from fastapi import FastAPI
 
+from crosstape.common.identity.internal import InternalTokens
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.runtime.health import Health
+from crosstape.common.testing.identity import INTERNAL_SECRET, own_headers
 from crosstape.history.api.app import create_app
 from crosstape.history.api.markets import Markets
 from crosstape.history.api.resources import Resources
@@ -58,12 +60,13 @@ def exchanges(symbol: str) -> FakeExchanges:
 @pytest.fixture
 def app(store: Store, exchanges: FakeExchanges) -> FastAPI:
     markets = Markets(["binance", "kraken", "okx", "bybit"], exchanges.markets, store)
-    return create_app(Resources(store, store, store, markets, exchanges, Health()))
+    resources = Resources(store, store, store, markets, exchanges, Health())
+    return create_app(resources, InternalTokens("history", [INTERNAL_SECRET]))
 
 
 @pytest.fixture
 def client(app: FastAPI) -> Client:
     async def ask(target: str, **headers: str) -> Answer:
-        return await get(app, target, **headers)
+        return await get(app, target, **own_headers("history"), **headers)
 
     return ask

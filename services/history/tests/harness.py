@@ -116,7 +116,7 @@ async def get(app: FastAPI, target: str, **headers: str) -> Answer:
         "raw_path": parts.path.encode(),
         "query_string": parts.query.encode(),
         "root_path": "",
-        "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
+        "headers": [(name.replace("_", "-").lower().encode(), value.encode()) for name, value in headers.items()],
         "server": ("test", 80),
         "client": ("test", 1),
     }

@@ -16,13 +16,14 @@ import msgspec
 import pytest
 
 from crosstape.cli.ports import free_port
-from crosstape.common.bus.connection import BusProfile, BusSettings
+from crosstape.common.bus.connection import BusSettings
 from crosstape.common.bus.consumer import Consumer
 from crosstape.common.bus.producer import Producer
 from crosstape.common.bus.topics import BARS, TRADES, market_key
 from crosstape.common.market.bar import Bar, Interval, fold_bars
 from crosstape.common.market.trade import Source, Trade, batch_trades
 from crosstape.common.testing.builders import make_trade
+from crosstape.common.testing.identity import own_headers
 from crosstape.common.testing.strategies import START
 from tests.engines.plugin import Broker
 
@@ -42,7 +43,6 @@ class History:
         self.port = free_port()
         self._environment = os.environ | {
             "CROSSTAPE_KAFKA_BOOTSTRAP": broker.bootstrap,
-            "CROSSTAPE_BUS_PROFILE": broker.profile,
             "CROSSTAPE_CLICKHOUSE_URL": f"chdb://{directory / 'store'}",
             "CROSSTAPE_PORT": str(self.port),
             "CROSSTAPE_EXCHANGE_ORIGIN": "http://127.0.0.1:1",
@@ -65,7 +65,8 @@ class History:
             assert await asyncio.wait_for(process.wait(), START_SECONDS) == -signal.SIGKILL
 
     async def get(self, path: str) -> bytes:
-        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{self.port}{path}") as answer:
+        url = f"http://127.0.0.1:{self.port}{path}"
+        async with aiohttp.ClientSession(headers=own_headers("history")) as session, session.get(url) as answer:
             assert answer.status == 200, await answer.text()
             return await answer.read()
 
@@ -110,7 +111,7 @@ async def told(bus: BusSettings, count: int) -> dict[tuple[str, int], Bar]:
 async def test_whenever_the_sink_is_killed_nothing_is_lost_doubled_or_untold(
     module_broker: Broker, tmp_path: Path
 ) -> None:
-    bus = BusSettings(module_broker.bootstrap, BusProfile(module_broker.profile))
+    bus = BusSettings(module_broker.bootstrap)
     history = History(module_broker, tmp_path)
     expected = [*fold_bars(TRADES_SENT, Interval.M1), *fold_bars(TRADES_SENT, Interval.S1)]
     await send(bus, TRADES_SENT)

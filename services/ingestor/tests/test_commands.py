@@ -13,7 +13,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from crosstape.common.bus.connection import BusProfile, BusSettings
+from crosstape.common.bus.connection import BusSettings
 from crosstape.common.bus.consumer import Consumer
 from crosstape.common.bus.topics import LEDGER, TRADES
 from crosstape.common.market.ledger import Coverage, Gap, GapState
@@ -90,7 +90,6 @@ async def test_a_backfill_publishes_every_trade_of_its_range_and_says_how_far_it
         "crosstape.ingestor.backfill",
         *("okx", "BTC/USDT", "--since", since),
         CROSSTAPE_KAFKA_BOOTSTRAP=own_broker.bootstrap,
-        CROSSTAPE_BUS_PROFILE=own_broker.profile,
         CROSSTAPE_EXCHANGE_ORIGIN=simulator.url,
     )
     async with asyncio.timeout(SECONDS):
@@ -100,7 +99,7 @@ async def test_a_backfill_publishes_every_trade_of_its_range_and_says_how_far_it
     progress = [msgspec.json.decode(line) for line in output.splitlines()]
     assert [step["done"] for step in progress] == sorted(step["done"] for step in progress)
     assert progress[-1]["trades"] == len(truth)
-    bus = BusSettings(own_broker.bootstrap, BusProfile(own_broker.profile))
+    bus = BusSettings(own_broker.bootstrap)
     found: list[int] = []
     told: list[Coverage | Gap] = []
     async with Consumer(bus, [TRADES, LEDGER], group="g") as consumer, asyncio.timeout(SECONDS):

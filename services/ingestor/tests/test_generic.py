@@ -11,7 +11,7 @@ import aiohttp
 import ccxt.pro
 import pytest
 
-from crosstape.common.bus.connection import BusProfile, BusSettings
+from crosstape.common.bus.connection import BusSettings
 from crosstape.common.bus.consumer import Consumer
 from crosstape.common.bus.producer import Producer
 from crosstape.common.bus.topics import LEDGER, TRADES
@@ -39,7 +39,7 @@ def mounted(urls: Any, origin: str) -> Any:
 async def test_trades_arrive_once_across_an_interruption_which_the_ledger_tells(
     own_broker: Broker, tmp_path: Path
 ) -> None:
-    bus = BusSettings(own_broker.bootstrap, BusProfile(own_broker.profile))
+    bus = BusSettings(own_broker.bootstrap)
     simulator = Service(
         "sim", "crosstape.exchange_sim", ("--exchanges", "kraken", "--symbols", "2", "--rate", "40"), {}, tmp_path
     )

@@ -44,7 +44,7 @@ async def build(settings: HistorySettings, stop: asyncio.Event) -> tuple[Any, Se
     probes = open_store(threads=1, deadline=PROBE_SECONDS)
     exchanges = Exchanges(settings.exchange_origin)
     markets = Markets(settings.exchanges, exchanges.markets, reads)
-    app = create_app(Resources(reads, exports, probes, markets, exchanges, health))
+    app = create_app(Resources(reads, exports, probes, markets, exchanges, health), settings.internal_tokens("history"))
 
     async def work(stop: asyncio.Event) -> None:
         try:

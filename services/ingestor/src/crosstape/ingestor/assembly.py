@@ -59,6 +59,7 @@ class Ingestor:
             self._repairs,
             session,
             settings.history_url,
+            settings.internal_tokens("ingestor"),
             every=settings.audit_seconds,
         )
         self._trade_feeds = [

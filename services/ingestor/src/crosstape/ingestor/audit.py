@@ -17,6 +17,7 @@ import structlog
 from msgspec import Struct
 
 from crosstape.common.errors import ExchangeError
+from crosstape.common.identity.internal import InternalTokens
 from crosstape.ingestor.market import Market
 from crosstape.ingestor.repair import MarketRepair, Outage
 from crosstape.ingestor.watermarks import Watermark, fetch_watermarks
@@ -51,6 +52,7 @@ class Auditor:
         repairs: dict[str, MarketRepair],
         session: aiohttp.ClientSession,
         history_url: str,
+        tokens: InternalTokens,
         *,
         every: float,
     ):
@@ -59,6 +61,7 @@ class Auditor:
         self._repairs = repairs
         self._session = session
         self._history_url = history_url
+        self._tokens = tokens
         self._every = every
         self._beliefs: dict[str, _Belief] = {}
         self._quick_rounds = 0
@@ -96,7 +99,7 @@ class Auditor:
     async def _watermarks(self) -> dict[str, Watermark] | None:
         """The tape's watermarks, or None while history is away, which is said once."""
         try:
-            watermarks = await fetch_watermarks(self._session, self._history_url, self._exchange)
+            watermarks = await fetch_watermarks(self._session, self._history_url, self._tokens, self._exchange)
         except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
             if self._is_history_there:
                 log.warning("watermarks_unavailable", exchange=self._exchange, error=str(error) or type(error).__name__)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
 import aiohttp
 import structlog
-from pydantic import ValidationError
 from starlette.applications import Starlette
 
 from crosstape.common.bus.producer import Producer
-from crosstape.common.errors import ExchangeError, PlatformError
+from crosstape.common.errors import ExchangeError
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.runtime.health import Health
 from crosstape.common.runtime.lifecycle import Work, run_service, unless_stopped
+from crosstape.common.runtime.settings import read_settings
 from crosstape.common.symbols import SymbolTable, exchange_id
 from crosstape.common.web.operations import operations_routes
 from crosstape.exchanges import DIALECTS, dialect_of
@@ -120,8 +119,5 @@ async def _listed(exchange: ExchangeRest | CcxtExchange) -> list[Instrument]:
 
 def main() -> None:
     """Entry point of the process."""
-    try:
-        settings = IngestorSettings()
-    except (ValidationError, PlatformError) as error:
-        sys.exit(f"ingestor: {error}")
+    settings = read_settings(IngestorSettings)
     run_service("ingestor", settings, partial(build, settings))

@@ -6,6 +6,7 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
+from crosstape.common.identity.internal import InternalTokens
 from crosstape.common.market.trade import TradeId
 
 
@@ -25,9 +26,11 @@ class _Answer(Struct):
 _decoder = msgspec.json.Decoder(_Answer)
 
 
-async def fetch_watermarks(session: aiohttp.ClientSession, history_url: str, exchange: str) -> dict[str, Watermark]:
+async def fetch_watermarks(
+    session: aiohttp.ClientSession, history_url: str, tokens: InternalTokens, exchange: str
+) -> dict[str, Watermark]:
     """By symbol, every market of `exchange` that the tape has. Raises aiohttp.ClientError, TimeoutError."""
-    async with session.get(f"{history_url}/internal/watermarks/{exchange}") as response:
+    async with session.get(f"{history_url}/internal/watermarks/{exchange}", headers=tokens.own("history")) as response:
         response.raise_for_status()
         answer = _decoder.decode(await response.read())
     return {market.symbol: market for market in answer.markets}

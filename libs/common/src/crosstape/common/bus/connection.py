@@ -3,62 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import enum
-from typing import Any
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, KafkaTimeoutError, NodeNotReadyError, TopicAlreadyExistsError, for_code
 from msgspec import Struct
 
-from crosstape.common.bus.topics import ALL_TOPICS, MAX_RECORD_BYTES, Topic
+from crosstape.common.bus.topics import ALL_TOPICS, MAX_RECORD_BYTES
 
 log = structlog.get_logger(__name__)
-
-
-class BusProfile(enum.StrEnum):
-    """What the broker can do.
-
-    `kafka` is Apache Kafka: idempotent producer, acks from all replicas. `embedded` is Tansu: in memory, one replica,
-    no idempotent producer. Its fetch walks through every batch since the log began (0.6 us each, measured) and comes
-    back empty when that takes longer than the fetch may wait. So there batches are few (one partition a topic, a
-    longer linger), fetches patient and far between, and its supervisor restarts it before its logs grow too long.
-    """
-
-    EMBEDDED = "embedded"
-    KAFKA = "kafka"
-
-
-class Pace(Struct, frozen=True):
-    """How a profile is written to and read: `partitions` of a topic (0: the topic's own number), how long a batch
-    waits for company, how long a fetch may wait for data, and the pause (s) between two fetches that brought some."""
-
-    partitions: int
-    linger_ms: int
-    fetch_wait_ms: int
-    fetch_pause: float
-
-
-_PACES = {
-    BusProfile.EMBEDDED: Pace(partitions=1, linger_ms=100, fetch_wait_ms=250, fetch_pause=0.2),
-    BusProfile.KAFKA: Pace(partitions=0, linger_ms=2, fetch_wait_ms=500, fetch_pause=0.0),
-}
 
 
 class BusSettings(Struct, frozen=True):
     """`bootstrap` is host:port[,host:port]. `replication` is the replica count of topics that we create."""
 
     bootstrap: str
-    profile: BusProfile = BusProfile.EMBEDDED
     replication: int = 1
-
-    @property
-    def pace(self) -> Pace:
-        return _PACES[self.profile]
-
-    def partitions(self, topic: Topic[Any]) -> int:
-        """How many partitions `topic` has here."""
-        return self.pace.partitions or topic.partitions
 
 
 async def ensure_topics(settings: BusSettings) -> None:
@@ -73,7 +33,7 @@ async def ensure_topics(settings: BusSettings) -> None:
         missing = [
             NewTopic(
                 topic.name,
-                num_partitions=settings.partitions(topic),
+                num_partitions=topic.partitions,
                 replication_factor=settings.replication,
                 topic_configs={"max.message.bytes": str(MAX_RECORD_BYTES)},
             )

@@ -18,7 +18,7 @@ from aiokafka.structs import TopicPartition
 from msgspec import Struct
 
 from crosstape.common.bus.codec import UndecodableRecord
-from crosstape.common.bus.connection import BusProfile, BusSettings, ensure_topics, wait_for_broker
+from crosstape.common.bus.connection import BusSettings, wait_for_broker
 from crosstape.common.bus.topics import DeadLetter, Topic
 
 log = structlog.get_logger(__name__)
@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 ANSWER_SECONDS = 5.0
 """aiokafka asks without end for what a broker that lost its topics cannot answer."""
 
+FETCH_WAIT_MS = 500
 MAX_FETCH_BYTES = 16 * 1024 * 1024
 MAX_DEAD_LETTER_BYTES = 256 * 1024
 
@@ -60,10 +61,6 @@ class _Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 class Consumer:
     """Use as an async context manager. Without a `group` it reads every partition and never commits: what is sent
     once it is open arrives, what was sent before does not.
-
-    In the embedded profile a group is one consumer, which takes every partition without joining: Tansu's groups take
-    5 to 18 s to form. When that broker lost its memory (it has forgotten what was committed) its new logs are read from
-    their beginnings, because the old positions may lie inside them.
     """
 
     def __init__(
@@ -79,8 +76,6 @@ class Consumer:
         self._group = group
         self._on_assigned = on_assigned
         self._consumer: AIOKafkaConsumer | None = None
-        self._is_alone = group is not None and settings.profile is BusProfile.EMBEDDED
-        self._committed: dict[TopicPartition, int] = {}
 
     async def __aenter__(self) -> Consumer:
         await wait_for_broker(self._settings)
@@ -89,7 +84,7 @@ class Consumer:
             group_id=self._group,
             enable_auto_commit=False,
             auto_offset_reset="earliest" if self._group else "latest",
-            fetch_max_wait_ms=self._settings.pace.fetch_wait_ms,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
             fetch_max_bytes=MAX_FETCH_BYTES,
             max_partition_fetch_bytes=MAX_FETCH_BYTES // 4,
             session_timeout_ms=10_000,
@@ -99,30 +94,13 @@ class Consumer:
         )
         try:
             await self._consumer.start()
-            if self._is_alone:
-                await self._take_all(self._consumer)
-                self._on_assigned()
-            else:
-                self._consumer.subscribe(list(self._topics), listener=_Assignments(self._on_assigned))
-                if self._group is None:
-                    await _find_end(self._consumer)
+            self._consumer.subscribe(list(self._topics), listener=_Assignments(self._on_assigned))
+            if self._group is None:
+                await _find_end(self._consumer)
         except BaseException:
             await self.__aexit__()
             raise
         return self
-
-    async def _take_all(self, consumer: AIOKafkaConsumer) -> None:
-        consumer.assign(
-            [
-                TopicPartition(topic.name, number)
-                for topic in self._topics.values()
-                for number in range(self._settings.partitions(topic))
-            ]
-        )
-        ends = await consumer.end_offsets(list(consumer.assignment()))
-        for place, end in ends.items():
-            if await consumer.position(place) > end:  # committed on a broker that has lost its log since
-                await consumer.seek_to_beginning(place)
 
     async def __aexit__(self, *exc_info: object) -> None:
         if self._consumer is not None:
@@ -152,7 +130,6 @@ class Consumer:
         oldest = 0
         weight = 0
         deadline = time.monotonic() + max_age
-        await self._look_for_empty_broker(consumer)
         while weight < max_records and (left := deadline - time.monotonic()) > 0:
             fetched = await _fetch(consumer, left)
             for place, messages in fetched.items():
@@ -168,8 +145,6 @@ class Consumer:
                     weight += weigh(record)
                     oldest = min(oldest or message.timestamp, message.timestamp)
                 positions[place] = messages[-1].offset + 1
-            if fetched and self._settings.pace.fetch_pause:
-                await asyncio.sleep(min(self._settings.pace.fetch_pause, max(0.0, deadline - time.monotonic())))
         return Batch(records, dead_letters, positions, oldest)
 
     async def commit(self, batch: Batch) -> None:
@@ -178,39 +153,12 @@ class Consumer:
             return
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                if await self._has_begun_again(self._consumer):
-                    return
                 await self._consumer.commit(batch.positions)
-            self._committed |= batch.positions
         except (CommitFailedError, IllegalStateError, RebalanceInProgressError) as error:
             log.info("commit_superseded", error=type(error).__name__)
         except (KafkaError, TimeoutError) as error:
             log.warning("commit_failed", error=type(error).__name__, detail=str(error))
             await wait_for_broker(self._settings)
-
-    async def _look_for_empty_broker(self, consumer: AIOKafkaConsumer) -> None:
-        """A fetch beyond the end of Tansu's log waits for the log to grow there, so it would not tell."""
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await self._has_begun_again(consumer)
-        except (KafkaError, TimeoutError) as error:
-            log.info("broker_away", error=type(error).__name__)
-
-    async def _has_begun_again(self, consumer: AIOKafkaConsumer) -> bool:
-        """Whether the broker came back empty, and what it has now is read from the beginning."""
-        if not self._is_alone or not self._committed:
-            return False
-        place = next(iter(self._committed))
-        if await consumer.committed(place) is not None:
-            # A commit that was under way when the broker died may have told the new one of the old positions.
-            ends = await consumer.end_offsets(list(self._committed))
-            if all(ends[known] >= position for known, position in self._committed.items()):
-                return False
-        await ensure_topics(self._settings)
-        await consumer.seek_to_beginning()
-        self._committed.clear()
-        log.warning("broker_restarted_empty", group=self._group)
-        return True
 
 
 async def _find_end(consumer: AIOKafkaConsumer) -> None:

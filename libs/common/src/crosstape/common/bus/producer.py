@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerClosed
 from aiokafka.structs import RecordMetadata
 
-from crosstape.common.bus.connection import BusProfile, BusSettings, is_passing, wait_for_broker
+from crosstape.common.bus.connection import BusSettings, is_passing, wait_for_broker
 from crosstape.common.bus.topics import MAX_RECORD_BYTES, Topic
 
 log = structlog.get_logger(__name__)
@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 Record = TypeVar("Record")
 
 MAX_BATCH_BYTES = 256 * 1024
+LINGER_MS = 2
 REQUEST_TIMEOUT_MS = 10_000
 RETRY_SECONDS = 0.2
 WATCH_SECONDS = 1.0
@@ -71,8 +72,7 @@ class Producer:
     async def _watch(self) -> None:
         """See to the topics while nothing is acknowledged, and at once when a log started again.
 
-        An embedded broker that comes back has none. It takes records for them all the same, and loses those when the
-        topics are made; or aiokafka waits for their leaders until the records expire.
+        A broker that comes back empty has none, and aiokafka waits for their leaders until the records expire.
         """
         acknowledged = 0
         while True:
@@ -90,8 +90,8 @@ class Producer:
         producer = AIOKafkaProducer(
             bootstrap_servers=self._settings.bootstrap,
             acks="all",
-            enable_idempotence=self._settings.profile is BusProfile.KAFKA,
-            linger_ms=self._settings.pace.linger_ms,
+            enable_idempotence=True,
+            linger_ms=LINGER_MS,
             max_batch_size=MAX_BATCH_BYTES,
             max_request_size=MAX_RECORD_BYTES,
             compression_type="zstd",  # aiokafka's lz4 is level 9: seven times slower, and larger

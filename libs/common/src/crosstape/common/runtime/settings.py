@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from crosstape.common.bus.connection import BusProfile, BusSettings
+from crosstape.common.bus.connection import BusSettings
 from crosstape.common.identity.internal import InternalTokens
 
 CommaList = Annotated[list[str], NoDecode]
@@ -60,14 +60,11 @@ class BusUserSettings(ServiceSettings):
     """What every service on the bus reads."""
 
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="host:port[,host:port] of the Kafka-protocol broker")
-    bus_profile: BusProfile = Field(
-        BusProfile.KAFKA, description="`kafka`, or `embedded` for Tansu (in memory, no idempotent producer)"
-    )
     topic_replication: int = Field(1, ge=1, description="replicas of the topics that are created")
 
     @property
     def bus(self) -> BusSettings:
-        return BusSettings(self.kafka_bootstrap, self.bus_profile, self.topic_replication)
+        return BusSettings(self.kafka_bootstrap, self.topic_replication)
 
 
 S = TypeVar("S", bound=BaseSettings)
