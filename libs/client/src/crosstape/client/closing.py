@@ -1,0 +1,51 @@
+"""Closing codes: what a lost connection means. Pure."""
+
+from __future__ import annotations
+
+import enum
+
+from crosstape.client.errors import StreamClosed
+from crosstape.client.events import Refused
+from crosstape.client.retry import backoff
+
+
+class Fate(enum.Enum):
+    """What follows."""
+
+    AGAIN_AT_ONCE = "again at once"
+    AGAIN = "again after a pause"
+    RENEW = "again with a new token"
+    OVER = "not again"
+
+
+RESTART, UNAUTHENTICATED, FORBIDDEN, UNKNOWN_SYMBOL, TOO_SLOW, TOO_MANY = 1012, 4401, 4403, 4404, 4408, 4429
+LOST = 0
+"""There was no closing code: the connection broke."""
+
+_FATES = {
+    RESTART: Fate.AGAIN_AT_ONCE,
+    UNAUTHENTICATED: Fate.RENEW,
+    FORBIDDEN: Fate.OVER,
+    UNKNOWN_SYMBOL: Fate.OVER,
+}
+_ERROR_CODES = {UNAUTHENTICATED: "UNAUTHENTICATED", FORBIDDEN: "FORBIDDEN", UNKNOWN_SYMBOL: "SYMBOL_NOT_FOUND"}
+
+
+def fate_of(code: int) -> Fate:
+    """What follows a connection that was closed with `code`."""
+    return _FATES.get(code, Fate.AGAIN)
+
+
+def reconnect_pause(fate: Fate, failures: int, chance: float) -> float:
+    """Seconds before the next connection after `failures` connections in a row that told nothing."""
+    if failures == 0 and fate is not Fate.AGAIN:
+        return 0.0
+    return backoff(failures, chance)
+
+
+def closed(code: int, reason: str, refusal: Refused | None) -> StreamClosed:
+    """The error of a stream that is over; the server's last refusal, where there was one, says why."""
+    if refusal is not None:
+        return StreamClosed(code, refusal.error_code, refusal.message, refusal.details)
+    error_code = _ERROR_CODES.get(code, "STREAM_CLOSED")
+    return StreamClosed(code, error_code, reason or f"The server closed the stream ({code}).")

@@ -1,0 +1,115 @@
+"""TWAP orders: a quantity bought or sold in equal slices over a time, never beyond its limit price."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from crosstape.client.calls import Call, get, path
+
+Side = Literal["buy", "sell"]
+OrderStatus = Literal["open", "closed", "cancelled"]
+
+
+class TwapOrder(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An order to submit. `duration` and `interval` are seconds; without an `exchange` it takes the best of all.
+
+    Without an `order_id` the SDK makes one, so that submitting may be repeated when an answer is lost.
+    """
+
+    symbol: str
+    side: Side
+    total_quantity: Decimal
+    limit_price: Decimal
+    duration: int
+    interval: int
+    exchange: str | None = None
+    order_id: str | None = None
+
+
+class OrderAccepted(Struct, frozen=True):
+    """The receipt: of the first order, and in `orders` one of each when there were several."""
+
+    message: str
+    order_id: str
+    orders: tuple[OrderAccepted, ...] = ()
+
+
+class OrderSummary(Struct, frozen=True, kw_only=True):
+    """An order as the list shows it."""
+
+    order_id: str
+    username: str
+    symbol: str
+    duration: int
+    interval: int
+    order_status: str
+    status: str
+
+
+class Execution(Struct, frozen=True, kw_only=True):
+    """A fill."""
+
+    price: Decimal
+    quantity: Decimal
+    timestamp: dt.datetime
+    exchange: str | None = None
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """An order in full. `close_reason` says how a closed one ended: completed, expired or cancelled."""
+
+    order_id: str
+    username: str
+    symbol: str
+    side: Side
+    duration: int
+    interval: int
+    total_quantity: Decimal
+    limit_price: Decimal
+    status: str
+    executions: tuple[Execution, ...]
+    close_reason: str | None = None
+    filled_quantity: Decimal | None = None
+    average_price: Decimal | None = None
+
+
+def submit_twap(*orders: TwapOrder) -> Call[OrderAccepted]:
+    """Submit one order, or several of which all are accepted or none. Raises Conflict for an `order_id` in use."""
+    if not orders:
+        raise ValueError("There is no order to submit.")
+    named = [
+        order if order.order_id else msgspec.structs.replace(order, order_id=f"twap_{uuid.uuid4().hex}")
+        for order in orders
+    ]
+    body = named[0] if len(named) == 1 else named
+    return Call("POST", "/orders/twap", OrderAccepted, body=body, is_repeatable=True)
+
+
+def orders(
+    *,
+    order_id: str | None = None,
+    status: OrderStatus | None = None,
+    symbol: str | None = None,
+    limit: int | None = None,
+    cursor: str | None = None,
+) -> Call[list[OrderSummary]]:
+    """The caller's orders (an admin's: everybody's)."""
+    return get(
+        "/orders", list[OrderSummary], order_id=order_id, status=status, symbol=symbol, limit=limit, cursor=cursor
+    )
+
+
+def order(order_id: str) -> Call[Order]:
+    """One order with its fills. Raises OrderNotFound."""
+    return get(path("orders", order_id), Order)
+
+
+def cancel_order(order_id: str) -> Call[Order]:
+    """Cancel an open order; what is filled stays. Raises Conflict when it is not open."""
+    return Call("DELETE", path("orders", order_id), Order)

@@ -1,0 +1,157 @@
+"""Books with their checksums, /ws, and /ws/v1/cvd."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest_asyncio
+
+from crosstape.client import (
+    AsyncClient,
+    BarClose,
+    BookEvent,
+    BookStale,
+    ConsolidatedBookEvent,
+    CvdSnapshot,
+    CvdTick,
+    Disconnected,
+    Refused,
+    WrongBook,
+    feed,
+)
+from libs.client.tests.scripted_hub import Message, ScriptedHub, Socket
+from libs.client.tests.scripted_platform import Answer, ScriptedPlatform
+from libs.client.tests.test_stream import BAR, TRADE
+
+BOOK = (
+    b'{"type":"book","exchange":"okx","symbol":"ETH-USDT","bids":[[2620.60,0.00100000],[2620.5,7]],'
+    b'"asks":[[2620.7,1e-7]],"checksum":%d,"timestamp":1.5,"sequence":9,"offset":9%s}'
+)
+CHECKED = zlib.crc32(b"2620.6:0.001:2620.7:0.0000001:2620.5:7")
+EVERYWHERE = (
+    b'{"type":"book","channel":"book:*:ETH-USD","exchange":"*","symbol":"ETH-USD","bids":[[2620.6,1,"okx"]],'
+    b'"asks":[[2620.5,2,"binance"]],"checksum":%d,"timestamp":1.5,"sequence":9,"offset":9,"crossed":true,'
+    b'"venues":[{"exchange":"okx","symbol":"ETH-USDT","quote_alias":"USDT","age_ms":12,"sequence":9}],'
+    b'"stale":[{"exchange":"kraken","symbol":"ETH-USD","reason":"silent","age_ms":60000}]}'
+)
+EVERYWHERE_CHECKED = zlib.crc32(b"2620.6:1:okx:2620.5:2:binance")
+
+
+@pytest_asyncio.fixture
+async def books(platform: ScriptedPlatform) -> ScriptedHub:
+    """/ws of seed 1: an acknowledgement, then the book."""
+    hub = ScriptedHub(platform, "/ws")
+
+    def acknowledge(socket: Socket, message: Message) -> list[Message]:
+        return [{"message": f"Subscribed to {message['exchange']} {message['symbol']}"}]
+
+    hub.on_message = acknowledge
+    return hub
+
+
+@pytest_asyncio.fixture
+async def cvd(platform: ScriptedPlatform) -> AsyncIterator[ScriptedHub]:
+    yield ScriptedHub(platform, "/ws/v1/cvd/okx/BTC-USDT")
+
+
+async def take(feed: Any, count: int) -> list[Any]:
+    async with asyncio.timeout(10):
+        return [await anext(feed) for _ in range(count)]
+
+
+async def test_a_book_is_shown_if_its_checksum_is_right(books: ScriptedHub, client: AsyncClient) -> None:
+    async with client.books() as feed:
+        await feed.subscribe("okx", "ETH-USDT", depth=10)
+        await books.until(lambda: bool(books.sockets[0].heard))
+        await books.open[0].send(BOOK % (CHECKED, b""))
+        await books.open[0].send(BOOK % (CHECKED + 1, b""))
+        await books.open[0].send(EVERYWHERE % EVERYWHERE_CHECKED)
+        await books.open[0].send({"type": "book_stale", "exchange": "okx", "symbol": "ETH-USDT", "reason": "silent"})
+        right, wrong, everywhere, stale = await take(feed, 4)
+    assert isinstance(right, BookEvent)
+    assert right.channel == "book:okx:ETH-USDT"
+    assert str(right.book.bids[0].price) == "2620.60"
+    assert wrong == WrongBook(channel="book:okx:ETH-USDT", offset=9)
+    assert isinstance(everywhere, ConsolidatedBookEvent)
+    assert everywhere.book.crossed
+    assert everywhere.book.bids[0].exchange == "okx"
+    assert everywhere.book.venues[0].quote_alias == "USDT"
+    assert everywhere.book.stale[0].reason == "silent"
+    assert stale == BookStale(channel="book:okx:ETH-USDT", exchange="okx", symbol="ETH-USDT", reason="silent")
+    assert books.sockets[0].heard == [{"action": "subscribe", "exchange": "okx", "symbol": "ETH-USDT", "depth": 10}]
+
+
+async def test_books_come_back_after_a_lost_connection(books: ScriptedHub, client: AsyncClient) -> None:
+    async with client.books() as feed:
+        await feed.subscribe("okx", "ETH-USDT")
+        await feed.subscribe("kraken", "XBT/USD")
+        await feed.unsubscribe("okx", "ETH-USDT")
+        await books.until(lambda: len(books.sockets[0].heard) == 3)
+        books.sockets[0].cut()
+        [lost] = await take(feed, 1)
+        assert isinstance(lost, Disconnected)
+        await books.until(lambda: len(books.sockets) == 2 and bool(books.sockets[1].heard))
+        assert books.sockets[1].heard == [{"action": "subscribe", "exchange": "kraken", "symbol": "XBT/USD"}]
+
+
+async def test_a_refused_book_is_named(books: ScriptedHub, client: AsyncClient, monkeypatch: Any) -> None:
+    monkeypatch.setattr(feed, "ASK_AGAIN_SECONDS", 0.01)
+    usual = books.on_message
+    errors = {"NO": ["SYMBOL_NOT_FOUND"], "LATER": ["SERVICE_UNAVAILABLE"]}
+
+    def answer(socket: Socket, message: Message) -> list[Message] | None:
+        codes = errors.get(message["symbol"])
+        if not codes:
+            return usual(socket, message)
+        return [{"type": "error", "error_code": codes.pop(), "message": "no"}]
+
+    books.on_message = answer
+    async with client.books() as opened:
+        await opened.subscribe("okx", "FINE")
+        await opened.subscribe("okx", "NO")
+        await opened.subscribe("okx", "LATER")
+        no, later = await take(opened, 2)
+        assert [(event.channel, event.will_retry) for event in (no, later) if isinstance(event, Refused)] == [
+            ("book:okx:NO", False),
+            ("book:okx:LATER", True),
+        ]
+        await books.until(lambda: [heard["symbol"] for heard in books.sockets[0].heard][3:] == ["LATER"])
+
+
+async def test_books_over_rest_have_the_same_shape(platform: ScriptedPlatform, client: AsyncClient) -> None:
+    platform.on("GET /api/v1/book/okx/ETH-USDT", Answer(raw=BOOK % (CHECKED, b"")))
+    platform.on("GET /api/v1/book/consolidated/ETH-USD", Answer(raw=EVERYWHERE % EVERYWHERE_CHECKED))
+    assert (await client.book("okx", "ETH-USDT", depth=5)).checksum == CHECKED
+    assert (await client.consolidated_book("ETH-USD")).asks[0].exchange == "binance"
+    assert platform.targets()[0] == "/api/v1/book/okx/ETH-USDT?depth=5"
+
+
+async def test_cvd_begins_anew_with_every_connection(cvd: ScriptedHub, client: AsyncClient) -> None:
+    snapshot = {"type": "snapshot", "exchange": "okx", "symbol": "BTC-USDT", "cvd": -1.5, "bar": BAR, "offset": 5}
+    snapshot |= {"epoch": "e1", "interval": "5m", "anchor": "connect"}
+    tick = TRADE | {"type": "tick", "volume_delta": -0.25, "cvd": -1.75, "offset": 6}
+    async with client.cvd("okx", "BTC-USDT", interval="5m", anchor="connect") as opened:
+        await cvd.until(lambda: bool(cvd.open))
+        for message in (
+            snapshot,
+            tick,
+            {"type": "bar_close", "channel": "bars:okx:BTC-USDT:5m", "offset": 7, "bar": BAR},
+        ):
+            await cvd.open[0].send(message)
+        first, second, close = await take(opened, 3)
+        assert isinstance(first, CvdSnapshot)
+        assert isinstance(second, CvdTick)
+        assert first.cvd is not None
+        assert second.cvd == first.cvd + second.volume_delta
+        assert isinstance(close, BarClose)
+        await cvd.close(1012)
+        await cvd.until(lambda: len(cvd.sockets) == 2)
+        await cvd.open[0].send(snapshot | {"cvd": None, "bar": None})
+        lost, again = await take(opened, 2)
+        assert isinstance(lost, Disconnected)
+        assert isinstance(again, CvdSnapshot)
+        assert again.cvd is None
+    assert dict(cvd.sockets[0].request.query) == {"interval": "5m", "anchor": "connect"}
