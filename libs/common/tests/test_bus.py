@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import statistics
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -146,6 +148,20 @@ async def test_what_is_sent_while_a_consumer_without_a_group_is_open_arrives_and
             batches = await read(consumer, lambda records, _: bool(records))
             await consumer.commit(batches[-1])
     assert [record for batch in batches for record in batch.records[topic.name]] == ["new"]
+
+
+async def test_a_record_is_soon_with_a_reader_who_waits(broker: Broker) -> None:
+    topic = await new_topic(broker)
+    took: list[float] = []
+    async with Producer(bus(broker)) as producer, Consumer(bus(broker), [topic], group=None) as consumer:
+        reading = consumer.batches(max_records=1, max_age=PATIENCE)
+        for n in range(50):
+            began = time.perf_counter()
+            await producer.send(topic, KEY, str(n))
+            batch = await anext(reading)
+            took.append(time.perf_counter() - began)
+            assert batch.records[topic.name] == [str(n)]
+    assert statistics.median(took) < 0.05
 
 
 async def test_an_undecodable_record_becomes_a_dead_letter_and_the_rest_goes_on(broker: Broker) -> None:

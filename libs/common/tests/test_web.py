@@ -157,6 +157,9 @@ BODIES = {
     "nested 100,000 deep, inside": b'{"symbol":' + b"[" * 100_000,
     "a list": b"[]",
     "null": b"null",
+    "a name twice": b'{"symbol":"BTC","symbol":"ETH","quantity":1}',
+    "a name twice, inside": b'{"symbol":"BTC","quantity":1,"more":[{"x":1,"x":1}]}',
+    "a name twice, once escaped": b'{"symbol":"BTC","s\\u0079mbol":"ETH","quantity":1}',
     "20,000 unknown names": json.dumps({f"n{i}": 1 for i in range(20_000)}).encode(),
 }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from crosstape.cli import probe
+from crosstape.cli.access import Access
 from crosstape.cli.errors import CliError
 from crosstape.cli.home import Home, Listing, Run
 from crosstape.cli.operate import operate
@@ -35,7 +36,10 @@ class FakePlatform:
             Listing(process.command.name, process.pid, process.command.port, "", str(process.log))
             for process in supervisor.processes.values()
         ]
-        return Run(pid, "demo", "http://gateway", "", "", "", "", "", processes)
+        return Run(pid, "demo", "http://gateway", "", "", "", "", "", "", processes)
+
+    def access(self) -> Access:
+        return Access("admin", "a password", "ctk_key")
 
     def _command(self, name: str, needs: tuple[str, ...], options: list[str]) -> Command:
         port = free_port()

@@ -27,9 +27,7 @@ def main() -> None:
     parser.add_argument("--die-after", type=float)
     parser.add_argument("--stubborn", action="store_true")
     parser.add_argument("--say", default="")
-    parser.add_argument("--memory-mib", type=int, default=0)
     options = parser.parse_args()
-    ballast = bytearray(b"x") * (options.memory_mib * 2**20)
     Handler.ready_at = time.monotonic() + options.ready_after
     if options.say:
         print(options.say, flush=True)
@@ -39,7 +37,6 @@ def main() -> None:
         threading.Timer(options.die_after, lambda: signal.raise_signal(signal.SIGKILL)).start()
     signal.signal(signal.SIGTERM, signal.SIG_IGN if options.stubborn else lambda *_: sys.exit(0))
     ThreadingHTTPServer(("127.0.0.1", options.port), Handler).serve_forever()
-    del ballast
 
 
 if __name__ == "__main__":

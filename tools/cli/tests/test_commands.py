@@ -61,7 +61,9 @@ def answers() -> Iterator[Answers]:
 def homes(tmp_path: Path, answers: Answers) -> Iterator[list[Home]]:
     home = Home(tmp_path)
     with home.locked():
-        home.write_run(Run(os.getpid(), "demo", answers.origin, answers.origin, answers.origin, "", "", ""))
+        origin = answers.origin
+        home.write_run(Run(os.getpid(), "demo", origin, origin, origin, "", "", "", str(home.secrets)))
+        home.secret("internal_secret")
         yield [home]
 
 
@@ -116,7 +118,7 @@ def test_active_markets_are_spelled_canonically(answers: Answers) -> None:
 
 def test_doctor_finds_the_engines_and_says_when_nothing_runs(tmp_path: Path) -> None:
     found = {finding.subject: finding for finding in doctor.findings([Home(tmp_path)], 8000)}
-    assert found["tansu"].state == found["valkey"].state == "OK"
+    assert found["kafka"].state == found["valkey"].state == "OK"
     assert found["platform"].state == "WARN" and "make demo" in found["platform"].seen
 
 

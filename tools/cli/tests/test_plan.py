@@ -14,7 +14,8 @@ def plan(tmp_path: Path, simulation: Simulation | None = None, symbols: tuple[st
 def test_demo_has_every_process_and_one_ingestor_for_each_exchange(tmp_path: Path) -> None:
     names = [command.name for command in plan(tmp_path, Simulation()).commands()]
     assert names == [
-        "tansu", "valkey", "exchange-sim", "history", "ingestor-binance", "ingestor-okx", "gateway",
+        "kafka", "valkey", "exchange-sim", "history", "ingestor-binance", "ingestor-okx",
+        "auth", "stream-hub", "twap-engine", "gateway",
     ]  # fmt: skip
 
 
@@ -29,9 +30,9 @@ def test_up_reads_the_real_exchanges(tmp_path: Path) -> None:
 def test_what_serves_clients_stops_first_and_engines_last(tmp_path: Path) -> None:
     order = levels(plan(tmp_path, Simulation()).commands())
     assert order == [
-        ["tansu", "valkey", "exchange-sim"],
-        ["history"],
-        ["ingestor-binance", "ingestor-okx"],
+        ["kafka", "valkey", "exchange-sim"],
+        ["history", "auth"],
+        ["ingestor-binance", "ingestor-okx", "stream-hub", "twap-engine"],
         ["gateway"],
     ]
 
@@ -45,6 +46,7 @@ def test_processes_have_ports_of_their_own_on_loopback(tmp_path: Path) -> None:
 def test_state_of_every_process_is_in_the_home(tmp_path: Path) -> None:
     commands = {command.name: command for command in plan(tmp_path, Simulation(faults="drop=0.1")).commands()}
     assert commands["history"].environment["CROSSTAPE_CLICKHOUSE_URL"] == f"chdb://{tmp_path}/clickhouse"
+    assert str(tmp_path / "kafka") in commands["kafka"].argv
     assert str(tmp_path / "valkey") in commands["valkey"].argv
     assert str(tmp_path / "exchange-sim") in commands["exchange-sim"].argv
     assert "drop=0.1" in commands["exchange-sim"].argv

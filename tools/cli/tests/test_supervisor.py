@@ -1,4 +1,4 @@
-"""The supervisor's order of things, and its watch over crashes and memory."""
+"""The supervisor's order of things, and its watch over crashes."""
 
 import asyncio
 import sys
@@ -16,7 +16,7 @@ from crosstape.cli.supervisor import Event, Supervisor, levels
 SERVICE = Path(__file__).with_name("fake_service.py")
 
 
-def command(name: str, *options: str, needs: tuple[str, ...] = (), memory_limit: int = 0) -> Command:
+def command(name: str, *options: str, needs: tuple[str, ...] = ()) -> Command:
     port = free_port()
     return Command(
         name=name,
@@ -24,7 +24,6 @@ def command(name: str, *options: str, needs: tuple[str, ...] = (), memory_limit:
         ready=probe.http(LOOPBACK, port, "/readyz"),
         needs=needs,
         after=needs,
-        memory_limit=memory_limit,
     )
 
 
@@ -90,30 +89,6 @@ async def test_process_that_keeps_crashing_is_restarted_each_time(tmp_path: Path
     await events.until(lambda event: [e.kind for e in events].count("restarted") >= 2)
     await supervisor.stop(5)
     assert "killed by SIGKILL" in next(event.text for event in events if event.kind == "ended")
-
-
-@pytest.mark.integration
-async def test_broker_that_outgrows_its_memory_is_restarted_with_a_clear_line(tmp_path: Path) -> None:
-    events = Events()
-    greedy = command("tansu", "--memory-mib", "80", memory_limit=60 * 2**20)
-    supervisor = Supervisor([greedy], lambda name: tmp_path / name, events.report)
-    await supervisor.start(20)
-    warning = await events.until(lambda event: event.kind == "warning")
-    await events.until(lambda event: event.kind == "restarted")
-    await supervisor.stop(5)
-    assert "is restarted" in warning.text and "repaired" in warning.text
-
-
-@pytest.mark.integration
-async def test_warning_comes_before_the_memory_bound(tmp_path: Path) -> None:
-    events = Events()
-    near = command("tansu", "--memory-mib", "80", memory_limit=110 * 2**20)
-    supervisor = Supervisor([near], lambda name: tmp_path / name, events.report)
-    await supervisor.start(20)
-    warning = await events.until(lambda event: event.kind == "warning")
-    await supervisor.stop(5)
-    assert "at the limit it is restarted" in warning.text
-    assert "restarted" not in {event.kind for event in events}
 
 
 @pytest.mark.integration

@@ -26,9 +26,6 @@ HomeOption = Annotated[
     typer.Option("--home", help="Folder of the state. Default: $CROSSTAPE_HOME or .crosstape, and demo or live."),
 ]
 Exchanges = Annotated[str, typer.Option(help="Exchanges to read, separated by commas.")]
-BrokerMemory = Annotated[
-    int, typer.Option(min=0, help="MiB the broker may hold before it is restarted; 0: a quarter of this machine's.")
-]
 LogLevel = Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")]
 Market = Annotated[str, typer.Argument(help="Symbol, in any spelling.")]
 Exchange = Annotated[str, typer.Argument(help="Exchange id, such as binance.")]
@@ -57,14 +54,13 @@ def demo(
     ] = None,
     times: Annotated[str, typer.Option(help="Of a replay: recorded, or now.")] = "recorded",
     speed: Annotated[str, typer.Option(help="Of a replay: a factor, or max.")] = "1",
-    broker_memory: BrokerMemory = 0,
     log_level: LogLevel = "INFO",
 ) -> None:
     """Run the whole platform with [b]simulated[/b] exchanges, until Ctrl-C."""
     from crosstape.cli.plan import Simulation
 
     simulation = Simulation(symbols, rate, seed, faults, recordings, times, speed)
-    _run(port, home, exchanges, broker_memory, log_level, simulation=simulation)
+    _run(port, home, exchanges, log_level, simulation=simulation)
 
 
 @app.command()
@@ -75,11 +71,10 @@ def up(
     symbols: Annotated[
         str, typer.Option(help="Markets to read, separated by commas, in any spelling.")
     ] = "BTC-USD,ETH-USD",
-    broker_memory: BrokerMemory = 0,
     log_level: LogLevel = "INFO",
 ) -> None:
     """Run the whole platform with the [b]real[/b] exchanges, until Ctrl-C."""
-    _run(port, home, exchanges, broker_memory, log_level, symbols=_words(symbols))
+    _run(port, home, exchanges, log_level, symbols=_words(symbols))
 
 
 @app.command()
@@ -95,7 +90,7 @@ def replay(
     from crosstape.cli.plan import Simulation
 
     simulation = Simulation(recordings=recordings, times=times, speed=speed)
-    _run(port, home, exchanges, 0, "INFO", simulation=simulation, name="replay")
+    _run(port, home, exchanges, "INFO", simulation=simulation, name="replay")
 
 
 @app.command()
@@ -140,6 +135,25 @@ def verify(
         raise typer.Exit(1)
 
 
+_PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command(context_settings=_PASSED_ON, options_metavar="[--home FOLDER] COMMAND ...")
+def users(words: typer.Context, home: HomeOption = None) -> None:
+    """Accounts: list, add, role, password, remove. [b]users --help[/b] says more."""
+    from crosstape.cli.accounts import administer
+
+    raise typer.Exit(administer("users", words.args, _homes(home)))
+
+
+@app.command(context_settings=_PASSED_ON, options_metavar="[--home FOLDER] COMMAND ...")
+def keys(words: typer.Context, home: HomeOption = None) -> None:
+    """The keys that sign access tokens: list, rotate."""
+    from crosstape.cli.accounts import administer
+
+    raise typer.Exit(administer("keys", words.args, _homes(home)))
+
+
 @app.command()
 def doctor(home: HomeOption = None, port: Port = 8000) -> None:
     """What is installed, what answers, what is wrong and what to do. Exit code 1: something is wrong."""
@@ -161,7 +175,6 @@ def _run(
     port: int,
     home: Path | None,
     exchanges: str,
-    broker_memory: int,
     log_level: str,
     *,
     simulation: "Simulation | None" = None,
@@ -170,13 +183,12 @@ def _run(
 ) -> None:
     from rich.console import Console
 
-    from crosstape.cli.engines import MIB
     from crosstape.cli.home import Home, default_directory
     from crosstape.cli.operate import run_platform
     from crosstape.cli.plan import Choice
 
     folder = Home(home or default_directory(name if simulation else "live"))
-    choice = Choice(port, _words(exchanges), simulation, symbols, broker_memory * MIB or None, log_level.upper())
+    choice = Choice(port, _words(exchanges), simulation, symbols, log_level.upper())
     run_platform(choice, folder, Console())
 
 

@@ -68,7 +68,7 @@ def _machine(home: Home) -> Iterator[Finding]:
     memory = psutil.virtual_memory()
     seen = f"{memory.available // 2**20} of {memory.total // 2**20} MiB free, {os.cpu_count()} cores"
     if memory.available < LEAST_MEMORY_BYTES:
-        yield Finding("WARN", "memory", seen, "the platform wants 2 GiB: stop something, or set --broker-memory")
+        yield Finding("WARN", "memory", seen, "the platform wants 2 GiB: stop something")
     else:
         yield Finding("OK", "memory", seen)
     parent = next(folder for folder in (home.directory, *home.directory.parents) if folder.exists())
@@ -92,9 +92,9 @@ def _packages() -> Iterator[Finding]:
 
 
 def _engines() -> Iterator[Finding]:
-    for name, binary in (("tansu", engines.tansu_binary), ("valkey", engines.valkey_binary)):
+    for name, version in (("kafka", engines.kafka_version), ("valkey", engines.valkey_version)):
         try:
-            answer = subprocess.run([binary(), "--version"], capture_output=True, text=True, timeout=10, check=True)
+            answer = subprocess.run(version(), capture_output=True, text=True, timeout=10, check=True)
             yield Finding("OK", name, answer.stdout.strip())
         except CliError as error:
             yield Finding("FAIL", name, str(error))
@@ -138,7 +138,7 @@ def _answers(listing: Listing, origin: str, path: str) -> Finding:
 
 
 def _engine_answers(listing: Listing) -> Finding:
-    make = probe.kafka if listing.name == "tansu" else probe.redis
+    make = probe.kafka if listing.name == "kafka" else probe.redis
     try:
         missing = asyncio.run(make(ports.LOOPBACK, listing.port)())
     except OSError as error:

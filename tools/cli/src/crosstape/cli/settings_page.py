@@ -5,6 +5,9 @@ import pkgutil
 _CLASSES = {
     "ingestor": "crosstape.ingestor.settings:IngestorSettings",
     "history": "crosstape.history.settings:HistorySettings",
+    "stream-hub": "crosstape.stream_hub.settings:HubSettings",
+    "auth": "crosstape.auth.settings:AuthSettings",
+    "twap-engine": "crosstape.twap_engine.settings:TwapSettings",
     "api-gateway": "crosstape.api_gateway.settings:GatewaySettings",
 }
 """By name, looked up when asked for: the command line depends on no service's code."""

@@ -1,26 +1,21 @@
 """Starts the platform's processes as soon as what they need is ready, keeps them running, stops them in reverse.
 
 One event loop owns everything. A process that ends is started again, after a pause that doubles from 0.25 s to 5 s
-while it keeps ending; a broker that has outgrown its memory is restarted before the machine suffers.
+while it keeps ending.
 """
 
 import asyncio
-import contextlib
 import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from crosstape.cli.logs import last_words
 from crosstape.cli.process import Command, NotNeeded, Process, ProcessError
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 5.0
 STABLE_SECONDS = 30.0
-MEMORY_CHECK_SECONDS = 1.0
-MEMORY_WARNING = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +51,6 @@ class Supervisor:
             raise errors.exceptions[0] from None
         for process in self.running():
             self._watching.add(asyncio.create_task(self._keep_running(process, timeout)))
-            if process.command.memory_limit:
-                self._watching.add(asyncio.create_task(self._bound_memory(process)))
 
     def running(self) -> list[Process]:
         """The processes that were started: all but those that had nothing to do."""
@@ -121,30 +114,6 @@ class Supervisor:
             else:
                 self._report(Event("restarted", name, "running again", time.monotonic() - began))
 
-    async def _bound_memory(self, process: Process) -> None:
-        limit, name = process.command.memory_limit, process.command.name
-        warned_pid = 0
-        while True:
-            await asyncio.sleep(MEMORY_CHECK_SECONDS)
-            used = _resident(process)
-            if used >= limit:
-                self._report(
-                    Event(
-                        "warning",
-                        name,
-                        f"holds {used // 2**20} of {limit // 2**20} MiB and is restarted; what it held is repaired "
-                        "from the exchanges' history (more memory: --broker-memory)",
-                    )
-                )
-                await process.stop(1.0)
-            elif used >= MEMORY_WARNING * limit and warned_pid != process.pid:
-                warned_pid = process.pid
-                self._report(
-                    Event(
-                        "warning", name, f"holds {used // 2**20} of {limit // 2**20} MiB; at the limit it is restarted"
-                    )
-                )
-
     async def _stop_one(self, process: Process, end: float) -> None:
         if not process.is_running:
             return
@@ -167,9 +136,3 @@ def levels(commands: Sequence[Command]) -> list[list[str]]:
         for name in level:
             del rest[name]
     return placed
-
-
-def _resident(process: Process) -> int:
-    with contextlib.suppress(psutil.Error, RuntimeError):
-        return int(psutil.Process(process.pid).memory_info().rss)
-    return 0

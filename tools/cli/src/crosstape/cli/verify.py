@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -12,6 +13,7 @@ from crosstape.cli.errors import CliError
 from crosstape.cli.home import Home
 from crosstape.cli.http import get, refusal
 from crosstape.cli.running import find_run
+from crosstape.common.identity.internal import InternalTokens
 
 SHOWN = 20
 STALL_SECONDS = 120.0
@@ -19,14 +21,16 @@ STALL_SECONDS = 120.0
 
 def verify(exchange: str, symbol: str, start: str, end: str, homes: Sequence[Home]) -> bool:
     """True when every stored bar equals its recomputation. Prints a table of what was found."""
-    origin = find_run(homes).history_url
+    run = find_run(homes)
+    secret = (Path(run.secrets_directory) / "crosstape_internal_secret").read_text()
+    headers = InternalTokens("cli", [secret]).own("history")
     query = urlencode({key: value for key, value in (("start", start), ("end", end)) if value})
     path = f"/internal/verify/{quote(exchange, safe='')}/{quote(symbol, safe='')}" + (f"?{query}" if query else "")
     console = Console()
     report: dict[str, Any] = {}
     with (
         console.status(f"Recomputing the bars of {exchange} {symbol}") as status,
-        get(origin, path, STALL_SECONDS) as response,
+        get(run.history_url, path, STALL_SECONDS, headers) as response,
     ):
         if response.status != 200:
             raise CliError(refusal(response.status, response.read()))

@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from crosstape.cli.access import Access
 from crosstape.cli.home import Home, Run, usual_homes
 from crosstape.cli.supervisor import Event
 
@@ -53,8 +54,8 @@ class View:
             text = "" if event.kind in ("ready", "stopped") else f"  {_escape(event.text)}"
             self._console.print(f"  {mark} {event.name:<22}{took}{text}", highlight=False, soft_wrap=True)
 
-    def announce(self, run: Run, home: Home, exchanges: tuple[str, ...], seconds: float) -> None:
-        """Say where everything is, once all are ready."""
+    def announce(self, run: Run, home: Home, exchanges: tuple[str, ...], seconds: float, access: Access | None) -> None:
+        """Say where everything is and how to get in, once all are ready."""
         self._progress.stop()
         gateway = run.gateway_url
         kind = "simulated exchanges" if run.mode == "demo" else "the real exchanges"
@@ -68,8 +69,15 @@ class View:
             f"  broker      {run.kafka_bootstrap} (Kafka protocol)",
             *([f"  exchanges   {run.exchange_origin}/_truth/markets"] if run.exchange_origin else []),
             f"  logs        {home.log('*')}",
+            *([f"  login       {access.username} / {access.password}"] if access else []),
+            *([f"  API key     {access.api_key}"] if access else []),
             "\nTry:",
-            *(f"  {example}" for example in examples(gateway, exchanges[0], _home_option(home))),
+            *(
+                f"  {example}"
+                for example in examples(
+                    gateway, exchanges[0], access.api_key if access else "$API_KEY", _home_option(home)
+                )
+            ),
             "",
         ]
         for line in lines:
@@ -80,13 +88,14 @@ class View:
         self._console.print("\nStopping; Ctrl-C again kills what is left", highlight=False)
 
 
-def examples(gateway: str, exchange: str, home_option: str = "") -> list[str]:
+def examples(gateway: str, exchange: str, api_key: str, home_option: str = "") -> list[str]:
     """Command lines that answer as soon as the platform is ready."""
+    bearer = f"-H 'Authorization: Bearer {api_key}'"
     return [
         f"curl -s {gateway}/health/ready",
         f"curl -s {gateway}/{exchange}/symbols",
-        f"curl -s '{gateway}/api/v1/ohlcv/{exchange}/BTC-USD?interval=1m&limit=3'",
-        f"curl -s '{gateway}/api/v1/trades/{exchange}/BTC-USD?limit=3'",
+        f"curl -s {bearer} '{gateway}/api/v1/ohlcv/{exchange}/BTC-USD?interval=1m&limit=3'",
+        f"curl -s {bearer} '{gateway}/api/v1/trades/{exchange}/BTC-USD?limit=3'",
         f"curl -s '{gateway}/api/v1/ohlcv/latest?symbol={exchange.upper()}:BTCUSDT'",
         f".venv/bin/crosstape verify {exchange} BTC-USD{home_option}",
         f".venv/bin/crosstape doctor{home_option}",

@@ -21,6 +21,9 @@ class BusSettings(Struct, frozen=True):
     replication: int = 1
 
 
+_KEPT = {"retention.ms": "-1", "retention.bytes": "-1"}
+
+
 async def ensure_topics(settings: BusSettings) -> None:
     """Create what is missing of the platform's topics; harmless when several processes do it at once.
 
@@ -35,7 +38,7 @@ async def ensure_topics(settings: BusSettings) -> None:
                 topic.name,
                 num_partitions=topic.partitions,
                 replication_factor=settings.replication,
-                topic_configs={"max.message.bytes": str(MAX_RECORD_BYTES)},
+                topic_configs={"max.message.bytes": str(MAX_RECORD_BYTES), **(_KEPT if topic.is_kept else {})},
             )
             for topic in ALL_TOPICS
             if topic.name not in existing

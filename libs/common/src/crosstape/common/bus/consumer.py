@@ -90,7 +90,7 @@ class Consumer:
             session_timeout_ms=10_000,
             heartbeat_interval_ms=1_000,
             max_poll_interval_ms=120_000,
-            metadata_max_age_ms=30_000,
+            metadata_max_age_ms=5_000,
         )
         try:
             await self._consumer.start()

@@ -24,7 +24,6 @@ log = structlog.get_logger(__name__)
 Record = TypeVar("Record")
 
 MAX_BATCH_BYTES = 256 * 1024
-LINGER_MS = 2
 REQUEST_TIMEOUT_MS = 10_000
 RETRY_SECONDS = 0.2
 WATCH_SECONDS = 1.0
@@ -48,7 +47,7 @@ class Producer:
         self._producer: AIOKafkaProducer | None = None
         self._rebuilding = asyncio.Lock()
         self._restarts = 0
-        self._has_restarted = asyncio.Event()
+        self._must_reconnect = asyncio.Event()
         self._is_losing = False
         self._unreported = ""
         self.sent = 0
@@ -70,18 +69,18 @@ class Producer:
                 self._watching.result()
 
     async def _watch(self) -> None:
-        """See to the topics while nothing is acknowledged, and at once when a log started again.
+        """See to the topics while nothing is acknowledged, and connect anew when a log started again or a send failed.
 
         A broker that comes back empty has none, and aiokafka waits for their leaders until the records expire.
         """
         acknowledged = 0
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._has_restarted.wait(), WATCH_SECONDS)
-            if self._has_restarted.is_set():
-                self._has_restarted.clear()
+                await asyncio.wait_for(self._must_reconnect.wait(), WATCH_SECONDS)
+            if self._must_reconnect.is_set():
+                self._must_reconnect.clear()
                 await self._rebuild(self._producer)
-                self._on_loss("what was sent before the topics were made again")
+                self._on_loss("what was sent before the broker was connected anew")
             elif self._in_flight and self.sent == acknowledged:
                 await wait_for_broker(self._settings)
             acknowledged = self.sent
@@ -91,7 +90,7 @@ class Producer:
             bootstrap_servers=self._settings.bootstrap,
             acks="all",
             enable_idempotence=True,
-            linger_ms=LINGER_MS,
+            linger_ms=0,  # what comes while a request is under way is the next batch
             max_batch_size=MAX_BATCH_BYTES,
             max_request_size=MAX_RECORD_BYTES,
             compression_type="zstd",  # aiokafka's lz4 is level 9: seven times slower, and larger
@@ -176,6 +175,7 @@ class Producer:
             self._lost("send cancelled")
         elif (error := future.exception()) is not None:
             self._lost(f"send failed: {type(error).__name__}")
+            self._must_reconnect.set()  # of an idempotent producer the broker takes nothing more after a gap
 
     def _acknowledged(self, future: asyncio.Future[RecordMetadata]) -> None:
         """A partition's acknowledgements come in the order of its offsets, unless its log started again."""
@@ -187,7 +187,7 @@ class Producer:
         if metadata.offset <= self._newest.get(place, -1):
             self._newest.clear()
             self._restarts += 1
-            self._has_restarted.set()
+            self._must_reconnect.set()
             self._lost(f"the log of {metadata.topic} started again")
         self._newest[place] = metadata.offset
         self._is_losing = False
@@ -224,5 +224,6 @@ class Producer:
                     continue
                 if self._producer is broken:
                     self._producer = fresh
+                    self._must_reconnect.clear()
                 else:
                     await fresh.stop()

@@ -35,7 +35,8 @@ class Principal(Struct, frozen=True, kw_only=True):
     """An account, as one of its credentials shows it.
 
     A login has a `session_id`, an API key an `api_key_id`; the other is empty. `credentials_version` is the account's
-    when the credential was issued: a change of password or role raises it and thereby ends what was issued before.
+    when the login's token was issued, or the API key was last asked about: a change of password or role raises it,
+    which ends the logins, and makes everybody ask about the API keys again.
     `expires_at` is in Unix seconds, 0 for never.
     """
 

@@ -97,7 +97,7 @@ class RevocationFeed:
         while not stop.is_set():
             try:
                 await self._follow(stop)
-            except (RedisError, OSError, TimeoutError) as error:
+            except (RedisError, OSError, TimeoutError, ValueError) as error:  # ValueError: entries that are not ours
                 if not is_away:
                     log.warning("revocations_away", error=type(error).__name__)
                 is_away = True
@@ -112,9 +112,11 @@ class RevocationFeed:
             self._count = None
             while not stop.is_set():
                 await asyncio.wait_for(self._catch_up(), TIMEOUT_SECONDS)
-                message = await channel.get_message(ignore_subscribe_messages=True, timeout=POLL_SECONDS)
-                if message:
-                    self._take([message["data"]])
+                caught_up_at = time.monotonic()
+                # However many entries come at once, all of them are read anew only once a second.
+                while not stop.is_set() and (left := caught_up_at + POLL_SECONDS - time.monotonic()) > 0:
+                    if message := await channel.get_message(ignore_subscribe_messages=True, timeout=left):
+                        self._take([message["data"]])
 
     async def _catch_up(self) -> None:
         count = await self._redis.get(COUNT_KEY)

@@ -27,6 +27,9 @@ Work = Callable[[asyncio.Event], Awaitable[None]]
 
 
 BACKLOG = 2048
+HTTP = "httptools"
+"""uvicorn's stricter parser: it refuses requests that two readers could understand differently."""
+
 _Built = tuple[Any, Sequence[Work]]
 
 
@@ -51,16 +54,22 @@ async def unless_stopped(stop: asyncio.Event, work: Awaitable[Result]) -> Result
 
 
 async def run_until_stopped(
-    settings: ServiceSettings, app: Any, work: Sequence[Work], stop: asyncio.Event, listener: socket.socket
+    settings: ServiceSettings,
+    app: Any,
+    work: Sequence[Work],
+    stop: asyncio.Event,
+    listener: socket.socket,
+    http: Any = HTTP,
 ) -> None:
     """Serve `app` on `listener` and do `work` until `stop` is set or a part fails; then drain within the deadline.
 
-    Work stops first, so that what is in hand takes effect; the port answers (not ready) until the end.
+    `http` is what uvicorn makes the protocol of a connection with. Work stops first, so that what is in hand takes
+    effect; the port answers (not ready) until the end.
     """
     server = _Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=http,
             loop="none",
             log_config=None,
             access_log=False,
@@ -122,10 +131,16 @@ def listen(settings: ServiceSettings) -> socket.socket:
     return listener
 
 
-def run_service(name: str, settings: ServiceSettings, build: Callable[[asyncio.Event], Awaitable[_Built]]) -> None:
+def run_service(
+    name: str,
+    settings: ServiceSettings,
+    build: Callable[[asyncio.Event], Awaitable[_Built]],
+    http: Any = HTTP,
+) -> None:
     """The whole life of a process. `build` makes its ASGI app and its background work, inside the event loop.
 
-    Exits 0 after a drain that SIGTERM or SIGINT asked for, 1 with one log line when the port is taken or a part failed.
+    `http` as for `run_until_stopped`. Exits 0 after a drain that SIGTERM or SIGINT asked for, 1 with one log line when
+    the port is taken or a part failed.
     """
     configure_logging(name, level=settings.log_level, log_format=settings.log_format)
     try:
@@ -134,7 +149,7 @@ def run_service(name: str, settings: ServiceSettings, build: Callable[[asyncio.E
         log.error("port_unavailable", host=settings.host, port=settings.port, error=error.strerror)
         sys.exit(1)
     try:
-        uvloop.run(_main(settings, build, listener))
+        uvloop.run(_main(settings, build, listener, http))
     except Exception as failure:
         if (foreseen := _foreseen(failure)) is not None:
             log.error("process_failed", reason=foreseen.message, **foreseen.details)
@@ -154,6 +169,7 @@ async def _main(
     settings: ServiceSettings,
     build: Callable[[asyncio.Event], Awaitable[_Built]],
     listener: socket.socket,
+    http: Any,
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -165,5 +181,5 @@ async def _main(
         return
     app, work = built
     log.info("serving", host=settings.host, port=listener.getsockname()[1])
-    await run_until_stopped(settings, app, work, stop, listener)
+    await run_until_stopped(settings, app, work, stop, listener, http)
     log.info("stopped")

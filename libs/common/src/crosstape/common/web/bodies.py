@@ -1,10 +1,13 @@
 """Strict JSON bodies: Python's own reader also takes NaN, 1e400 and lone surrogates, which no answer can carry.
 
+A name that comes twice in one object is refused too: two readers of it could disagree.
+
 Use as `APIRouter(route_class=StrictJsonRoute)` or `app.router.route_class = StrictJsonRoute`.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -27,4 +30,12 @@ class StrictJsonRoute(APIRoute):
 
 class _StrictRequest(Request):
     async def json(self) -> Any:
-        return msgspec.json.decode(await self.body())
+        body = await self.body()
+        decoded = msgspec.json.decode(body)
+        json.loads(body, object_pairs_hook=_unrepeated)
+        return decoded
+
+
+def _unrepeated(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a name comes twice")

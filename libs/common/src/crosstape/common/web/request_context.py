@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+import secrets
 import time
-import uuid
 from typing import Any
 
 import structlog
@@ -48,6 +48,11 @@ class RequestContext:
 def request_id_of(scope: Scope) -> str:
     """The request's valid X-Request-ID, or a new one."""
     for name, value in scope["headers"]:
-        if name == b"x-request-id" and _VALID_ID.fullmatch(value):
-            return str(value.decode())
-    return uuid.uuid4().hex
+        if name == b"x-request-id" and (shown := valid_request_id(value)):
+            return shown
+    return secrets.token_hex(16)
+
+
+def valid_request_id(value: bytes) -> str | None:
+    """An X-Request-ID's value, None when it may not be echoed."""
+    return value.decode() if _VALID_ID.fullmatch(value) else None

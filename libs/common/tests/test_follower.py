@@ -1,0 +1,91 @@
+"""Follower against the real broker: from a while back to the end, places in the log, and a log that began anew."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from crosstape.common.bus.connection import BusSettings
+from crosstape.common.bus.follower import Follower
+from crosstape.common.bus.producer import Producer
+from crosstape.common.bus.topics import BARS, TRADES, market_key
+from crosstape.common.market.trade import Source, batch_trades
+from crosstape.common.testing.builders import make_trade
+
+pytestmark = pytest.mark.integration
+
+KEY = market_key("binance", "BTC-USDT")
+
+
+async def publish(producer, *ids):
+    for number in ids:
+        await producer.deliver(TRADES, KEY, batch_trades([make_trade(number)], Source.STREAM))
+
+
+async def read(follower, wanted, seconds=30.0):
+    """Records until there are as many as wanted, and the epochs they came under."""
+    found, epochs = [], []
+    async with asyncio.timeout(seconds):
+        async for arrivals in follower.arrivals():
+            found += arrivals.records
+            epochs += [arrivals.epoch] * len(arrivals.records)
+            if len(found) >= wanted:
+                return found, epochs
+    raise AssertionError
+
+
+def ids(records):
+    return [record.value.columns().trade_id[0] for record in records]
+
+
+async def test_reads_from_a_while_back_then_what_comes(own_broker):
+    settings = BusSettings(own_broker.bootstrap)
+    async with Producer(settings) as producer:
+        await publish(producer, 1, 2)
+        await asyncio.sleep(1.2)
+        await publish(producer, 3)
+        async with (
+            Follower(settings, {TRADES: 1.0, BARS: 1.0}) as recent,
+            Follower(settings, {TRADES: 60.0}) as all_of_it,
+        ):
+            assert ids((await read(all_of_it, 3))[0]) == [1, 2, 3]
+            records, _ = await read(recent, 1)
+            assert ids(records) == [3]
+            assert recent.start_of(TRADES, KEY) == records[0].offset
+            assert recent.epoch == all_of_it.epoch
+            await publish(producer, 4)
+            assert ids((await read(recent, 1))[0]) == [4]
+            assert abs(records[0].time_ms / 1000 - time.time()) < 30
+
+
+async def test_catching_up_is_told(own_broker):
+    settings = BusSettings(own_broker.bootstrap)
+    async with Producer(settings) as producer:
+        await publish(producer, *range(50))
+        async with Follower(settings, {TRADES: 60.0}) as follower:
+            seen = 0
+            async with asyncio.timeout(20):
+                async for arrivals in follower.arrivals():
+                    seen += len(arrivals.records)
+                    if arrivals.is_caught_up:
+                        break
+            assert seen == 50
+
+
+async def test_epoch_outlives_a_restart_and_not_the_loss_of_the_log(own_broker):
+    settings = BusSettings(own_broker.bootstrap)
+    async with Producer(settings) as producer, Follower(settings, {TRADES: 60.0}) as follower:
+        await publish(producer, 1)
+        (_, (epoch,)) = await read(follower, 1)
+        await own_broker.restart()
+        await publish(producer, 2)
+        records, (same,) = await read(follower, 1)
+        assert (ids(records), same) == ([2], epoch)
+        await own_broker.restart_empty()
+        await publish(producer, 3)
+        records, epochs = await read(follower, 1)
+        while ids(records)[-1] != 3 or epochs[-1] == epoch:
+            records, epochs = await read(follower, 1)
+        assert records[-1].offset == 0

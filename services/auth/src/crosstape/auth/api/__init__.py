@@ -1,0 +1,1 @@
+"""The routes of auth: parse, ask, shape."""

@@ -1,0 +1,36 @@
+"""What administrators see and change of others' accounts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from crosstape.auth.api.bodies import Account, RoleChange
+from crosstape.auth.api.errors import answers
+from crosstape.auth.resources import Context
+from crosstape.common.identity.principal import Role, Scope
+from crosstape.common.web.bodies import StrictJsonRoute
+from crosstape.common.web.identity import VerifiedBy
+
+router = APIRouter(tags=["users"], route_class=StrictJsonRoute)
+
+Username = Annotated[str, Path(max_length=64, examples=["bob"])]
+
+
+@router.get("/users", summary="All accounts (admin)", responses=answers(403))
+async def users(context: Context, caller: VerifiedBy) -> list[Account]:
+    await context.accounts.check(caller.require(Scope.ADMIN))
+    return [Account(username=user.username, role=Role(user.role)) for user in await context.accounts.users()]
+
+
+@router.patch(
+    "/users/{username}",
+    summary="Give an account another role (admin)",
+    responses=answers(403, 404, 409),
+)
+async def change_role(context: Context, caller: VerifiedBy, username: Username, body: RoleChange) -> Account:
+    """Ends every login of the account; its API keys keep what the new role may still do."""
+    admin = await context.accounts.check(caller.require(Scope.ADMIN))
+    user = await context.accounts.change_role(username, body.role, caller.address, by=admin.username)
+    return Account(username=user.username, role=Role(user.role))

@@ -1,0 +1,63 @@
+"""Settings of auth, read once from `CROSSTAPE_*` variables."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr, field_validator
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from crosstape.auth.passwords import check_password
+from crosstape.common.errors import ValidationFailed
+from crosstape.common.runtime.settings import InternalSettings, ServiceSettings
+
+ADMIN = "admin"
+"""The name of the account that is made at the first start."""
+
+
+class StoreSettings(ServiceSettings):
+    """Where accounts are kept and who is told of revocations: what the operator's commands read too."""
+
+    auth_database_url: str = Field(
+        "sqlite:////var/lib/crosstape/auth.db",
+        description="`sqlite:////absolute/path` (embedded) or `postgresql://user:password@host:port/database`",
+    )
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="`redis://` URL of revocations and throttling")
+    access_token_seconds: int = Field(900, ge=30, le=3600, description="life of an access token")
+    refresh_token_seconds: int = Field(
+        30 * 86_400, ge=60, description="life of a refresh token; every use gives a new one"
+    )
+    argon2_memory_kib: int = Field(
+        19_456, ge=8, description="memory of one password hash; OWASP asks for 19456 with two passes"
+    )
+    argon2_passes: int = Field(2, ge=1, description="passes over that memory")
+
+    @field_validator("auth_database_url")
+    @classmethod
+    def _is_supported(cls, url: str) -> str:
+        try:
+            backend = make_url(url).get_backend_name()
+        except ArgumentError:
+            backend = ""
+        if backend not in ("sqlite", "postgresql"):
+            raise ValueError("must be a sqlite:/// or a postgresql:// URL")
+        return url
+
+
+class AuthSettings(InternalSettings, StoreSettings):
+    """What the service reads."""
+
+    admin_password: SecretStr | None = Field(
+        None,
+        description=f"of the account `{ADMIN}`, made when there is no admin yet; "
+        "without it one is invented and logged once",
+    )
+
+    @field_validator("admin_password")
+    @classmethod
+    def _is_good(cls, password: SecretStr | None) -> SecretStr | None:
+        if password is not None:
+            try:
+                check_password(password.get_secret_value(), ADMIN)
+            except ValidationFailed as error:
+                raise ValueError(error.message) from None
+        return password

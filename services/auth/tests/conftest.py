@@ -1,0 +1,96 @@
+"""The service on both databases without Redis, and on SQLite with and without it where the database is no matter."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from crosstape.auth.api.app import create_app
+from crosstape.auth.prepare import prepare
+from crosstape.auth.resources import Resources, open_resources
+from crosstape.auth.settings import AuthSettings
+from crosstape.common.identity.authenticator import AUTH
+from crosstape.common.identity.internal import InternalTokens
+from crosstape.common.runtime.health import Health
+from crosstape.common.testing.identity import INTERNAL_SECRET
+from services.auth.tests.harness import PASSWORD, Auth, Clock
+from tests.engines.plugin import Valkey
+
+NO_REDIS = "redis://127.0.0.1:1/0"
+REDIS_DATABASE = 7
+"""Auth's tests empty it; what other tests keep is elsewhere."""
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.integration)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A new database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'auth.db'}"
+    url: str = asyncio.run(request.getfixturevalue("postgres_server").create_database())
+    return url
+
+
+@pytest.fixture
+async def redis_url(valkey: Valkey) -> str:
+    """A real Valkey, empty."""
+    url = valkey.url.removesuffix("/0") + f"/{REDIS_DATABASE}"
+    async with Redis.from_url(url) as redis:
+        await redis.flushdb()
+    return url
+
+
+def settings(database_url: str, redis_url: str) -> AuthSettings:
+    """As quick as argon2 can be."""
+    return AuthSettings(
+        auth_database_url=database_url,
+        redis_url=redis_url,
+        admin_password=SecretStr(PASSWORD),
+        argon2_memory_kib=8,
+        argon2_passes=1,
+    )
+
+
+async def opened(read: AuthSettings, clock: Clock) -> Resources:
+    """Ready to serve."""
+    resources = open_resources(read, clock)
+    await prepare(resources.database, resources.hasher, read.admin_password, clock())
+    await resources.keys.load()
+    return resources
+
+
+def served(resources: Resources, clock: Clock) -> Auth:
+    return Auth(create_app(resources, Health(), InternalTokens(AUTH, [INTERNAL_SECRET])), resources, clock)
+
+
+@pytest.fixture
+async def auth(database_url: str, clock: Clock) -> AsyncIterator[Auth]:
+    """The service on each database, without Redis."""
+    resources = await opened(settings(database_url, NO_REDIS), clock)
+    yield served(resources, clock)
+    await resources.close()
+
+
+@pytest.fixture
+async def quick_auth(tmp_path: Path, clock: Clock) -> AsyncIterator[Auth]:
+    """The service on SQLite without Redis, for what no database can change."""
+    resources = await opened(settings(f"sqlite:///{tmp_path / 'auth.db'}", NO_REDIS), clock)
+    yield served(resources, clock)
+    await resources.close()
+
+
+@pytest.fixture
+async def shared_auth(tmp_path: Path, redis_url: str, clock: Clock) -> AsyncIterator[Auth]:
+    """The service on SQLite, with a real Valkey."""
+    resources = await opened(settings(f"sqlite:///{tmp_path / 'auth.db'}", redis_url), clock)
+    yield served(resources, clock)
+    await resources.close()

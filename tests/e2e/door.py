@@ -1,0 +1,130 @@
+"""The platform's front for tests: the gateway over HTTP, with auth and history behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+from multidict import CIMultiDictProxy
+
+from tests.e2e.stack import Service, Stack
+from tests.engines.plugin import Broker, Valkey
+
+ADMIN_PASSWORD = "the operator chose this one"
+PASSWORD = "correct horse battery staple"
+
+WIDE = {
+    f"CROSSTAPE_LIMIT_{name}": "1000/s burst 1000"
+    for name in ("ANONYMOUS", "USER", "QUANT", "ADMIN", "LOGIN", "FAILURES")
+}
+"""Limits that no test reaches."""
+
+_numbers = itertools.count(1)
+
+
+class Answer:
+    """An answer of the gateway."""
+
+    def __init__(self, status: int, headers: CIMultiDictProxy[str], body: bytes, json: Any):
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.json = json
+
+
+class Door:
+    """Gateway, auth and history as processes, on one broker and one Valkey; use as a context manager.
+
+    Limits are wide unless `settings` (variables of the gateway and of auth) say otherwise.
+    """
+
+    def __init__(self, broker: Broker, valkey: Valkey, directory: Path, settings: Mapping[str, str] | None = None):
+        self.stack = Stack(broker, directory)
+        shared = {"CROSSTAPE_REDIS_URL": valkey.url, **WIDE, **(settings or {})}
+        self.auth = Service(
+            "auth",
+            "crosstape.auth",
+            (),
+            {
+                "CROSSTAPE_AUTH_DATABASE_URL": f"sqlite:///{directory / 'auth.db'}",
+                "CROSSTAPE_ADMIN_PASSWORD": ADMIN_PASSWORD,
+                **shared,
+            },
+            directory,
+        )
+        self.gateway = Service(
+            "gateway",
+            "crosstape.api_gateway",
+            (),
+            {
+                "CROSSTAPE_HISTORY_URL": self.stack.history.url,
+                "CROSSTAPE_AUTH_URL": self.auth.url,
+                "CROSSTAPE_KAFKA_BOOTSTRAP": broker.bootstrap,
+                **shared,
+            },
+            directory,
+        )
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Door:
+        await asyncio.gather(self.stack.listing.start(), self.stack.history.start(), self.auth.start())
+        await self.gateway.start()
+        self._session = aiohttp.ClientSession()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session:
+            await self._session.close()
+        await self.gateway.stop()
+        await asyncio.gather(self.auth.stop(), self.stack.history.stop(), self.stack.listing.stop())
+
+    async def ask(
+        self, method: str, path: str, *, token: str = "", json: Any = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """The answer to a request, whatever its status."""
+        assert self._session
+        sent = dict(headers or {})
+        if token:
+            sent["Authorization"] = f"Bearer {token}"
+        async with self._session.request(
+            method, self.gateway.url + path, json=json, headers=sent, allow_redirects=False
+        ) as response:
+            body = await response.read()
+            is_json = response.content_type == "application/json" and body
+            return Answer(response.status, response.headers, body, await response.json() if is_json else None)
+
+    async def login(self, username: str, password: str = PASSWORD) -> dict[str, Any]:
+        """The body of a login that succeeds."""
+        answer = await self.ask("POST", "/login", json={"username": username, "password": password})
+        assert answer.status == 200, answer.body
+        body: dict[str, Any] = answer.json
+        return body
+
+    async def new_user(self) -> tuple[str, dict[str, Any]]:
+        """The name of a new account, and its login."""
+        name = f"alice{next(_numbers)}"
+        answer = await self.ask("POST", "/register", json={"username": name, "password": PASSWORD})
+        assert answer.status == 200, answer.body
+        return name, await self.login(name)
+
+    async def admin(self) -> str:
+        """An access token of the operator's account."""
+        token: str = (await self.login("admin", ADMIN_PASSWORD))["access_token"]
+        return token
+
+
+def assert_refused(answer: Answer, status: int, code: str) -> None:
+    """The contract's error body, with nothing of ours in it."""
+    assert (answer.status, answer.json["error_code"]) == (status, code), answer.body
+    assert list(answer.json) == ["success", "error_code", "message", "details", "timestamp", "detail"]
+    assert answer.json["success"] is False
+    assert answer.json["detail"] == answer.json["message"] != ""
+    for ours in (b"Traceback", b".py", b"127.0.0.1", b"sqlite", b"SELECT", b"site-packages"):
+        assert ours not in answer.body

