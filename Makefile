@@ -7,11 +7,12 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 MEMBERS := $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml services/*/pyproject.toml clients/*/pyproject.toml tools/*/pyproject.toml))
+KAFKA_LOCK := tools/cli/src/crosstape/cli/kafka.lock
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" $(foreach m,$(MEMBERS),--no-emit-package crosstape-$(notdir $(m)))
 
-.PHONY: help demo up test test-unit test-kafka lint fix bench lock clean
+.PHONY: help demo up test test-unit lint fix bench lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -28,10 +29,11 @@ $(VENV)/.bootstrap: requirements-bootstrap.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bootstrap.lock
 	@touch $@
 
-$(VENV)/.runtime: $(VENV)/.bootstrap requirements.lock $(MEMBERS:%=%/pyproject.toml)
+$(VENV)/.runtime: $(VENV)/.bootstrap requirements.lock $(KAFKA_LOCK) $(MEMBERS:%=%/pyproject.toml)
 	@echo "Installing Crosstape into $(VENV)"
 	@$(INSTALL) --compile-bytecode --require-hashes -r requirements.lock
 	@$(INSTALL) --no-deps --no-build-isolation $(MEMBERS:%=-e ./%)
+	@$(BIN)/python -m crosstape.cli.kafka_jars
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
@@ -39,11 +41,12 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
 	@$(INSTALL) --require-hashes -r requirements-dev.lock
 	@touch $@
 
-lock: $(VENV)/.bootstrap ## Resolve every dependency anew into requirements*.lock
+lock: $(VENV)/.bootstrap ## Resolve every dependency anew into requirements*.lock and kafka.lock
 	$(COMPILE) $(LOCKFLAGS) $(MEMBERS:%=%/pyproject.toml) -o requirements.lock
 	$(COMPILE) $(LOCKFLAGS) $(MEMBERS:%=%/pyproject.toml) --group dev -c requirements.lock -o requirements-dev.lock
 	$(COMPILE) $(LOCKFLAGS) $(MEMBERS:%=%/pyproject.toml) bench/requirements.in -c requirements.lock -o requirements-bench.lock
 	$(COMPILE) $(LOCKFLAGS) --group bootstrap -c requirements-dev.lock -o requirements-bootstrap.lock
+	$(BIN)/python -m crosstape.cli.kafka_jars lock > $(KAFKA_LOCK).new && mv $(KAFKA_LOCK).new $(KAFKA_LOCK)
 
 # --- running --------------------------------------------------------------------------------------------------
 
@@ -61,16 +64,6 @@ test: $(VENV)/.dev ## Every test, against the embedded engines
 test-unit: $(VENV)/.dev ## Only the quick ones: no engine, no second process
 	@$(BIN)/python -m pytest -m "not integration and not e2e" $(TESTFLAGS)
 
-KAFKA_JARS := .crosstape/kafka/jars
-$(KAFKA_JARS)/.fetched: tests/engines/kafka/pom.xml
-	@echo "Fetching Apache Kafka by Maven into $(KAFKA_JARS)"
-	@mvn --quiet --batch-mode -Dstyle.color=never --file $< -Dmaven.repo.local=$(CURDIR)/.crosstape/kafka/m2 \
-		dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(KAFKA_JARS) -DincludeScope=runtime
-	@touch $@
-
-test-kafka: $(VENV)/.dev $(KAFKA_JARS)/.fetched ## The integration and e2e tests again, against Apache Kafka itself
-	@CROSSTAPE_TEST_BROKER=kafka $(BIN)/python -m pytest -m "integration or e2e" $(TESTFLAGS)
-
 lint: $(VENV)/.dev ## Format, ruff, mypy --strict, import contracts, what a commit must not hold
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make fix"; exit 1; }
 	@$(BIN)/ruff check --quiet .
@@ -83,11 +76,12 @@ fix: $(VENV)/.dev ## Let ruff mend and format what it can, and write the generat
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
 BENCH_VENV := .crosstape/bench-venv
-$(BENCH_VENV)/.installed: $(VENV)/.bootstrap requirements-bench.lock $(MEMBERS:%=%/pyproject.toml)
+$(BENCH_VENV)/.installed: $(VENV)/.bootstrap requirements-bench.lock $(KAFKA_LOCK) $(MEMBERS:%=%/pyproject.toml)
 	@echo "Installing Crosstape and its peers into $(BENCH_VENV)"
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(BENCH_VENV)
 	@$(BIN)/uv pip install --quiet --python $(BENCH_VENV)/bin/python --require-hashes -r requirements-bootstrap.lock -r requirements-bench.lock
 	@$(BIN)/uv pip install --quiet --python $(BENCH_VENV)/bin/python --no-deps --no-build-isolation $(MEMBERS:%=-e ./%)
+	@$(BENCH_VENV)/bin/python -m crosstape.cli.kafka_jars
 	@touch $@
 
 bench: $(BENCH_VENV)/.installed ## Speed against peers, into bench/README.md (PART=decode, TRADES=100000000)

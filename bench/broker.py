@@ -1,4 +1,4 @@
-"""A Tansu broker of the benchmark's own, as `make demo` runs it, on a free loopback port."""
+"""A broker of the benchmark's own, as `make demo` runs it, on a free loopback port."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ START_SECONDS, STOP_SECONDS = 30.0, 5.0
 @asynccontextmanager
 async def broker() -> AsyncIterator[BusSettings]:
     """A running broker with the platform's topics."""
-    port = ports.free_port()
+    port, controller_port = ports.free_port(), ports.free_port()
     with tempfile.TemporaryDirectory() as folder:
-        process = Process(engines.tansu(port), Path(folder) / "broker.log")
+        process = Process(engines.kafka(port, controller_port, Path(folder) / "data"), Path(folder) / "broker.log")
         process.start()
         try:
             await process.wait_ready(START_SECONDS)

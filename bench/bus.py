@@ -1,11 +1,10 @@
 """(C) Trade object to the bus: the ingestor's Publisher against one JSON message a trade through aiokafka's `send()`.
 
-Same broker (Tansu, in memory, on this machine and so on the same cores), same topic, all acknowledged at the end.
+Same broker (Apache Kafka, on this machine and so on the same cores), same topic, all acknowledged at the end.
 Crosstape: trades handed to the Publisher as a socket's callback does, decimals checked, columnar MessagePack batches,
 zstd. The peer is what cryptofeed's Kafka backend and most projects do, at its fastest: orjson, no awaiting of single
-acknowledgements, large batches, linger as Crosstape's; without compression and
-with zstd (aiokafka's lz4 is its level 9, far slower). "batches, prebuilt" is the limit: the same
-batches encoded beforehand, through a bare `send()`.
+acknowledgements, large batches, 5 ms of linger; without compression and with zstd (aiokafka's lz4 is its
+level 9, far slower). "batches, prebuilt" is the limit: the same batches encoded beforehand, through a bare `send()`.
 """
 
 from __future__ import annotations

@@ -18,10 +18,7 @@ from crosstape.cli.home import Home, Run
 from crosstape.cli.ports import free_port
 from crosstape.cli.running import find_run
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(os.environ.get("CROSSTAPE_TEST_BROKER") == "kafka", reason="the demo runs Tansu, always"),
-]
+pytestmark = pytest.mark.e2e
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 20.0

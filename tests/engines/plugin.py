@@ -1,16 +1,17 @@
-"""Fixtures: a real broker and a real Valkey. `CROSSTAPE_TEST_BROKER=kafka` gives Apache Kafka instead of Tansu."""
+"""Fixtures: a real broker and a real Valkey, those of `make demo`; and the machine's own PostgreSQL."""
 
 import asyncio
-import os
+import shutil
+import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from crosstape.cli import engines, ports
 from crosstape.cli.process import Process
-from tests.engines import apache_kafka
+from tests.engines import postgres
 
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
@@ -40,7 +41,7 @@ class Engine:
         self._process.kill()
 
     async def restart(self) -> None:
-        """End it if it runs, and start it again on the same port. Tansu comes back empty."""
+        """End it if it runs, and start it again on the same port."""
         await self._process.stop(STOP_SECONDS)
         await self.start()
 
@@ -50,11 +51,10 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """A broker for one test session (or one test): where it listens, and what kind it is."""
+    """A broker for one test session (or one test)."""
 
     engine: Engine
-    profile: str
-    """`embedded` (Tansu) or `kafka`: the value of CROSSTAPE_BUS_PROFILE."""
+    directory: Path
 
     @property
     def bootstrap(self) -> str:
@@ -65,6 +65,12 @@ class Broker:
 
     async def restart(self) -> None:
         await self.engine.restart()
+
+    async def restart_empty(self) -> None:
+        """Come back as a broker does whose disk was lost."""
+        await self.engine.stop()
+        shutil.rmtree(self.directory)
+        await self.engine.start()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,23 @@ class Valkey:
         await self.engine.restart()
 
 
+@dataclass(frozen=True, slots=True)
+class Postgres:
+    """A PostgreSQL server for one test session (or one test)."""
+
+    engine: Engine
+
+    async def create_database(self) -> str:
+        """A new, empty database: a postgresql:// URL."""
+        return await postgres.create_database(self.engine.port, f"test_{uuid.uuid4().hex}")
+
+    def kill(self) -> None:
+        self.engine.kill()
+
+    async def restart(self) -> None:
+        await self.engine.restart()
+
+
 def _running(engine: Engine) -> Iterator[Engine]:
     asyncio.run(engine.start())
     try:
@@ -95,12 +118,11 @@ def _running(engine: Engine) -> Iterator[Engine]:
 
 def _brokers(directory: Path) -> Iterator[Broker]:
     port = ports.free_port()
-    if os.environ.get("CROSSTAPE_TEST_BROKER", "tansu") == "kafka":
-        command, profile = apache_kafka.kafka(port, directory), "kafka"
-    else:
-        command, profile = engines.tansu(port), "embedded"
+    data = directory / "data"
+    quick = {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1"}  # slower for hours, but it starts in half the time
+    command = replace(engines.kafka(port, ports.free_port(), data), environment=quick)
     for engine in _running(Engine(Process(command, directory / "broker.log"), port)):
-        yield Broker(engine, profile)
+        yield Broker(engine, data)
 
 
 def _valkeys(directory: Path) -> Iterator[Valkey]:
@@ -108,6 +130,15 @@ def _valkeys(directory: Path) -> Iterator[Valkey]:
     command = engines.valkey(port, directory / "data")
     for engine in _running(Engine(Process(command, directory / "valkey.log"), port)):
         yield Valkey(engine)
+
+
+def _postgreses(logs: Path) -> Iterator[Postgres]:
+    if reason := postgres.missing():
+        pytest.skip(reason)
+    with postgres.data_directory() as directory:
+        command = postgres.postgres(directory)
+        for engine in _running(Engine(Process(command, logs / "postgres.log"), command.port)):
+            yield Postgres(engine)
 
 
 @pytest.fixture(scope="session")
@@ -138,6 +169,18 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
 def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
     """A Valkey of this test alone: yours to kill and restart."""
     yield from _valkeys(tmp_path / "valkey")
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """The session's PostgreSQL, shared: create a database of your own, and do not kill it."""
+    yield from _postgreses(tmp_path_factory.mktemp("postgres"))
+
+
+@pytest.fixture
+def own_postgres_server(tmp_path: Path) -> Iterator[Postgres]:
+    """A PostgreSQL of this test alone: yours to kill and restart."""
+    yield from _postgreses(tmp_path)
 
 
 @pytest.fixture

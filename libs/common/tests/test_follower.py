@@ -88,4 +88,4 @@ async def test_epoch_outlives_a_restart_and_not_the_loss_of_the_log(own_broker):
         records, epochs = await read(follower, 1)
         while ids(records)[-1] != 3 or epochs[-1] == epoch:
             records, epochs = await read(follower, 1)
-        assert records[-1].offset == 0
+        assert records[0].offset == 0

@@ -55,13 +55,15 @@ class Arrivals(Struct, frozen=True):
     """Records in the order of their partitions. `epoch` names the log: offsets of two epochs have nothing in common.
 
     `undecodable` counts what was skipped (whoever stores puts such records aside). `is_caught_up` once everything that
-    stood in the log when the follower was opened has been handed over.
+    stood in the log when the follower was opened has been handed over. `has_gap`: records before these were deleted
+    before they were read.
     """
 
     epoch: str
     records: list[Record]
     undecodable: int
     is_caught_up: bool
+    has_gap: bool = False
 
 
 class Follower:
@@ -75,6 +77,7 @@ class Follower:
         self._back = {topic.name: seconds for topic, seconds in back.items()}
         self._codecs = {topic.name: topic.codec for topic in back}
         self._ends: dict[TopicPartition, int] = {}
+        self._next: dict[TopicPartition, int] = {}
         self._has_restarted = asyncio.Event()
         self.starts: dict[Place, int] = {}
         self.epoch = ""
@@ -118,20 +121,22 @@ class Follower:
         while True:
             if self._has_restarted.is_set():
                 await self._begin_again()
-            records, undecodable = await self._fetch()
-            yield Arrivals(self.epoch, records, undecodable, is_caught_up=not self._ends)
+            yield await self._fetch()
 
-    async def _fetch(self) -> tuple[list[Record], int]:
+    async def _fetch(self) -> Arrivals:
         try:
             fetched = await self._consumer.getmany(timeout_ms=int(FETCH_SECONDS * 1000), max_records=MAX_RECORDS)
         except KafkaError as error:
             log.warning("fetch_failed", error=type(error).__name__, detail=str(error))
             await asyncio.sleep(FETCH_SECONDS)
-            return [], 0
+            return Arrivals(self.epoch, [], 0, is_caught_up=not self._ends)
         records: list[Record] = []
         undecodable = 0
+        has_gap = False
         for place, messages in fetched.items():
             codec = self._codecs[place.topic]
+            has_gap |= messages[0].offset > self._next[place]
+            self._next[place] = messages[-1].offset + 1
             for message in messages:
                 try:
                     value = codec.decode(message.value)
@@ -141,7 +146,7 @@ class Follower:
                 records.append(Record(place.topic, place.partition, message.offset, message.timestamp, value))
             if place in self._ends and messages[-1].offset + 1 >= self._ends[place]:
                 del self._ends[place]
-        return records, undecodable
+        return Arrivals(self.epoch, records, undecodable, is_caught_up=not self._ends, has_gap=has_gap)
 
     async def _go_back(self) -> None:
         consumer = self._consumer
@@ -158,7 +163,7 @@ class Follower:
         for place in places:
             start = found[place].offset if found[place] is not None else ends[place]
             consumer.seek(place, start)
-            self.starts[place.topic, place.partition] = start
+            self.starts[place.topic, place.partition] = self._next[place] = start
             if start < ends[place]:
                 self._ends[place] = ends[place]
 
@@ -177,6 +182,7 @@ class Follower:
         self.epoch = await self._epoch()
         await self._consumer.seek_to_beginning()
         self.starts = dict.fromkeys(self.starts, 0)
+        self._next = dict.fromkeys(self._next, 0)
         self._ends.clear()
         log.warning("log_restarted", epoch=self.epoch)
 
