@@ -3,7 +3,6 @@
 CROSSTAPE_URL=http://127.0.0.1:8000 CROSSTAPE_API_KEY=ctk_... python history_to_dataframe.py
 """
 
-
 import os
 
 from crosstape.client import Client

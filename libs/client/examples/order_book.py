@@ -3,7 +3,6 @@
 CROSSTAPE_URL=http://127.0.0.1:8000 python order_book.py
 """
 
-
 import os
 
 from crosstape.client import Client, ConsolidatedBookEvent, Refused
