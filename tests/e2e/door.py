@@ -1,4 +1,4 @@
-"""The platform's front for tests: the gateway over HTTP, with auth and history behind it."""
+"""The platform's front for tests: the gateway over HTTP, with every service behind it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 from multidict import CIMultiDictProxy
 
+from crosstape.cli.ports import LOOPBACK, free_port
 from tests.e2e.stack import Service, Stack
 from tests.engines.plugin import Broker, Valkey
 
@@ -38,9 +39,9 @@ class Answer:
 
 
 class Door:
-    """Gateway, auth and history as processes, on one broker and one Valkey; use as a context manager.
+    """Every service as a process, with one market of one exchange, on a broker and a Valkey. A context manager.
 
-    Limits are wide unless `settings` (variables of the gateway and of auth) say otherwise.
+    Limits are wide unless `settings` (for gateway, auth and hub) say otherwise.
     """
 
     def __init__(self, broker: Broker, valkey: Valkey, directory: Path, settings: Mapping[str, str] | None = None):
@@ -57,6 +58,31 @@ class Door:
             },
             directory,
         )
+        self.hub = Service(
+            "stream-hub",
+            "crosstape.stream_hub",
+            (),
+            {
+                "CROSSTAPE_KAFKA_BOOTSTRAP": broker.bootstrap,
+                "CROSSTAPE_HISTORY_URL": self.stack.history.url,
+                "CROSSTAPE_AUTH_URL": self.auth.url,
+                "CROSSTAPE_STREAM_PORT": str(stream_port := free_port()),
+                "CROSSTAPE_READY_SECONDS": "2",
+                **shared,
+            },
+            directory,
+        )
+        self.twap = Service(
+            "twap-engine",
+            "crosstape.twap_engine",
+            (),
+            {
+                "CROSSTAPE_KAFKA_BOOTSTRAP": broker.bootstrap,
+                "CROSSTAPE_HISTORY_URL": self.stack.history.url,
+                "CROSSTAPE_ORDERS_DATABASE_URL": f"sqlite:///{directory / 'orders.db'}",
+            },
+            directory,
+        )
         self.gateway = Service(
             "gateway",
             "crosstape.api_gateway",
@@ -64,16 +90,21 @@ class Door:
             {
                 "CROSSTAPE_HISTORY_URL": self.stack.history.url,
                 "CROSSTAPE_AUTH_URL": self.auth.url,
+                "CROSSTAPE_STREAM_HUB_URL": self.hub.url,
+                "CROSSTAPE_STREAM_HUB_SOCKETS_URL": f"http://{LOOPBACK}:{stream_port}",
+                "CROSSTAPE_TWAP_URL": self.twap.url,
                 "CROSSTAPE_KAFKA_BOOTSTRAP": broker.bootstrap,
                 **shared,
             },
             directory,
         )
+        self.ingestor = self.stack.ingestor("ingestor", self.stack.listing, "binance", ["BTC-USDT"])
+        self._services = (self.stack.history, self.auth, self.hub, self.twap, self.ingestor, self.gateway)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Door:
-        await asyncio.gather(self.stack.listing.start(), self.stack.history.start(), self.auth.start())
-        await self.gateway.start()
+        await self.stack.listing.start()  # the ingestor reads its markets once
+        await asyncio.gather(*(service.start() for service in self._services))
         self._session = aiohttp.ClientSession()
         return self
 
@@ -82,8 +113,8 @@ class Door:
     ) -> None:
         if self._session:
             await self._session.close()
-        await self.gateway.stop()
-        await asyncio.gather(self.auth.stop(), self.stack.history.stop(), self.stack.listing.stop())
+        await asyncio.gather(*(service.stop() for service in self._services))
+        await self.stack.listing.stop()
 
     async def ask(
         self, method: str, path: str, *, token: str = "", json: Any = None, headers: Mapping[str, str] | None = None

@@ -1,0 +1,58 @@
+"""The served OpenAPI document holds: schemathesis finds no 5xx, no undocumented status, no answer beyond its schema."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.e2e.door import Door
+from tests.engines.plugin import Broker, Valkey
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(400)]
+
+CASES = 2_000
+SEED = "1"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def door(broker: Broker, valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Door]:
+    async with Door(broker, valkey, tmp_path_factory.mktemp("documents")) as door:
+        yield door
+
+
+async def check(door: Door, directory: Path, token: str, *options: str) -> int:
+    """How many cases schemathesis made; fails with its report when it found something."""
+    config = Path(__file__).with_name("schemathesis.toml")
+    arguments = (
+        *("--config-file", str(config), "run", f"{door.gateway.url}/openapi.json", "--no-color", "--checks", "all"),
+        *("--seed", SEED, "--continue-on-failure", "--workers", "2", "--header", f"Authorization: Bearer {token}"),
+    )
+    process = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).with_name("schemathesis")),
+        *arguments,
+        *options,
+        cwd=directory,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    report = (await process.communicate())[0].decode()
+    assert process.returncode == 0, report[-20_000:]
+    made = re.search(r"(\d+) generated", report)
+    assert made, report
+    return int(made[1])
+
+
+async def test_every_operation_answers_as_the_document_says(door: Door, tmp_path: Path) -> None:
+    exclude = ("--exclude-path", "/logoff")
+    assert await check(door, tmp_path, await door.admin(), "--max-examples", "40", *exclude) >= CASES
+
+
+async def test_a_logoff_answers_as_the_document_says(door: Door, tmp_path: Path) -> None:
+    _, login = await door.new_user()
+    assert await check(door, tmp_path, login["access_token"], "--max-examples", "5", "--include-path", "/logoff")
