@@ -54,7 +54,12 @@ class TradeHandler:
             market.disconnected_at = now
 
     def on_frame(self, payload: memoryview | bytearray, time_received: int) -> None:
-        for event in self._decode(payload, time_received):
+        try:
+            events = self._decode(payload, time_received)
+        except MalformedFrame:
+            self._lost_frame(time_received)
+            raise
+        for event in events:
             if isinstance(event, Trade):
                 market = self._markets[event.symbol]
                 market.last_trade_received = time_received
@@ -62,6 +67,13 @@ class TradeHandler:
                 self._publisher.trade(event)
                 if hole is not None:
                     self._repairs[event.symbol].hole(hole, "sequence")
+
+    def _lost_frame(self, now: int) -> None:
+        """Where trades are not numbered nothing else would reveal what an unreadable frame held."""
+        for market in self._markets.values():
+            if market.sequence is None and market.connected_since is not None:
+                since = max(market.connected_since, market.last_trade_received)
+                self._repairs[market.symbol].outage(Outage(since, now, "malformed"))
 
 
 class BookHandler:

@@ -86,6 +86,9 @@ class MarketRepair:
 
     def outage(self, outage: Outage) -> None:
         """Repair what happened in `outage` soon; in the ledger it is open from now on."""
+        if len(self._outages) > 1 and self._outages[-1].cause == outage.cause:  # the first one may be under way
+            self._outages[-1] = Outage(self._outages[-1].start, outage.end, outage.cause)
+            return
         self._outages.append(outage)
         self._report(None, None, outage.start, outage.end, outage.cause, GapState.OPEN, 0)
         self._need.set()

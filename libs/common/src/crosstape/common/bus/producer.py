@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerClosed
+from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import RecordMetadata
 
 from crosstape.common.bus.connection import BusSettings, is_passing, wait_for_broker
@@ -139,6 +140,47 @@ class Producer:
                 if self._restarts == restarts:
                     return
                 await self._rebuild(producer)
+
+    async def deliver_all(self, topic: Topic[Record], key: bytes, records: Sequence[Record]) -> None:
+        """Return once the broker has all `records`, in their order; tries again for as long as it takes, and then
+        repeats what it has already. Cheaper than one by one, and only for what nobody else sends under this key.
+
+        Raises MessageSizeTooLargeError for a record that it will never take.
+        """
+        values = [topic.codec.encode(record) for record in records]
+        while True:
+            producer, restarts = self._producer, self._restarts
+            if producer is None:
+                raise RuntimeError("the producer is not open")
+            try:
+                await self._send_batches(producer, topic.name, key, values)
+            except (KafkaError, OSError) as error:
+                if isinstance(error, MessageSizeTooLargeError):
+                    raise
+                log.warning("delivery_failed", topic=topic.name, error=type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
+                await self._rebuild(producer)
+            else:
+                if self._restarts == restarts:
+                    return
+                await self._rebuild(producer)
+
+    async def _send_batches(self, producer: AIOKafkaProducer, topic: str, key: bytes, values: list[bytes]) -> None:
+        partitions = sorted(await producer.partitions_for(topic))
+        partition = DefaultPartitioner()(key, partitions, partitions)
+        place = 0
+        while place < len(values):
+            first, batch = place, producer.create_batch()
+            while place < len(values) and batch.append(key=key, value=values[place], timestamp=None) is not None:
+                place += 1
+            if place == first:
+                raise MessageSizeTooLargeError(f"a record of {len(values[place])} bytes")
+            batch.close()
+            future: asyncio.Future[RecordMetadata] = await producer.send_batch(batch, topic, partition=partition)
+            self._in_flight.add(future)
+            future.add_done_callback(self._in_flight.discard)
+            future.add_done_callback(self._acknowledged)
+            await future
 
     async def flush(self) -> None:
         """Return once every record sent so far is acknowledged or reported as lost."""
