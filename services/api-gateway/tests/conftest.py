@@ -4,25 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 import pytest_asyncio
+import uvloop
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from redis.asyncio import Redis
 
-from crosstape.api_gateway.main import Resources, create_app, open_resources
+from crosstape.api_gateway.main import Resources, create_app, open_resources, protocol
 from crosstape.api_gateway.routes import HISTORY, ROUTES, Route, RouteTable
 from crosstape.api_gateway.settings import GatewaySettings
 from crosstape.api_gateway.upstream import Upstream
-from crosstape.common.runtime.lifecycle import Work, listen, run_until_stopped
+from crosstape.common.identity.access import Claims, JwkSet, public_jwk, sign_access_token
+from crosstape.common.identity.principal import ROLE_SCOPES, Principal, Role, Scope
+from crosstape.common.identity.revocations import COUNT_KEY
+from crosstape.common.runtime.lifecycle import HTTP, Work, listen, run_until_stopped
 from crosstape.common.runtime.settings import ServiceSettings
 
 OTHER = "other"
 TABLE = RouteTable(
-    [Route("POST", "/echo", HISTORY, "Takes a body"), Route("GET", "/other", OTHER, "Elsewhere"), *ROUTES]
+    [
+        Route(method="POST", pattern="/echo", upstream=HISTORY, summary="Takes a body", is_open=True),
+        Route(pattern="/other", upstream=OTHER, summary="Elsewhere", is_open=True),
+        *ROUTES,
+    ]
 )
+PLENTY = "1000000/s burst 1000000"
 
 
 @dataclass
@@ -41,9 +55,10 @@ class Seen:
 class Server:
     """An ASGI app on a port of its own; stops and starts again on the same one."""
 
-    def __init__(self, app: Any, work: tuple[Work, ...] = ()):
+    def __init__(self, app: Any, work: Sequence[Work] = (), http: Any = HTTP):
         self._app = app
         self._work = work
+        self._http = http
         self.port = 0
 
     async def start(self) -> None:
@@ -52,7 +67,9 @@ class Server:
         listener.listen()
         self.port = listener.getsockname()[1]
         self._stop = asyncio.Event()
-        self._task = asyncio.create_task(run_until_stopped(settings, self._app, self._work, self._stop, listener))
+        self._task = asyncio.create_task(
+            run_until_stopped(settings, self._app, self._work, self._stop, listener, self._http)
+        )
 
     async def stop(self) -> None:
         self._stop.set()
@@ -73,8 +90,8 @@ class Service:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
-        if scope["path"] == "/internal/status":
-            self.probes += 1
+        if scope["path"] in ("/internal/status", "/readyz"):
+            self.probes += scope["path"] == "/internal/status"
         else:
             self.seen.append(Seen(scope["method"], scope["raw_path"], scope["query_string"], scope["headers"]))
         answer = self.answers.get(scope["path"], answering(200, {"path": scope["path"]}))
@@ -95,11 +112,53 @@ def answering(status: int, body: Any, headers: Mapping[str, str] | None = None) 
 
 
 @dataclass
+class Auth:
+    """The auth service's part in identity: signing keys, API keys and what it is asked about them."""
+
+    key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    api_keys: dict[str, Principal] = field(default_factory=dict)
+    questions: int = 0
+
+    def token(self, role: Role = Role.USER, **changes: Any) -> str:
+        """An access token; `changes` are claims, or `key` and `key_id` to sign with."""
+        now = int(time.time())
+        signed_by = changes.pop("key", self.key), changes.pop("key_id", "k1")
+        scopes = " ".join(sorted(ROLE_SCOPES[role]))
+        usual = {"jti": "j", "iat": now, "exp": now + 900, "sid": f"s-{random.random()}", "ver": 1}
+        usual["sub"] = f"u-{random.random()}"  # limits count by it
+        claims = {**usual, "name": "alice", "role": role, "scope": scopes, **changes}
+        return sign_access_token(Claims(**claims), *signed_by)
+
+    def api_key(self, *scopes: Scope, name: str = "aaaaaaaa") -> str:
+        """A key with these scopes."""
+        key = f"ctk_{name}_{random.getrandbits(256):064x}"
+        self.api_keys[key] = Principal(
+            user_id="u2", username="bob", role=Role.QUANT, scopes=frozenset(scopes), api_key_id=name,
+            credentials_version=1, expires_at=0,
+        )  # fmt: skip
+        return key
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            return
+        if scope["path"] == "/.well-known/jwks.json":
+            answer = answering(200, msgspec.json.encode(JwkSet([public_jwk("k1", self.key.public_key())])))
+        elif scope["path"] == "/internal/api-key":
+            self.questions += 1
+            principal = self.api_keys.get(json.loads((await receive())["body"])["api_key"])
+            answer = answering(200, msgspec.json.encode(principal)) if principal else answering(401, {})
+        else:
+            answer = answering(200, {"path": scope["path"]})
+        await answer(scope, receive, send)
+
+
+@dataclass
 class Reply:
     """An answer, read to its end."""
 
     status: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     body: bytes
 
     @property
@@ -110,9 +169,10 @@ class Reply:
 class Gateway:
     """A running gateway and a client of it."""
 
-    def __init__(self, server: Server, session: aiohttp.ClientSession):
+    def __init__(self, server: Server, session: aiohttp.ClientSession, resources: Resources):
         self.server = server
         self.session = session
+        self.resources = resources
 
     @property
     def url(self) -> str:
@@ -120,7 +180,7 @@ class Gateway:
 
     async def ask(self, path: str, method: str = "GET", **options: Any) -> Reply:
         async with self.session.request(method, self.url + path, **options) as response:
-            return Reply(response.status, dict(response.headers), await response.read())
+            return Reply(response.status, response.headers, await response.read())
 
     async def raw(self, request: bytes) -> Reply:
         """Send bytes as they are; read until the connection ends or, with a length, the answer does."""
@@ -137,6 +197,11 @@ class Gateway:
 
     async def raw_path(self, path: bytes, headers: bytes = b"") -> Reply:
         return await self.raw(b"GET " + path + b" HTTP/1.1\r\nHost: gateway\r\n" + headers + b"\r\n")
+
+
+def pytest_asyncio_loop_factories(config: Any, item: Any) -> Any:
+    """The loop of production: it differs from asyncio's in what a closing transport does."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session")
@@ -160,26 +225,111 @@ async def open_service() -> AsyncIterator[Callable[[], Awaitable[tuple[Service, 
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def open_gateway() -> AsyncIterator[Callable[..., Awaitable[Gateway]]]:
+async def open_gateway(valkey: Any) -> AsyncIterator[Callable[..., Awaitable[Gateway]]]:
     """Starts gateways in front of a service's port; `other_port` puts a second service behind it."""
     gateways: list[Gateway] = []
 
     async def start(service_port: int, other_port: int | None = None, **changes: Any) -> Gateway:
-        fast = {"kafka_bootstrap": "", "health_interval_seconds": 0.02, "document_seconds": 0, "port": 0}
-        origin = f"http://127.0.0.1:{service_port}"
-        settings = GatewaySettings(**{"history_url": origin, **fast, **changes})
+        usual = {
+            "history_url": f"http://127.0.0.1:{service_port}",
+            "auth_url": "http://127.0.0.1:1",
+            "redis_url": valkey.url,
+            "kafka_bootstrap": "",
+            "health_interval_seconds": 0.02,
+            "document_seconds": 0,
+            "port": 0,
+            **{f"limit_{name}": PLENTY for name in ("anonymous", "user", "quant", "admin", "login", "failures")},
+        }
+        settings = GatewaySettings(**{**usual, **changes})
         resources = open_resources(settings)
-        other = Upstream(OTHER, f"http://127.0.0.1:{other_port or service_port}", settings)
-        resources = Resources({**resources.upstreams, OTHER: other}, resources.cache, resources.monitor)
-        server = Server(create_app(settings, resources, TABLE), (resources.monitor.run,))
+        tokens = settings.internal_tokens("api-gateway")
+        other = Upstream(OTHER, f"http://127.0.0.1:{other_port or service_port}", settings, tokens)
+        resources = msgspec.structs.replace(resources, upstreams={**resources.upstreams, OTHER: other})
+        server = Server(create_app(settings, resources, TABLE), resources.work(), protocol(settings))
         await server.start()
         patience = aiohttp.ClientTimeout(total=10)
-        gateways.append(Gateway(server, aiohttp.ClientSession(auto_decompress=False, timeout=patience)))
+        session = aiohttp.ClientSession(auto_decompress=False, timeout=patience)
+        gateways.append(Gateway(server, session, resources))
         return gateways[-1]
 
     yield start
     await asyncio.gather(*(gateway.session.close() for gateway in gateways))
     await asyncio.gather(*(gateway.server.stop() for gateway in gateways))
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def auth_server() -> AsyncIterator[tuple[Auth, Server]]:
+    auth = Auth()
+    server = Server(auth)
+    await server.start()
+    yield auth, server
+    await server.stop()
+
+
+@pytest.fixture
+def auth(auth_server: tuple[Auth, Server]) -> Auth:
+    auth_server[0].questions = 0
+    return auth_server[0]
+
+
+@dataclass
+class Platform:
+    """A gateway with all there is behind it: one service plays every part but the auth service's."""
+
+    gateway: Gateway
+    service: Service
+    auth: Auth
+    valkey: Any
+
+    async def settled(self) -> Platform:
+        """Returns when signing keys and revocations are known and limits are shared."""
+        resources = self.gateway.resources
+        async with asyncio.timeout(10):
+            while not (resources.revocations.is_fresh and resources.limiter.is_shared):
+                await asyncio.sleep(0.005)
+            while (await self.gateway.ask("/info", headers=bearer(self.auth.token()))).status != 200:
+                await asyncio.sleep(0.005)
+        self.service.seen.clear()
+        return self
+
+
+def bearer(credential: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {credential}"}
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def open_platform(
+    open_service: Any, open_gateway: Any, auth_server: tuple[Auth, Server], valkey: Any
+) -> Callable[..., Awaitable[Platform]]:
+    """Starts a gateway with identity and limits; `own` is a Valkey of the test's own."""
+
+    async def start(own: Any = None, **changes: Any) -> Platform:
+        service, server = await open_service()
+        async with Redis.from_url((own or valkey).url) as redis:
+            await redis.setnx(COUNT_KEY, 0)
+        auth, auth_port = auth_server[0], auth_server[1].port
+        origin = f"http://127.0.0.1:{server.port}"
+        usual = {"auth_url": f"http://127.0.0.1:{auth_port}", "stream_hub_url": origin, "twap_url": origin}
+        if own:
+            usual["redis_url"] = own.url
+        gateway = await open_gateway(server.port, **{**usual, **changes})
+        return await Platform(gateway, service, auth, own or valkey).settled()
+
+    return start
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def common_platform(open_platform: Any) -> Platform:
+    platform: Platform = await open_platform()
+    return platform
+
+
+@pytest.fixture
+def platform(common_platform: Platform) -> Platform:
+    common_platform.service.seen.clear()
+    common_platform.service.answers.clear()
+    common_platform.auth.questions = 0
+    return common_platform
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from crosstape.api_gateway.openapi import Components, ServiceDocument, error_codes, platform_document
-from crosstape.api_gateway.routes import HISTORY, ROUTES
+from crosstape.api_gateway.openapi import Components, ServiceDocument, platform_document
+from crosstape.api_gateway.responses import error_codes
+from crosstape.api_gateway.routes import HISTORY, ROUTES, UNLIMITED, Route
 
 asynchronous = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.integration]
 
@@ -42,6 +43,9 @@ DESCRIBED = {
 }
 
 
+EXCHANGES = Route(pattern="/exchanges", upstream=HISTORY, summary="Exchanges there are")
+
+
 def references(node: Any) -> set[str]:
     if isinstance(node, dict):
         own = {node["$ref"]} if isinstance(node.get("$ref"), str) else set()
@@ -67,7 +71,8 @@ class TestDocument:
         document = await document_of(gateway, service, scripted)
         assert document["openapi"].startswith("3.1")
         own = {"/health", "/health/ready", "/health/live", "/ping"}
-        assert set(document["paths"]) == own | {route.pattern for route in ROUTES} | {"/echo", "/other"}
+        public = {route.pattern for route in ROUTES if not route.is_socket}
+        assert set(document["paths"]) == own | public | {"/echo", "/other"}
 
     async def test_a_service_describes_its_own_routes(self, gateway: Any, service: Any, scripted: Any) -> None:
         document = await document_of(gateway, service, scripted)
@@ -87,11 +92,32 @@ class TestDocument:
                 errors = {status: body for status, body in operation["responses"].items() if int(status) >= 400}
                 assert {"422", "500"} <= errors.keys(), path
                 for status, response in errors.items():
-                    content = response["content"]["application/json"]
-                    assert content["schema"] == {"$ref": "#/components/schemas/Error"}
-                    assert content["example"]["error_code"] in error_codes()[int(status)], (path, status)
-                for response in operation["responses"].values():
-                    assert {"X-Request-ID", "X-Process-Time"} <= response["headers"].keys()
+                    assert response == {"$ref": f"#/components/responses/Error{status}"}, (path, status)
+                for status, response in operation["responses"].items():
+                    if int(status) < 400:
+                        assert {"X-Request-ID", "X-Process-Time"} <= response["headers"].keys()
+                        assert ("RateLimit-Remaining" in response["headers"]) is (path not in UNLIMITED)
+        for name, response in document["components"]["responses"].items():
+            content = response["content"]["application/json"]
+            assert content["schema"] == {"$ref": "#/components/schemas/Error"}
+            assert content["example"]["error_code"] in error_codes()[int(name.removeprefix("Error"))]
+            assert {"X-Request-ID", "X-Process-Time", "RateLimit-Remaining"} <= response["headers"].keys()
+
+    async def test_every_operation_says_who_may(self, gateway: Any, service: Any, scripted: Any) -> None:
+        document = await document_of(gateway, service, scripted)
+        assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+        paths = document["paths"]
+        assert paths["/login"]["post"]["security"] == paths["/ping"]["get"]["security"] == []
+        assert paths["/exchanges"]["get"]["security"] == [{}, {"bearer": ["market:read"]}]
+        assert paths["/api/v1/trades/{exchange}/{symbol}"]["get"]["security"] == [{"bearer": ["market:read"]}]
+        assert paths["/orders/twap"]["post"]["security"] == [{"bearer": ["orders:write"]}]
+        assert paths["/info"]["get"]["security"] == [{"bearer": []}]
+        for path, methods in paths.items():
+            for operation in methods.values():
+                assert isinstance(operation["security"], list), path
+                assert ("429" in operation["responses"]) is (path not in UNLIMITED), path
+                if operation["security"] not in ([], [{}, {"bearer": []}]):
+                    assert "401" in operation["responses"], path
 
     async def test_every_reference_leads_somewhere(self, gateway: Any, service: Any, scripted: Any) -> None:
         document = await document_of(gateway, service, scripted)
@@ -107,7 +133,7 @@ class TestDocument:
         service.answers["/openapi.json"] = scripted(200, b"nonsense")
         gateway = await open_gateway(server.port)
         short = (await gateway.ask("/openapi.json")).json
-        assert {route.pattern for route in ROUTES} <= short["paths"].keys()
+        assert {route.pattern for route in ROUTES if not route.is_socket} <= short["paths"].keys()
         names = [p["name"] for p in short["paths"]["/klines/{exchange}/{symbol}"]["get"]["parameters"]]
         assert names == ["exchange", "symbol"]
         assert short["paths"]["/exchanges"]["get"]["summary"] == "Exchanges there are"
@@ -144,7 +170,7 @@ def test_schemas_of_one_name_and_two_meanings_stay_apart() -> None:
     theirs = ServiceDocument(
         {"/exchanges": {"get": {"responses": {"200": answer}}}}, Components({"Error": {"type": "integer"}})
     )
-    document = platform_document(ours, {HISTORY: theirs}, ROUTES[:1])
+    document = platform_document(ours, {HISTORY: theirs}, [EXCHANGES], anonymous_read=True)
     assert document["components"]["schemas"]["history_Error"] == {"type": "integer"}
     assert document["components"]["schemas"]["Error"]["required"][0] == "success"
     content = document["paths"]["/exchanges"]["get"]["responses"]["200"]["content"]

@@ -34,23 +34,6 @@ async def broker() -> Any:
         yield f"127.0.0.1:1,127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def cache() -> Any:
-    """Speaks enough of the Redis protocol to be asked for PING."""
-
-    async def answer(reader: Any, writer: Any) -> None:
-        while header := await reader.readline():
-            words = []
-            for _ in range(int(header[1:])):
-                size = int((await reader.readline())[1:])
-                words.append((await reader.readexactly(size + 2))[:-2])
-            writer.write({b"PING": b"+PONG\r\n", b"HELLO": b"-ERR unknown command\r\n"}.get(words[0], b"+OK\r\n"))
-        writer.close()
-
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0?protocol=2"
-
-
 async def test_the_simple_ones_have_the_seeds_shape(gateway: Any, service: Any) -> None:
     health = (await gateway.ask("/health")).json
     assert list(health) == ["status", "version", "timestamp"]
@@ -62,11 +45,12 @@ async def test_the_simple_ones_have_the_seeds_shape(gateway: Any, service: Any) 
 
 
 async def test_every_part_is_shown_and_a_feed_that_is_down_degrades(
-    open_service: Any, open_gateway: Any, eventually: Any, scripted: Any, broker: str, cache: str
+    open_service: Any, open_gateway: Any, eventually: Any, scripted: Any, broker: str
 ) -> None:
     service, server = await open_service()
     service.answers["/internal/status"] = scripted(200, STATUS)
-    gateway = await open_gateway(server.port, kafka_bootstrap=broker, redis_url=cache)
+    service.answers["/readyz"] = scripted(200, {"status": "ready"})
+    gateway = await open_gateway(server.port, kafka_bootstrap=broker, auth_url=f"http://127.0.0.1:{server.port}")
 
     async def complete() -> Any:
         body = (await gateway.ask("/health/ready")).json
@@ -76,12 +60,12 @@ async def test_every_part_is_shown_and_a_feed_that_is_down_degrades(
     assert list(body) == ["status", "version", "timestamp", "checks"]
     assert body["status"] == "degraded"
     checks = body["checks"]
-    assert set(checks) == {"api", "database", "history", "bus", "cache", "feed:binance", "feed:okx"}
+    assert set(checks) == {"api", "auth", "database", "history", "bus", "cache", "feed:binance", "feed:okx"}
     assert checks["database"] == {"status": "up", "response_time_ms": 1.5}
     assert checks["api"] == {"status": "up"}
     assert checks["feed:binance"] == {"status": "up", "last_event_age_ms": 12}
     assert checks["feed:okx"] == {"status": "down", "last_event_age_ms": 90_000}
-    for part in ("history", "bus", "cache"):
+    for part in ("auth", "history", "bus", "cache"):
         assert checks[part]["status"] == "up"
         assert checks[part]["response_time_ms"] > 0
     assert (await gateway.ask("/readyz")).status == 200

@@ -207,12 +207,12 @@ async def test_a_slow_service_is_504_and_its_request_is_cancelled(open_service: 
 
 async def test_an_export_may_take_longer_than_the_deadline_while_it_flows(open_service: Any, open_gateway: Any) -> None:
     service, server = await open_service()
-    gateway = await open_gateway(server.port, request_deadline_seconds=0.15)
+    gateway = await open_gateway(server.port, request_deadline_seconds=0.3)
 
     async def flow(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for _ in range(10):
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(0.05)
             await send({"type": "http.response.body", "body": b"x", "more_body": True})
         await send({"type": "http.response.body"})
 
@@ -231,14 +231,20 @@ async def test_an_export_that_stops_flowing_or_breaks_is_cut_short_not_ended(
         await send({"type": "http.response.body", "body": b"part", "more_body": True})
         await drained(receive)
 
-    async def break_off(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"100")]})
-        await send({"type": "http.response.body", "body": b"part", "more_body": True})
+    def breaking_off(length: bytes | None) -> Any:
+        async def break_off(scope: Any, receive: Any, send: Any) -> None:
+            headers = [(b"content-length", length)] if length else []
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b"part", "more_body": True})
 
-    service.answers.update({"/stall/symbols": stall, "/break/symbols": break_off})
-    for path in ("/stall/symbols", "/break/symbols"):
+        return break_off
+
+    service.answers.update({"/stall/symbols": stall, "/break/symbols": breaking_off(None)})
+    service.answers.update({"/long/symbols": breaking_off(b"1000000"), "/short/symbols": breaking_off(b"100")})
+    for path in ("/stall/symbols", "/break/symbols", "/long/symbols"):
         with pytest.raises(aiohttp.ClientPayloadError):
             await gateway.ask(path)
+    assert (await gateway.ask("/short/symbols")).status == 503, "a short one is passed on only when it is whole"
 
 
 async def test_a_client_that_sends_its_body_too_slowly_is_told_so(open_service: Any, open_gateway: Any) -> None:

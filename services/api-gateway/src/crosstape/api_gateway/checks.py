@@ -9,11 +9,11 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-import aiohttp
 from msgspec import Struct
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from crosstape.api_gateway.connection import Broken
 from crosstape.api_gateway.upstream import Upstream
 from crosstape.common.runtime.health import Check
 
@@ -97,7 +97,7 @@ def history_probe(history: Upstream) -> Probe:
         started = time.perf_counter()
         try:
             status = await history.get("/internal/status", HistoryStatus, LONGEST_PROBE_SECONDS)
-        except (aiohttp.ClientError, TimeoutError, ValueError):
+        except (Broken, TimeoutError, ValueError):
             behind = Check(is_up=False, detail={"reason": "history does not answer"})
             return {"history": Check(is_up=False), "database": behind}
         database = status.database
@@ -109,6 +109,26 @@ def history_probe(history: Upstream) -> Probe:
                 for exchange, feed in sorted(status.feeds.items())
             },
         }
+
+    return probe
+
+
+class Ready(Struct):
+    """What a service answers at /readyz when it is ready."""
+
+    status: str
+
+
+def service_probe(service: Upstream) -> Probe:
+    """Any other service: up when it says that it is ready."""
+
+    async def probe() -> Mapping[str, Check]:
+        started = time.perf_counter()
+        try:
+            await service.get("/readyz", Ready, LONGEST_PROBE_SECONDS)
+        except (Broken, TimeoutError, ValueError):
+            return {service.name: Check(is_up=False)}
+        return {service.name: Check(is_up=True, detail=_took(started))}
 
     return probe
 

@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-import aiohttp
 import msgspec
 import structlog
 
-from crosstape.api_gateway.openapi import Json, ServiceDocument, platform_document
+from crosstape.api_gateway.connection import Broken
+from crosstape.api_gateway.openapi import ServiceDocument, platform_document
+from crosstape.api_gateway.responses import Json
 from crosstape.api_gateway.routes import Route
 from crosstape.api_gateway.upstream import Upstream
 
@@ -23,10 +24,18 @@ _RETRY_SECONDS = 1.0
 class PlatformDocument:
     """The encoded document. A service that is down keeps the part it gave last; before that it has a short one."""
 
-    def __init__(self, upstreams: Mapping[str, Upstream], routes: Iterable[Route], max_age_seconds: float):
+    def __init__(
+        self,
+        upstreams: Mapping[str, Upstream],
+        routes: Iterable[Route],
+        max_age_seconds: float,
+        *,
+        anonymous_read: bool,
+    ):
         self._upstreams = upstreams
         self._routes = tuple(routes)
         self._max_age = max_age_seconds
+        self._anonymous_read = anonymous_read
         self._services: dict[str, ServiceDocument] = {}
         self._encoded = b""
         self._due = 0.0
@@ -37,7 +46,7 @@ class PlatformDocument:
         async with self._lock:
             if time.monotonic() >= self._due:
                 got_all = all(await asyncio.gather(*map(self._fetch, self._upstreams.values())))
-                document = platform_document(own(), self._services, self._routes)
+                document = platform_document(own(), self._services, self._routes, anonymous_read=self._anonymous_read)
                 self._encoded = msgspec.json.encode(document)
                 self._due = time.monotonic() + (self._max_age if got_all else _RETRY_SECONDS)
             return self._encoded
@@ -45,7 +54,7 @@ class PlatformDocument:
     async def _fetch(self, upstream: Upstream) -> bool:
         try:
             self._services[upstream.name] = await upstream.get("/openapi.json", ServiceDocument, _FETCH_SECONDS)
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        except (Broken, TimeoutError, ValueError) as error:
             log.warning("document_unavailable", upstream=upstream.name, error=repr(error))
             return False
         return True

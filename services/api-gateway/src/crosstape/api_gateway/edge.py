@@ -1,30 +1,34 @@
-"""Plain ASGI in front of FastAPI: bounds every request, and proxies what the table gives to a service."""
+"""Plain ASGI in front of FastAPI: finds the route, lets the request pass or not, and proxies what is a service's."""
 
 from __future__ import annotations
 
-import time
+import functools
 from collections.abc import Mapping
 
 import structlog
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from crosstape.api_gateway.headers import size_of, with_security
-from crosstape.api_gateway.metrics import REQUESTS, method_label
+from crosstape.api_gateway.address import Addresses
+from crosstape.api_gateway.admission import Admission
+from crosstape.api_gateway.exchange import Exchange, exchange_of
+from crosstape.api_gateway.failures import unavailable
 from crosstape.api_gateway.passage import forward
-from crosstape.api_gateway.routes import RouteTable, Target, segments_of
+from crosstape.api_gateway.routes import UNLIMITED, RouteTable, Target, segments_of
 from crosstape.api_gateway.settings import GatewaySettings
+from crosstape.api_gateway.sockets import Sockets
 from crosstape.api_gateway.upstream import Upstream
-from crosstape.common.errors import NotFound, PlatformError, ValidationFailed
+from crosstape.common.errors import NotFound, PlatformError
 from crosstape.common.web.errors import error_response
 
 log = structlog.get_logger(__name__)
 
+_FOUND = 2048
+
 
 class Edge:
-    """Bounds, then the route, then the service; `own` answers what the table does not know.
+    """Route, admission, service; `own` answers what the table does not know. HEAD is GET without its body, everywhere.
 
-    Who is calling and how often they may is decided in `_answer`, between the route and the service: the route is
-    known there, and no byte of the body has been read. HEAD is GET without its body, everywhere.
+    No byte of a body is read before the request is admitted.
     """
 
     def __init__(
@@ -33,65 +37,72 @@ class Edge:
         own_paths: frozenset[str],
         table: RouteTable,
         upstreams: Mapping[str, Upstream],
+        admission: Admission,
         settings: GatewaySettings,
     ):
         self._own = own
         self._own_paths = own_paths
-        self._table = table
         self._upstreams = upstreams
+        self._admission = admission
         self._settings = settings
+        self._addresses = Addresses(settings.trusted_proxies)
+        self._sockets = Sockets(settings)
+        self._find = functools.lru_cache(_FOUND)(functools.partial(_find, table))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._own(scope, receive, send)
             return
-        started = time.perf_counter()
-        status = 0
-
-        async def send_secured(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = with_security(list(message.get("headers", [])))
-            await send(message)
-
-        label = "unknown"
+        exchange = exchange_of(scope)
         try:
-            target = self._target(scope)
-            label = target.route.pattern if target else self._own_label(scope["path"])
-            await self._answer(target, scope, receive, send_secured)
+            await self._answer(exchange, scope, receive, send)
         except PlatformError as error:
-            if not status:
-                await error_response(error)(scope, receive, send_secured)
+            if not exchange.status:
+                await error_response(error)(scope, receive, send)
         except Exception:
-            log.exception("unhandled_error", route=label)
-            if status:
+            log.exception("unhandled_error", route=exchange.route, request_id=exchange.request_id)
+            if exchange.status:
                 raise
             unforeseen = PlatformError("An unexpected error occurred. It has been logged.")
-            await error_response(unforeseen)(scope, receive, send_secured)
-        finally:
-            seconds = time.perf_counter() - started
-            REQUESTS.labels(label, method_label(scope["method"]), status or "cut").observe(seconds)
+            await error_response(unforeseen)(scope, receive, send)
 
-    def _target(self, scope: Scope) -> Target | None:
-        raw_path, query = scope["raw_path"], scope["query_string"]
-        if len(raw_path) + len(query) + 1 > self._settings.url_limit_bytes:
-            raise ValidationFailed(f"The URL may have {self._settings.url_limit_bytes} bytes.")
-        if size_of(scope["headers"]) > self._settings.header_limit_bytes:
-            raise ValidationFailed(f"The headers may have {self._settings.header_limit_bytes} bytes.")
-        segments = segments_of(raw_path)
-        if segments is None:
-            raise NotFound("No route has this path. See /docs for the routes there are.")
-        return self._table.find(scope["method"], segments)
-
-    async def _answer(self, target: Target | None, scope: Scope, receive: Receive, send: Send) -> None:
-        if target:
-            upstream = self._upstreams[target.route.upstream]
-            await forward(upstream, target.path, scope, receive, send, self._settings)
-        elif scope["method"] == "HEAD":
-            await self._own({**scope, "method": "GET"}, receive, send)
+    async def _answer(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = None
+        target = None
+        try:
+            target = self._find(scope["method"], scope["raw_path"])
+        except PlatformError as error:
+            refusal = error
+        route = target.route if target else None
+        exchange.route = route.pattern if route else self._own_label(scope["path"])
+        if scope["path"] in UNLIMITED:
+            await self._answer_ourselves(scope, receive, send)
+            return
+        address = self._addresses.of(scope["client"], scope["headers"])
+        caller = await self._admission.admit(route, scope["headers"], address, exchange)
+        if refusal:
+            raise refusal
+        if target is None:
+            await self._answer_ourselves(scope, receive, send)
+            return
+        upstream = self._upstreams.get(target.route.upstream)
+        if upstream is None:
+            raise unavailable(target.route.upstream)
+        if target.route.is_socket:
+            await self._sockets.open(upstream, target.path, caller, scope, send)
         else:
-            await self._own(scope, receive, send)
+            await forward(upstream, target.path, caller, scope, receive, send, self._settings)
 
     def _own_label(self, path: str) -> str:
         return path if path in self._own_paths else "unknown"
+
+    async def _answer_ourselves(self, scope: Scope, receive: Receive, send: Send) -> None:
+        structlog.contextvars.bind_contextvars(request_id=exchange_of(scope).request_id)
+        await self._own({**scope, "method": "GET"} if scope["method"] == "HEAD" else scope, receive, send)
+
+
+def _find(table: RouteTable, method: str, raw_path: bytes) -> Target | None:
+    segments = segments_of(raw_path)
+    if segments is None:
+        raise NotFound("No route has this path. See /docs for the routes there are.")
+    return table.find(method, segments)

@@ -10,25 +10,28 @@ _HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding"
     b" upgrade http2-settings".split()
 )
-_OF_THE_CONNECTION = _HOP_BY_HOP | {b"host", b"expect", b"forwarded", b"x-request-id", b"x-real-ip", b"via"}
-_FORGEABLE = (b"x-internal-", b"x-user-", b"x-auth-", b"x-forwarded-")
+_OF_THE_CONNECTION = _HOP_BY_HOP | {
+    b"host", b"expect", b"authorization", b"forwarded", b"x-request-id", b"x-real-ip", b"x-client-ip",
+    b"x-cluster-client-ip", b"true-client-ip", b"cf-connecting-ip", b"client-ip", b"via",
+    b"x-original-url", b"x-rewrite-url", b"x-http-method-override",
+}  # fmt: skip
+_FORGEABLE = (b"x-crosstape-", b"x-internal-", b"x-user-", b"x-auth-", b"x-forwarded-", b"x-original-")
 _OF_OUR_ANSWER = _HOP_BY_HOP | {b"date", b"server", b"x-request-id", b"x-process-time", b"x-powered-by"}
-
-SECURITY: tuple[Header, ...] = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-)
-"""On every answer that does not say otherwise itself."""
+_OF_A_HANDSHAKE = frozenset({b"authorization", b"user-agent", b"accept-language"})
+_HANDSHAKE = b"sec-websocket-"
 
 
-def to_service(headers: Iterable[Header], request_id: str) -> list[tuple[str, str]]:
-    """A client's headers for a service: without hop-by-hop ones and without what only the edge may state."""
-    kept = _without(headers, _OF_THE_CONNECTION)
-    return [
-        *((name.decode("ascii", "replace"), value.decode("utf-8", "replace")) for name, value in kept),
-        ("x-request-id", request_id),
-    ]
+def to_service(headers: Iterable[Header]) -> list[Header]:
+    """A client's headers for a service: without hop-by-hop ones, its credential, and what only the edge may state.
+
+    An underscore counts as a hyphen: there are servers that read both as one.
+    """
+    return _without(headers, _OF_THE_CONNECTION)
+
+
+def to_socket_service(headers: Iterable[Header]) -> list[Header]:
+    """A WebSocket handshake's headers for the service: what the two ends negotiate, and the client's credential."""
+    return [(name, value) for name, value in headers if name.startswith(_HANDSHAKE) or name in _OF_A_HANDSHAKE]
 
 
 def to_client(headers: Iterable[Header]) -> list[Header]:
@@ -36,34 +39,20 @@ def to_client(headers: Iterable[Header]) -> list[Header]:
     return _without(headers, _OF_OUR_ANSWER)
 
 
-def with_security(headers: list[Header]) -> list[Header]:
-    """`headers` and the security headers it does not set itself."""
-    given = {name.lower() for name, _ in headers}
-    return headers + [header for header in SECURITY if header[0] not in given]
-
-
-def size_of(headers: Iterable[Header]) -> int:
-    """Bytes the headers took on the wire: each has a colon, a space and a line end."""
-    return sum(len(name) + len(value) + 4 for name, value in headers)
-
-
-def has_body(headers: Iterable[Header]) -> bool:
-    """Whether a request announces a body."""
-    return any(
-        name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 \t")) for name, value in headers
-    )
-
-
-def announced_length(headers: Iterable[Header]) -> int:
-    """Content-Length, 0 when there is none."""
-    return next((int(value) for name, value in headers if name == b"content-length" and value.isdigit()), 0)
+def request_head(method: bytes, target: bytes, host: bytes, headers: Iterable[Header]) -> bytes:
+    """The first bytes of a request. Everything in it has come through a strict parser or was made here."""
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (method, target, host, b"".join(lines))
 
 
 def _without(headers: Iterable[Header], dropped: frozenset[bytes]) -> list[Header]:
-    lower = [(name.lower(), value) for name, value in headers]
-    named = {token.strip().lower() for name, value in lower if name == b"connection" for token in value.split(b",")}
-    return [
-        (name, value)
-        for name, value in lower
-        if name not in dropped and name not in named and not name.startswith(_FORGEABLE)
-    ]
+    kept = []
+    named: set[bytes] = set()
+    for header in headers:
+        name, value = header
+        if name in dropped:
+            if name == b"connection":
+                named.update(token.strip().lower() for token in value.split(b","))
+        elif not (name[:1] == b"x" and name.replace(b"_", b"-").startswith(_FORGEABLE)):
+            kept.append(header)
+    return [header for header in kept if header[0] not in named] if named else kept

@@ -8,55 +8,92 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 from fastapi import FastAPI
 from msgspec import Struct
 from redis.asyncio import Redis
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from crosstape.api_gateway.checks import Monitor, bus_probe, cache_probe, history_probe
+from crosstape.api_gateway.admission import SERVICE, Admission
+from crosstape.api_gateway.arrival import Bounds
+from crosstape.api_gateway.checks import Monitor, bus_probe, cache_probe, history_probe, service_probe
 from crosstape.api_gateway.document import PlatformDocument
 from crosstape.api_gateway.edge import Edge
+from crosstape.api_gateway.limiter import Limiter
 from crosstape.api_gateway.own import create_own_app
-from crosstape.api_gateway.routes import HISTORY, RouteTable
+from crosstape.api_gateway.process import prepare, settle
+from crosstape.api_gateway.routes import HISTORY, STREAM_HUB, TWAP_ENGINE, RouteTable
+from crosstape.api_gateway.server import ClientConnection
 from crosstape.api_gateway.settings import GatewaySettings
 from crosstape.api_gateway.upstream import Upstream
+from crosstape.common.identity.authenticator import AUTH, Authenticator
+from crosstape.common.identity.revocations import RevocationFeed, Revocations
 from crosstape.common.runtime.lifecycle import Work, run_service
 from crosstape.common.runtime.settings import read_settings
-from crosstape.common.web.request_context import RequestContext
 
-_EXPOSED = ("X-Request-ID", "X-Process-Time", "Deprecation", "Retry-After")
+_EXPOSED = (
+    "X-Request-ID", "X-Process-Time", "Deprecation", "Retry-After", "RateLimit-Limit", "RateLimit-Remaining",
+    "RateLimit-Reset",
+)  # fmt: skip
 
 
 class Resources(Struct, frozen=True):
-    """What the gateway holds open: a pool per service, the cache's client if there is a cache, and the monitor."""
+    """What the gateway holds open, and what keeps it informed."""
 
     upstreams: Mapping[str, Upstream]
-    cache: Redis | None
+    redis: Redis
+    session: aiohttp.ClientSession
+    authenticator: Authenticator
+    revocations: RevocationFeed
+    limiter: Limiter
     monitor: Monitor
+
+    def work(self) -> list[Work]:
+        """What runs beside the requests."""
+        return [self.monitor.run, self.limiter.run, self.revocations.run, self.authenticator.run]
 
     async def close(self) -> None:
         """Close all of it."""
         for upstream in self.upstreams.values():
-            await upstream.close()
-        if self.cache:
-            await self.cache.aclose()
+            upstream.close()
+        await self.session.close()
+        await self.redis.aclose()
 
 
 def open_resources(settings: GatewaySettings) -> Resources:
     """Connects to nobody yet. Needs a running event loop."""
-    upstreams = {HISTORY: Upstream(HISTORY, str(settings.history_url), settings)}
-    cache = Redis.from_url(settings.redis_url) if settings.redis_url else None
-    probes = [history_probe(upstreams[HISTORY])]
+    tokens = settings.internal_tokens(SERVICE)
+    origins = {
+        HISTORY: settings.history_url,
+        AUTH: settings.auth_url,
+        STREAM_HUB: settings.stream_hub_url,
+        TWAP_ENGINE: settings.twap_url,
+    }
+    upstreams = {name: Upstream(name, str(url), settings, tokens) for name, url in origins.items() if url}
+    redis = Redis.from_url(str(settings.redis_url))
+    probes = [
+        history_probe(upstreams[HISTORY]),
+        *(service_probe(upstream) for name, upstream in upstreams.items() if name != HISTORY),
+        cache_probe(redis),
+    ]
     if settings.kafka_bootstrap:
         probes.append(bus_probe(settings.kafka_bootstrap))
-    if cache:
-        probes.append(cache_probe(cache))
-    return Resources(upstreams, cache, Monitor(probes, settings.health_interval_seconds))
+    session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+    revocations = Revocations()
+    return Resources(
+        upstreams=upstreams,
+        redis=redis,
+        session=session,
+        authenticator=Authenticator(str(settings.auth_url), session, tokens, revocations),
+        revocations=RevocationFeed(redis, revocations),
+        limiter=Limiter(redis),
+        monitor=Monitor(probes, settings.health_interval_seconds),
+    )
 
 
 def create_app(settings: GatewaySettings, resources: Resources, table: RouteTable | None = None) -> ASGIApp:
-    """The whole edge, outermost layer first: request id, CORS where it is on, the proxy, the gateway's own routes."""
+    """The whole edge, outermost layer first: CORS where it is on, the edge, our own routes. Needs ClientConnection."""
     table = table or RouteTable()
 
     @asynccontextmanager
@@ -64,18 +101,21 @@ def create_app(settings: GatewaySettings, resources: Resources, table: RouteTabl
         yield
         await resources.close()
 
-    document = PlatformDocument(resources.upstreams, table.routes, settings.document_seconds)
+    document = PlatformDocument(
+        resources.upstreams, table.routes, settings.document_seconds, anonymous_read=settings.anonymous_read
+    )
     own = create_own_app(resources.monitor, document, lifespan)
-    app: ASGIApp = Edge(own, own_paths(own), table, resources.upstreams, settings)
+    admission = Admission(resources.authenticator, resources.revocations, resources.limiter, settings)
+    app: ASGIApp = Edge(own, own_paths(own), table, resources.upstreams, admission, settings)
     if settings.cors_origins:
         app = CORSMiddleware(
             app,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
             expose_headers=_EXPOSED,
         )
-    return RequestContext(app)
+    return app
 
 
 def own_paths(own: FastAPI) -> frozenset[str]:
@@ -83,13 +123,24 @@ def own_paths(own: FastAPI) -> frozenset[str]:
     return frozenset(str(getattr(route, "path", "")) for route in own.routes)
 
 
+def protocol(settings: GatewaySettings) -> Any:
+    """What the server makes the protocol of a client's connection with."""
+    bounds = Bounds(
+        settings.url_limit_bytes, settings.header_limit_bytes, settings.header_seconds, settings.connections
+    )
+    return functools.partial(ClientConnection, bounds=bounds)
+
+
 async def build(settings: GatewaySettings, stop: asyncio.Event) -> tuple[Any, Sequence[Work]]:
     """The app and the work of the process."""
     resources = open_resources(settings)
-    return create_app(settings, resources), [resources.monitor.run]
+    app = create_app(settings, resources)
+    settle()
+    return app, resources.work()
 
 
 def run() -> None:
     """Serve until SIGTERM or SIGINT."""
     settings = read_settings(GatewaySettings)
-    run_service("api-gateway", settings, functools.partial(build, settings))
+    prepare()
+    run_service("api-gateway", settings, functools.partial(build, settings), protocol(settings))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import Counter, Gauge, Histogram
 
 REQUESTS = Histogram(
@@ -15,7 +17,25 @@ UPSTREAM_FAILURES = Counter(
     "Requests that a service failed: unreachable, timeout, broken, foreign_error, breaker_open",
     ["upstream", "reason"],
 )
+REFUSED = Counter(
+    "crosstape_gateway_refused_total", "Connections that were refused before a request could be read", ["reason"]
+)
+LIMITED = Counter("crosstape_gateway_limited_total", "Requests answered 429", ["bucket"])
+LIMITER_SHARED = Gauge("crosstape_gateway_limiter_shared", "1: limits are counted in Redis, 0: in this process alone")
+SOCKETS = Gauge("crosstape_gateway_sockets", "WebSockets that are passed through")
 BREAKER_STATE = Gauge("crosstape_gateway_breaker_state", "0 closed, 1 open, 2 probing", ["upstream"])
+
+_observers: dict[tuple[str, str, int], Callable[[float], None]] = {}
+
+
+def observe_request(route: str, method: str, status: int, seconds: float) -> None:
+    """Count one answer; `status` 0 is one that never began."""
+    key = (route, method_label(method), status)
+    observe = _observers.get(key)
+    if observe is None:
+        observe = _observers[key] = REQUESTS.labels(route, key[1], status or "cut").observe
+    observe(seconds)
+
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 

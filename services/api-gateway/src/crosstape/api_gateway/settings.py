@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import Field, HttpUrl, field_validator
+from ipaddress import ip_network
+from typing import Annotated, Any
 
+from pydantic import Field, HttpUrl, PlainValidator, RedisDsn, field_validator
+from pydantic_settings import NoDecode
+
+from crosstape.api_gateway.rates import Rate
 from crosstape.common.runtime.settings import CommaList, InternalSettings, comma_list
+
+RateSetting = Annotated[Rate, NoDecode, PlainValidator(Rate.parse)]
+"""Written as `20/s burst 60`."""
 
 
 class GatewaySettings(InternalSettings):
@@ -13,12 +21,37 @@ class GatewaySettings(InternalSettings):
     port: int = Field(8000, ge=0, le=65_535, description="port to listen on; 0 takes a free one")
 
     history_url: HttpUrl = Field(HttpUrl("http://127.0.0.1:8010"), description="origin of history's REST API")
+    auth_url: HttpUrl = Field(HttpUrl("http://127.0.0.1:8020"), description="origin of the auth service")
+    stream_hub_url: HttpUrl | None = Field(
+        None, description="origin of stream-hub; empty: there is none, and its routes answer 503"
+    )
+    twap_url: HttpUrl | None = Field(
+        None, description="origin of twap-engine; empty: there is none, and its routes answer 503"
+    )
     kafka_bootstrap: str = Field(
         "127.0.0.1:9092",
         pattern=r"^$|^[^,\s]+:\d+(,[^,\s]+:\d+)*$",
         description="host:port[,host:port] of the Kafka-protocol broker, only watched here; empty: not even that",
     )
-    redis_url: str = Field("", description="`redis://` URL of the cache; empty: there is none, and it is not watched")
+    redis_url: RedisDsn = Field(
+        RedisDsn("redis://127.0.0.1:6379/0"),
+        description="`redis://` URL: revocations and rate limits. While it is away only market data is answered",
+    )
+
+    anonymous_read: bool = Field(True, description="whether market data is open to callers without a credential")
+    limit_anonymous: RateSetting = Field(
+        Rate.of(20, 60), description="requests of an address (IPv6: a /64) without a credential"
+    )
+    limit_user: RateSetting = Field(Rate.of(50, 200), description="requests of an account or an API key")
+    limit_quant: RateSetting = Field(Rate.of(200, 1000), description="the same, of accounts with the role `quant`")
+    limit_admin: RateSetting = Field(Rate.of(200, 1000), description="the same, of accounts with the role `admin`")
+    limit_login: RateSetting = Field(
+        Rate.of(1, 20), description="logins, registrations and refreshes from an address (IPv6: a /64)"
+    )
+    limit_failures: RateSetting = Field(Rate.of(0.5, 20), description="wrong credentials from an address (IPv6: a /64)")
+    trusted_proxies: CommaList = Field(
+        [], description="networks (`10.0.0.0/8`) whose X-Forwarded-For is believed; empty: nobody's is"
+    )
 
     request_deadline_seconds: float = Field(
         10.0, gt=0, description="how long a service may take to begin its answer, and between two parts of it"
@@ -29,6 +62,9 @@ class GatewaySettings(InternalSettings):
     body_limit_bytes: int = Field(256 * 1024, ge=0, description="largest request body")
     url_limit_bytes: int = Field(4 * 1024, ge=256, description="longest path and query together")
     header_limit_bytes: int = Field(16 * 1024, ge=1024, description="most bytes of request headers")
+    header_seconds: float = Field(10.0, gt=0, description="how long the head of a request may take to arrive")
+    connections: int = Field(10_000, ge=1, description="most connections of clients, WebSockets included")
+    sockets_per_address: int = Field(100, ge=1, description="most WebSockets of an address (IPv6: a /64)")
 
     upstream_connections: int = Field(
         128, ge=1, description="most connections to one service: a slow one cannot take what others need"
@@ -41,11 +77,25 @@ class GatewaySettings(InternalSettings):
     document_seconds: float = Field(60.0, ge=0, description="how old a service's part of /openapi.json may be")
     cors_origins: CommaList = Field([], description="browser origins that may call, `*` for all; empty: CORS is off")
 
-    _cors = field_validator("cors_origins", mode="before")(comma_list)
+    _lists = field_validator("cors_origins", "trusted_proxies", mode="before")(comma_list)
 
-    @field_validator("history_url")
+    @field_validator("stream_hub_url", "twap_url", mode="before")
     @classmethod
-    def _is_origin(cls, url: HttpUrl) -> HttpUrl:
+    def _may_be_empty(cls, url: Any) -> Any:
+        return url or None
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, networks: list[str]) -> list[str]:
+        for network in networks:
+            ip_network(network)
+        return networks
+
+    @field_validator("history_url", "auth_url", "stream_hub_url", "twap_url")
+    @classmethod
+    def _is_origin(cls, url: HttpUrl | None) -> HttpUrl | None:
+        if url is None:
+            return None
         if url.path not in (None, "/") or url.query or url.username:
             raise ValueError("must be scheme://host:port and nothing more")
         return url

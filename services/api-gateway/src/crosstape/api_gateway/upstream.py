@@ -3,75 +3,121 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Iterable
 from typing import TypeVar
 
-import aiohttp
 import msgspec
 from yarl import URL
 
 from crosstape.api_gateway.breaker import Breaker
+from crosstape.api_gateway.connection import Broken, Connection
+from crosstape.api_gateway.headers import Header, request_head
 from crosstape.api_gateway.metrics import BREAKER_STATE
+from crosstape.api_gateway.pool import Pool
 from crosstape.api_gateway.settings import GatewaySettings
+from crosstape.common.identity.internal import HEADER, InternalTokens
+from crosstape.common.identity.principal import Caller
 
 T = TypeVar("T")
 
-_IDLE_SECONDS = 20
-"""Idle connections go before the services' own 30 s, so that no request meets a closing one."""
+_IDENTITY = HEADER.lower().encode()
+_LARGEST_ANSWER = 16 * 1024 * 1024
 
 
 class Upstream:
-    """One service, by name and origin. Redirects are not followed and cookies not kept."""
+    """One service, by name (also the audience of the tokens it is shown) and origin."""
 
-    def __init__(self, name: str, origin: str, settings: GatewaySettings):
+    def __init__(self, name: str, origin: str, settings: GatewaySettings, tokens: InternalTokens):
+        url = URL(origin)
         self.name = name
         self.breaker = Breaker(settings.breaker_failures, settings.breaker_open_seconds)
-        self._origin = URL(origin).origin()
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=settings.upstream_connections, keepalive_timeout=_IDLE_SECONDS),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_seconds),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
-            auto_decompress=False,
-            trust_env=False,
-        )
+        self._host = url.authority.encode()
+        self._tokens = tokens
+        self._pool = Pool(url, settings.upstream_connections, settings.connect_seconds)
         BREAKER_STATE.labels(name).set_function(lambda: float(self.breaker.state))
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close the pool."""
-        await self._session.close()
+        self._pool.close()
 
     async def ask(
-        self, method: str, path: str, query: str, headers: list[tuple[str, str]], body: AsyncIterator[bytes] | None
-    ) -> aiohttp.ClientResponse:
-        """The service's answer, its body unread. `path` and `query` are percent-encoded and sent as they are.
+        self, method: str, target: bytes, headers: list[Header], caller: Caller, *, has_body: bool
+    ) -> Connection:
+        """A connection on which the request has been sent, but for its body; `release` it. Raises Broken.
 
-        A refused connection is tried once more where that is harmless. Raises aiohttp.ClientError.
+        Without a body its `head` is there. A GET is sent once more over a new connection when it found none, or when
+        the service closed a kept-alive one before any of the answer came.
         """
-        url = URL.build(
-            scheme=self._origin.scheme,
-            authority=self._origin.authority,
-            path=path,
-            query_string=query,
-            encoded=True,
-        )
-        may_repeat = method == "GET" and body is None
+        head = self._head(method, target, headers, caller)
+        may_repeat = method == "GET" and not has_body
         while True:
             try:
-                return await self._session.request(method, url, headers=headers, data=body, allow_redirects=False)
-            except aiohttp.ClientConnectorError:
+                connection = await self._pool.acquire()
+            except Broken:
                 if not may_repeat:
                     raise
                 may_repeat = False
+                continue
+            try:
+                connection.begin(head, is_sent=not has_body)
+                if not has_body:
+                    await connection.head()
+            except Broken:
+                self._pool.release(connection)
+                if not may_repeat or connection.requests == 1 or connection.status:
+                    raise
+                may_repeat = False
+                self._pool.drop_idle()
+            except BaseException:
+                self._pool.release(connection)
+                raise
+            else:
+                return connection
+
+    def release(self, connection: Connection) -> None:
+        """Done with what `ask` gave; what is unread of the answer ends the connection."""
+        self._pool.release(connection)
+
+    async def switch(self, target: bytes, headers: Iterable[Header], caller: Caller) -> Connection:
+        """A connection of its own that has been asked to become a WebSocket; its `head` is there. Raises Broken."""
+        connection = await self._pool.connect(lambda lost: None)
+        upgrade = [(b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
+        try:
+            connection.begin(self._head("GET", target, [*upgrade, *headers], caller), is_sent=True)
+            await connection.head()
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
 
     async def get(self, path: str, kind: type[T], seconds: float) -> T:
         """The gateway's own question to the service, past the breaker; the JSON answer as a `kind`.
 
-        Raises aiohttp.ClientError, TimeoutError, and ValueError for another answer.
+        Raises Broken, TimeoutError, and ValueError for another answer.
         """
-        async with asyncio.timeout(seconds), self._session.get(self._origin.with_path(path)) as response:
-            response.raise_for_status()
+        async with asyncio.timeout(seconds):
+            connection = await self.ask("GET", path.encode(), [], Caller(self._tokens.service), has_body=False)
             try:
-                return msgspec.json.decode(await response.read(), type=kind)
-            except (msgspec.MsgspecError, RecursionError) as error:
-                raise ValueError(f"{self.name} answered {path} with something else") from error
+                body = await read_body(connection, _LARGEST_ANSWER)
+            finally:
+                self.release(connection)
+        try:
+            if connection.status != 200 or body is None:
+                raise ValueError(f"{self.name} answered {path} with {connection.status}")
+            return msgspec.json.decode(body, type=kind)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise ValueError(f"{self.name} answered {path} with something else") from error
+
+    def _head(self, method: str, target: bytes, headers: Iterable[Header], caller: Caller) -> bytes:
+        identity = (_IDENTITY, self._tokens.mint(self.name, caller).encode())
+        return request_head(method.encode(), target, self._host, [*headers, identity])
+
+
+async def read_body(connection: Connection, limit: int) -> bytes | None:
+    """The rest of an answer, None when it has more than `limit` bytes. Raises Broken."""
+    body = b""
+    while part := await connection.part():
+        body += part
+        if len(body) > limit:
+            return None
+    return body

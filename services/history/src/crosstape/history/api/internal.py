@@ -31,6 +31,11 @@ class Watermark(Struct, frozen=True):
     holes: list[tuple[int, int]]
 
 
+@router.get("/instruments/{exchange}")
+async def instruments(context: Context, exchange: str) -> Response:
+    return json_response({"instruments": await context.markets.instruments(context.markets.exchange(exchange))})
+
+
 @router.get("/watermarks/{exchange}")
 async def watermarks(context: Context, exchange: str, hours: Annotated[int, Query(ge=1, le=24 * 31)] = 6) -> Response:
     exchange = context.markets.exchange(exchange)

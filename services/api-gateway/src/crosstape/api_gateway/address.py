@@ -1,0 +1,71 @@
+"""Where a request comes from: the peer of its connection, or whom a trusted proxy names."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+from crosstape.api_gateway.headers import Header
+
+UNKNOWN = "unknown"
+"""Stands for an address that cannot be told, and is never empty: an empty one would mean a service's own request."""
+
+_LONGEST_ENTRY = 64
+
+
+class Addresses:
+    """Finds the client's address. `X-Forwarded-For` counts only where a trusted proxy (a network) wrote it."""
+
+    def __init__(self, trusted: Iterable[str]):
+        self._trusted = tuple(ip_network(network) for network in trusted)
+
+    def of(self, peer: Sequence[object] | None, headers: Iterable[Header]) -> str:
+        """The rightmost address that is no trusted proxy's: further left a client may have written what it likes."""
+        address = normal(str(peer[0])) if peer else UNKNOWN
+        if not self._trusted or not self._is_trusted(address):
+            return address
+        named = [entry for name, value in headers if name == b"x-forwarded-for" for entry in value.split(b",")]
+        for entry in reversed(named):
+            hop = normal(_without_port(entry.decode("latin-1").strip()))
+            if hop == UNKNOWN:
+                break
+            address = hop
+            if not self._is_trusted(hop):
+                break
+        return address
+
+    def _is_trusted(self, address: str) -> bool:
+        return address != UNKNOWN and any(ip_address(address) in network for network in self._trusted)
+
+
+@functools.lru_cache(4096)
+def normal(text: str) -> str:
+    """One spelling of an address; an IPv4 address inside an IPv6 one is that; UNKNOWN for what is none."""
+    address = _parsed(text)
+    return UNKNOWN if address is None else str(address)
+
+
+@functools.lru_cache(4096)
+def network_of(address: str) -> str:
+    """What limits count by: an IPv4 address, or the /64 that an IPv6 client has to itself."""
+    parsed = _parsed(address)
+    if isinstance(parsed, IPv6Address):
+        return str(ip_network((int(parsed) >> 64 << 64, 64)))
+    return address
+
+
+def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(text.partition("%")[0]) if len(text) <= _LONGEST_ENTRY else None
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address):
+        return address.ipv4_mapped or address
+    return address
+
+
+def _without_port(entry: str) -> str:
+    if entry.startswith("["):
+        return entry[1:].partition("]")[0]
+    return entry.partition(":")[0] if entry.count(":") == 1 else entry

@@ -1,0 +1,153 @@
+"""Whether a request may pass: who is calling, how often they may, and what the route asks of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from cachetools import TTLCache
+
+from crosstape.api_gateway.address import network_of
+from crosstape.api_gateway.exchange import Exchange
+from crosstape.api_gateway.headers import Header
+from crosstape.api_gateway.limiter import Limiter
+from crosstape.api_gateway.metrics import LIMITED
+from crosstape.api_gateway.rates import Rate, Verdict
+from crosstape.api_gateway.routes import Route
+from crosstape.api_gateway.settings import GatewaySettings
+from crosstape.common.errors import PlatformError, RateLimited, ServiceUnavailable, Unauthenticated
+from crosstape.common.identity.authenticator import API_KEY_PREFIX, Authenticator
+from crosstape.common.identity.principal import Caller, Principal, Role, Scope
+from crosstape.common.identity.revocations import RevocationFeed
+
+SERVICE = "api-gateway"
+
+_SCHEME = b"bearer "
+_LONGEST_CREDENTIAL = 4096 + len(_SCHEME)
+_EXPORTS = (b"text/csv", b"application/vnd.apache")
+_GUESSING_SECONDS = 60
+"""How long an address that used up its wrong credentials is asked to wait before an API key of its is looked at."""
+_GUESSING_NETWORKS = 10_000
+
+
+class Admission:
+    """Decides over every request that is not a probe's."""
+
+    def __init__(
+        self, authenticator: Authenticator, revocations: RevocationFeed, limiter: Limiter, settings: GatewaySettings
+    ):
+        self._authenticator = authenticator
+        self._revocations = revocations
+        self._limiter = limiter
+        self._settings = settings
+        self._rates: Mapping[Role, Rate] = {
+            Role.USER: settings.limit_user,
+            Role.QUANT: settings.limit_quant,
+            Role.ADMIN: settings.limit_admin,
+        }
+        self._guessing: TTLCache[str, None] = TTLCache(_GUESSING_NETWORKS, _GUESSING_SECONDS)
+
+    async def admit(self, route: Route | None, headers: Iterable[Header], address: str, exchange: Exchange) -> Caller:
+        """The caller, for the service behind the route; `route` is None for the gateway's own.
+
+        Raises Unauthenticated, Forbidden, RateLimited, and ServiceUnavailable for what cannot be told now. The
+        limit's verdict is left in `exchange`, whatever comes of the request.
+        """
+        principal = None
+        if route is None or not (route.is_login or route.is_socket):
+            principal = await self._principal(headers, address, exchange)
+        await self._limit(route, headers, principal, address, exchange)
+        caller = Caller(SERVICE, principal, address)
+        if route:
+            self._check(route, caller)
+        return caller
+
+    async def _principal(self, headers: Iterable[Header], address: str, exchange: Exchange) -> Principal | None:
+        try:
+            credential = credential_of(headers)
+            if credential is None:
+                return None
+            known = self._authenticator.remembered(credential)
+            if known:
+                return known
+            # A wrong token costs us a signature check, a wrong API key a question to the auth service.
+            if credential.startswith(API_KEY_PREFIX) and network_of(address) in self._guessing:
+                await self._count_failure(address, exchange)
+            return await self._authenticator.authenticate(credential)
+        except Unauthenticated:
+            await self._count_failure(address, exchange)
+            raise
+        except ServiceUnavailable:
+            await self._limit(None, headers, None, address, exchange)
+            raise
+
+    async def _count_failure(self, address: str, exchange: Exchange) -> None:
+        network = network_of(address)
+        exchange.verdict = await self._limiter.take(f"wrong:{network}", self._settings.limit_failures)
+        if exchange.verdict.retry_after:
+            self._guessing[network] = None
+            raise _limited(exchange.verdict, "failures", "Too many wrong credentials")
+
+    async def _limit(
+        self,
+        route: Route | None,
+        headers: Iterable[Header],
+        principal: Principal | None,
+        address: str,
+        exchange: Exchange,
+    ) -> None:
+        if route and route.is_login:
+            bucket, key, rate = "login", f"login:{network_of(address)}", self._settings.limit_login
+        elif principal is None:
+            bucket, key, rate = "anonymous", f"address:{network_of(address)}", self._settings.limit_anonymous
+        else:
+            bucket, rate = principal.role.value, self._rates[principal.role]
+            key = f"key:{principal.api_key_id}" if principal.api_key_id else f"user:{principal.user_id}"
+        exchange.verdict = await self._limiter.take(key, rate, cost_of(route, headers) if route else 1)
+        if exchange.verdict.retry_after:
+            raise _limited(exchange.verdict, bucket, "Too many requests")
+
+    def _check(self, route: Route, caller: Caller) -> None:
+        is_market = route.scope is Scope.MARKET_READ
+        is_open = route.is_open and (self._settings.anonymous_read or not is_market)
+        if not (is_market or route.is_open or self._revocations.is_fresh):
+            raise ServiceUnavailable(
+                "Whether credentials have been revoked cannot be told at the moment, so only market data is answered. "
+                "Try again shortly.",
+                headers={"Retry-After": "5"},
+            )
+        if caller.principal is None and is_open:
+            return
+        if route.scope:
+            caller.require(route.scope)
+        elif caller.principal is None:
+            raise Unauthenticated("This needs a Bearer token: log in (POST /login), or use an API key.")
+
+
+def credential_of(headers: Iterable[Header]) -> str | None:
+    """The Bearer credential, None without one. Raises Unauthenticated for another scheme, several or an empty one."""
+    shown = None
+    for name, value in headers:
+        if name == b"authorization":
+            if shown is not None:
+                raise Unauthenticated("There are several Authorization headers: send one.")
+            shown = value
+    if shown is None:
+        return None
+    credential = shown[len(_SCHEME) :].strip()
+    if shown[: len(_SCHEME)].lower() != _SCHEME or not credential or len(shown) > _LONGEST_CREDENTIAL:
+        raise Unauthenticated("Send the header as `Authorization: Bearer <token or API key>`.")
+    return credential.decode("latin-1")
+
+
+def cost_of(route: Route, headers: Iterable[Header]) -> int:
+    """In tokens; a whole range as a file costs more than a page."""
+    if route.export_cost > route.cost and any(
+        name == b"accept" and any(kind in value.lower() for kind in _EXPORTS) for name, value in headers
+    ):
+        return route.export_cost
+    return route.cost
+
+
+def _limited(verdict: Verdict, bucket: str, what: str) -> PlatformError:
+    LIMITED.labels(bucket).inc()
+    return RateLimited(f"{what}. Try again in {verdict.retry_after} s.", verdict.retry_after)

@@ -1,0 +1,123 @@
+"""The handshake of a WebSocket: who may, where it goes, and what the client is told when it cannot be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable
+from urllib.parse import urlsplit
+
+from starlette.types import Scope, Send
+
+from crosstape.api_gateway.address import network_of
+from crosstape.api_gateway.connection import Broken, Connection
+from crosstape.api_gateway.exchange import Exchange, exchange_of
+from crosstape.api_gateway.failures import UpstreamFailed, is_contract_error, replacement, too_slow, unreachable
+from crosstape.api_gateway.headers import Header, to_client, to_socket_service
+from crosstape.api_gateway.passage import LARGEST_ERROR, target_of
+from crosstape.api_gateway.settings import GatewaySettings
+from crosstape.api_gateway.trial import Trial
+from crosstape.api_gateway.tunnel import SocketCount, Tunnel
+from crosstape.api_gateway.upstream import Upstream, read_body
+from crosstape.common.errors import Forbidden, RateLimited, ValidationFailed
+from crosstape.common.identity.principal import Caller
+
+_SWITCHING = 101
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+
+class Sockets:
+    """Opens WebSockets to a service, and counts them."""
+
+    def __init__(self, settings: GatewaySettings):
+        self._settings = settings
+        self._count = SocketCount(settings.sockets_per_address)
+
+    async def open(self, upstream: Upstream, path: str, caller: Caller, scope: Scope, send: Send) -> None:
+        """Join the client and the service's `path`, which looks at the client's credential itself.
+
+        Returns when they are joined, or when the service's own refusal has been sent. Raises PlatformError.
+        """
+        exchange = exchange_of(scope)
+        if not exchange.wants_socket:
+            raise ValidationFailed("This is a WebSocket: connect to it with ws:// or wss://.")
+        check_origin(scope["headers"], self._settings.cors_origins)
+        network = network_of(caller.address)
+        if not self._count.has_room(network):
+            raise RateLimited("There are too many WebSockets from your address: close one.", 5)
+        self._count.add(network)
+        is_joined = False
+        try:
+            with Trial(upstream, exchange.request_id) as trial:
+                connection = await self._ask(upstream, path, caller, scope)
+                if connection.status == _SWITCHING:
+                    trial.is_answered = is_joined = True
+                    self._join(exchange, connection, network)
+                else:
+                    await _pass_refusal(upstream, connection, trial, send)
+        finally:
+            if not is_joined:
+                self._count.remove(network)
+
+    async def _ask(self, upstream: Upstream, path: str, caller: Caller, scope: Scope) -> Connection:
+        headers = to_socket_service(scope["headers"])
+        headers.append((b"x-request-id", exchange_of(scope).request_id.encode()))
+        seconds = self._settings.request_deadline_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await upstream.switch(target_of(path, scope), headers, caller)
+        except Broken as error:
+            raise unreachable(upstream.name) from error
+        except TimeoutError as error:
+            raise too_slow(upstream.name, seconds) from error
+
+    def _join(self, exchange: Exchange, connection: Connection, network: str) -> None:
+        def end(tunnel: Tunnel) -> None:
+            exchange.line.disown(tunnel)
+            self._count.remove(network)
+
+        tunnel = Tunnel(self._settings.client_stall_seconds, end)
+        client, early = exchange.switch(to_client(connection.headers))
+        exchange.line.adopt(tunnel)
+        tunnel.join(client, connection.transport, (early, connection.early))
+
+
+def check_origin(headers: Iterable[Header], allowed: Collection[str]) -> None:
+    """A browser says which page opens a WebSocket, and asks nobody: only pages of this origin, or of `allowed` ones.
+
+    Programs send no Origin. Raises Forbidden.
+    """
+    origins = [value.decode("latin-1") for name, value in headers if name == b"origin"]
+    if not origins or "*" in allowed:
+        return
+    host = next((value.decode("latin-1") for name, value in headers if name == b"host"), "")
+    if len(origins) > 1 or not (origins[0] in allowed or _is_of(origins[0], host)):
+        raise Forbidden("Pages of this origin may not open WebSockets here.")
+
+
+def _is_of(origin: str, host: str) -> bool:
+    """Whether `origin` is a page that `host` itself served; TLS may have ended before us, so both schemes pass."""
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    default = _DEFAULT_PORTS.get(parts.scheme)
+    if default is None or not parts.netloc:
+        return False
+    return parts.netloc.lower().removesuffix(default) == host.lower().removesuffix(default)
+
+
+async def _pass_refusal(upstream: Upstream, connection: Connection, trial: Trial, send: Send) -> None:
+    try:
+        body = await read_body(connection, LARGEST_ERROR) or b""
+    except Broken as error:
+        raise unreachable(upstream.name) from error
+    finally:
+        connection.abort()
+    if connection.status < 400 or not is_contract_error(body):
+        answer = replacement(upstream.name, connection.status)
+        trial.is_answered = not isinstance(answer, UpstreamFailed)
+        raise answer
+    trial.has_begun = trial.is_answered = True
+    headers = to_client(connection.headers)
+    await send({"type": "http.response.start", "status": connection.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,5 @@
+"""`python -m crosstape.stream_hub`."""
+
+from crosstape.stream_hub.main import main
+
+main()

@@ -1,0 +1,125 @@
+"""Anchors: from when a volume delta is summed up, and the open bar of any interval. Both agree with the next tick."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Hashable, Iterable
+from decimal import Decimal
+from functools import reduce
+
+from msgspec import Struct
+
+from crosstape.common.errors import InvalidTimeFormat, ValidationFailed
+from crosstape.common.market.bar import NANOSECONDS, Bar, Interval, fold_bars
+from crosstape.common.market.trade import Trade
+from crosstape.common.time import parse_time
+from crosstape.stream_hub.flow import DETAILED_SECONDS
+from crosstape.stream_hub.history import History
+from crosstape.stream_hub.market import MarketState
+from crosstape.stream_hub.messages import volume_delta
+from crosstape.stream_hub.numbers import EXACT, ZERO
+from crosstape.stream_hub.rollup import roll_up
+
+HOUR = 3_600
+MINUTE = 60
+LONGEST_DAYS = 31
+UTC_DAY, CONNECT = "utc_day", "connect"
+
+
+class Anchor(Struct, frozen=True):
+    """`name` as it is told; `time` (ns) where it is a moment of its own."""
+
+    name: str
+    time: int | None = None
+
+
+def read_anchor(text: str, now: int) -> Anchor:
+    """`utc_day`, `connect`, or a time in any form of the platform that lies before `now` (ns).
+
+    Raises ValidationFailed, InvalidTimeFormat.
+    """
+    if text in (UTC_DAY, CONNECT):
+        return Anchor(text)
+    try:
+        moment = parse_time(text, unix=True).nanoseconds
+    except InvalidTimeFormat:
+        raise ValidationFailed("anchor must be utc_day, connect or a time.", {"parameter": "anchor"}) from None
+    if not now - LONGEST_DAYS * 86_400 * NANOSECONDS <= moment <= now:
+        raise ValidationFailed(f"anchor must lie in the last {LONGEST_DAYS} days.", {"parameter": "anchor"})
+    return Anchor(text, moment)
+
+
+async def sum_before(market: MarketState, anchor: int, history: History) -> Decimal:
+    """What must be added to the sum of all minutes that `market` knows, to get the sum from `anchor` (ns) on.
+
+    `market` is founded. Raises ServiceUnavailable.
+    """
+    flow, name = market.flow, (market.exchange, market.symbol)
+    known_from = flow.known_from or 0
+    second = anchor // NANOSECONDS
+    minute = second // MINUTE * MINUTE
+    part = ZERO if minute * NANOSECONDS == anchor else await _part(market, minute * NANOSECONDS, anchor, history)
+    if minute >= known_from:
+        return EXACT.minus(EXACT.add(flow.sum_before(minute), part))
+    bars = await history.bars(*name, Interval.M1, minute, known_from)
+    earlier = reduce(EXACT.add, (Decimal(bar.volume_delta) for bar in bars), ZERO)
+    return EXACT.subtract(earlier, part)
+
+
+async def _part(market: MarketState, start: int, end: int, history: History) -> Decimal:
+    """The sum over [start, end) ns: from our own tape where it reaches back so far, as history's is a second behind."""
+    own = [tick.trade for _, tick in market.ticks]
+    if own and own[0].time < start:
+        return _sum(trade for trade in own if start <= trade.time < end)
+    part = ZERO
+    async with contextlib.aclosing(history.trades(market.exchange, market.symbol, start, end)) as pages:
+        async for page in pages:
+            part = EXACT.add(part, _sum(page))
+    return part
+
+
+def _sum(trades: Iterable[Trade]) -> Decimal:
+    return reduce(EXACT.add, (Decimal(volume_delta(trade)) for trade in trades), ZERO)
+
+
+async def anchored(market: MarketState, anchor: Anchor, history: History) -> tuple[Hashable, Decimal | None]:
+    """What tells sums apart, and what `CvdTicks` adds to the market's total; None for that of the day."""
+    if anchor.name == UTC_DAY:
+        return UTC_DAY, None
+    if anchor.time is None:
+        base = EXACT.minus(market.flow.total)
+        return (CONNECT, base), base
+    known = await sum_before(market, anchor.time, history)
+    base = EXACT.add(EXACT.subtract(market.flow.sum_since_known(), market.flow.total), known)
+    return (anchor.time, base), base
+
+
+async def earlier_hours(market: MarketState, interval: Interval, history: History) -> list[Bar]:
+    """The part of the open bar that lies too long ago for the market's own minutes, as bars of history.
+
+    Raises ServiceUnavailable.
+    """
+    now = int(time.time())
+    start, until = interval.open_time(now), _own_from(now)
+    if start >= until:
+        return []
+    return await history.bars(market.exchange, market.symbol, Interval.H1, start, until)
+
+
+def open_bar(market: MarketState, interval: Interval, earlier: list[Bar]) -> Bar | None:
+    """The bar of now, up to the newest tick; None when it has no trade yet."""
+    now = int(time.time())
+    start = interval.open_time(now)
+    end = interval.close_time(start)
+    if interval is Interval.S1:
+        trades = [tick.trade for _, tick in market.ticks if start <= tick.trade.time // NANOSECONDS < end]
+        return next(iter(fold_bars(trades, interval)), None)
+    own = market.flow.bar(interval, max(start, _own_from(now) if earlier else start), end)
+    parts = [bar for bar in (*earlier, own) if bar is not None]
+    return roll_up(parts, interval) if parts else None
+
+
+def _own_from(now: int) -> int:
+    """From here (Unix s, a full hour) the market's own minutes are used."""
+    return (now - DETAILED_SECONDS + HOUR) // HOUR * HOUR

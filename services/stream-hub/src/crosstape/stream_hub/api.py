@@ -1,0 +1,128 @@
+"""The books over HTTP: what the WebSockets show, once."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, FastAPI, Query, Request, Response
+
+from crosstape.common.errors import DataNotFound, ServiceUnavailable, Unauthenticated
+from crosstape.common.identity.internal import InternalTokens
+from crosstape.common.runtime.health import Health
+from crosstape.common.web.errors import install_error_handlers
+from crosstape.common.web.identity import VerifiedBy, VerifiedCaller
+from crosstape.common.web.operations import operations_routes
+from crosstape.common.web.request_context import RequestContext
+from crosstape.stream_hub import examples, messages
+from crosstape.stream_hub.book_feed import Target, show
+from crosstape.stream_hub.book_view import Venue, consolidate
+from crosstape.stream_hub.desk import DEFAULT_DEPTH, MOST_DEPTH, Desk, Found
+from crosstape.stream_hub.directory import EVERY
+from crosstape.stream_hub.encoding import NUMBERS
+
+router = APIRouter(tags=["book"])
+
+_encoder = msgspec.json.Encoder()
+
+Depth = Annotated[int, Query(ge=1, le=MOST_DEPTH, description="levels a side")]
+
+
+@router.get(
+    "/api/v1/book/consolidated/{symbol:path}",
+    summary="The live book over all exchanges",
+    responses=examples.CONSOLIDATED_BOOK,
+)
+async def consolidated_book(
+    request: Request, caller: VerifiedBy, symbol: str, depth: Depth = DEFAULT_DEPTH
+) -> Response:
+    desk = _desk(request, caller.principal is not None)
+    now = time.time()
+    found = desk.find(EVERY, symbol)
+    targets = [target for target in _known(desk, found) if target.market.book.was_heard]
+    shown = [show(target, depth, now) for target in targets]
+    venues = [venue for venue, _ in shown]
+    live = [(venue.exchange, sides) for venue, sides in shown if sides is not None]
+    if not live:
+        raise _nothing(symbol, venues)
+    sides = consolidate(live, depth)
+    in_it, left_out = messages.venue_bodies(venues)
+    return _json(
+        {
+            "symbol": symbol,
+            "canonical": found.symbol,
+            **found.aliases,
+            **messages.book_body(NUMBERS, sides),
+            "timestamp": NUMBERS.seconds(max(target.market.book.time for target in targets)),
+            "sequence": sum(venue.sequence for venue in venues),
+            "crossed": sides.is_crossed,
+            "venues": in_it,
+            "stale": left_out,
+        }
+    )
+
+
+@router.get("/api/v1/book/{exchange}/{symbol:path}", summary="The live book of one exchange", responses=examples.BOOK)
+async def book(
+    request: Request, caller: VerifiedBy, exchange: str, symbol: str, depth: Depth = DEFAULT_DEPTH
+) -> Response:
+    desk = _desk(request, caller.principal is not None)
+    found = desk.find(exchange, symbol)
+    shown = [show(target, depth, time.time()) for target in _known(desk, found) if target.market.book.was_heard]
+    venue, sides = shown[0] if shown else (None, None)
+    if venue is None or sides is None:
+        raise _nothing(symbol, [venue for venue, _ in shown])
+    return _json(
+        {
+            "exchange": found.exchange,
+            "symbol": symbol,
+            "canonical": found.symbol,
+            **found.aliases,
+            **messages.book_body(NUMBERS, sides),
+            "timestamp": NUMBERS.seconds(desk.hub.market(venue.exchange, venue.symbol).book.time),
+            "sequence": venue.sequence,
+            "age_ms": round(venue.age * 1000),
+        }
+    )
+
+
+def _desk(request: Request, is_known: bool) -> Desk:
+    """Raises Unauthenticated where anonymous callers may not read."""
+    if not (is_known or request.app.state.anonymous_read):
+        raise Unauthenticated("This needs a Bearer token: log in (POST /login), or use an API key.")
+    desk: Desk = request.app.state.desk
+    return desk
+
+
+def _known(desk: Desk, found: Found) -> list[Target]:
+    """The markets of which anything ever came; asking makes none."""
+    return [
+        Target(market, one.quote_alias)
+        for one in found.listed
+        if (market := desk.hub.known(one.exchange, one.symbol)) is not None
+    ]
+
+
+def _nothing(symbol: str, venues: list[Venue]) -> DataNotFound | ServiceUnavailable:
+    if not venues:
+        return DataNotFound(f"No book of {symbol} is recorded.", {"symbol": symbol})
+    reasons = {venue.exchange: venue.reason for venue in venues}
+    return ServiceUnavailable("The book is stale and being taken anew: try again in a moment.", {"reasons": reasons})
+
+
+def _json(body: Any) -> Response:
+    return Response(_encoder.encode(body), media_type="application/json")
+
+
+def create_app(desk: Desk, tokens: InternalTokens, health: Health, *, anonymous_read: bool) -> FastAPI:
+    """The routes that the hub answers over HTTP."""
+    app = FastAPI(title="Crosstape stream-hub", version="1", docs_url=None, redoc_url=None)
+    app.state.desk = desk
+    app.state.anonymous_read = anonymous_read
+    app.router.routes.extend(operations_routes(health))
+    app.include_router(router)
+    install_error_handlers(app)
+    app.add_middleware(VerifiedCaller, tokens=tokens)
+    app.add_middleware(RequestContext)
+    return app

@@ -1,0 +1,158 @@
+"""Books to subscribers: always the newest state, at most every so many milliseconds, and later still to whoever reads
+slowly. So a slow reader loses nothing that still matters, and waits for nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from crosstape.stream_hub import messages
+from crosstape.stream_hub.book_view import MalformedBook, Sides, Venue, consolidate, view
+from crosstape.stream_hub.encoding import Build, Encoding
+from crosstape.stream_hub.fanout import DELIVERED, Member, Outbox
+from crosstape.stream_hub.market import MarketState
+
+BACKLOG_BYTES = 64 * 1024
+"""A socket with more than this to write gets no further book until it has caught up."""
+
+
+class Target(NamedTuple):
+    """A market to show. `quote_alias` is its quote where the subscriber asked for another."""
+
+    market: MarketState
+    quote_alias: str | None
+
+
+class BookMember(Member, Protocol):
+    """A socket that tells how much it has still to write."""
+
+    def backlog(self) -> int: ...
+
+
+def show(target: Target, depth: int, now: float) -> tuple[Venue, Sides | None]:
+    """A market's book at `now` (Unix s): the venue says why where there are no sides to show."""
+    book = target.market.book
+    reason = book.reason(now)
+    sides = None
+    if reason is None:
+        try:
+            sides = view(book.book, depth)
+        except MalformedBook:
+            reason = book.refuse("malformed")
+    age = book.age(now)
+    return Venue(book.exchange, book.symbol, target.quote_alias, reason, age, book.offset), sides
+
+
+def newest_book(target: Target, depth: int, head: Mapping[str, Any], now: float) -> tuple[Build, str | None]:
+    """The message about one exchange's book, and the reason where it says that there is none to show."""
+    venue, sides = show(target, depth, now)
+    if sides is None or venue.reason is not None:
+        return messages.book_stale(head, venue.reason or ""), venue.reason
+    book = target.market.book
+    return messages.book(head, sides, book.time, book.offset), None
+
+
+def newest_consolidated(
+    targets: Sequence[Target], depth: int, head: Mapping[str, Any], now: float
+) -> tuple[Build, str | None]:
+    """The message about the book over all exchanges whose books were ever heard of."""
+    shown = [show(target, depth, now) for target in targets if target.market.book.was_heard]
+    live = [(venue.exchange, sides) for venue, sides in shown if sides is not None]
+    if not live:
+        return messages.book_stale(head, "no exchange has a book to show"), "none"
+    newest = max(target.market.book.time for target in targets)
+    venues = [venue for venue, _ in shown]
+    return messages.consolidated_book(head, consolidate(live, depth), venues, newest), None
+
+
+class BookFeed:
+    """One view for everybody who wants it: the same markets, depth, interval and spelling."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        targets: Sequence[Target],
+        *,
+        is_consolidated: bool,
+        depth: int,
+        interval: float,
+        head: Mapping[str, Any],
+    ):
+        self._outbox = outbox
+        self._targets = targets
+        self._is_consolidated = is_consolidated
+        self._depth = depth
+        self._interval = interval
+        self._head = head
+        self._members: dict[BookMember, None] = {}
+        self._lagging: dict[BookMember, None] = {}
+        self._has_changed = False
+        self._told_reason: str | None = None
+        self._sent_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        for target in targets:
+            target.market.book_listeners[self] = None
+
+    def __len__(self) -> int:
+        """How many members there are."""
+        return len(self._members)
+
+    def close(self) -> None:
+        """Nobody looks any more."""
+        for target in self._targets:
+            target.market.book_listeners.pop(self, None)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def join(self, member: BookMember) -> None:
+        """Give `member` the state of now, and from now on every newest one."""
+        build, _ = self._newest()
+        self._outbox.send(member, build)
+        self._members[member] = None
+
+    def leave(self, member: BookMember) -> None:
+        """No message any more."""
+        self._members.pop(member, None)
+        self._lagging.pop(member, None)
+
+    def changed(self) -> None:
+        """Something about the books is new."""
+        self._has_changed = True
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(max(loop.time(), self._sent_at + self._interval), self._send)
+
+    def _newest(self) -> tuple[Build, str | None]:
+        now = time.time()
+        if self._is_consolidated:
+            return newest_consolidated(self._targets, self._depth, self._head, now)
+        return newest_book(self._targets[0], self._depth, self._head, now)
+
+    def _send(self) -> None:
+        self._timer = None
+        self._sent_at = asyncio.get_running_loop().time()
+        build, reason = self._newest()
+        is_new = self._has_changed and (reason is None or reason != self._told_reason)
+        self._has_changed = False
+        self._told_reason = reason
+        self._give(build, list(self._members if is_new else self._lagging))
+        if self._lagging:
+            self._schedule()
+
+    def _give(self, build: Build, receivers: Sequence[BookMember]) -> None:
+        frames: dict[Encoding, bytes] = {}
+        for member in receivers:
+            if member.backlog() > BACKLOG_BYTES:
+                self._lagging[member] = None
+                continue
+            self._lagging.pop(member, None)
+            frame = frames.get(member.encoding)
+            if frame is None:
+                frame = frames[member.encoding] = member.encoding.frame(build)
+            self._outbox.add(member, frame)
+            DELIVERED.inc()

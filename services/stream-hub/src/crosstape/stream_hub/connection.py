@@ -1,0 +1,301 @@
+"""One client's socket: frames to messages, messages to its session one after the other, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import structlog
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
+from prometheus_client import Counter
+
+from crosstape.common.errors import PlatformError, Unauthenticated, ValidationFailed
+from crosstape.common.identity.principal import Principal
+from crosstape.stream_hub.encoding import PING_FRAME, Build, Encoding, inflate
+from crosstape.stream_hub.fanout import Write
+from crosstape.stream_hub.handshake import Hello
+from crosstape.stream_hub.limits import Allowance
+from crosstape.stream_hub.protocol import (
+    MOST_MESSAGE_BYTES,
+    CloseCode,
+    Closing,
+    TooMany,
+    closing,
+    error_message,
+    read_message,
+    text_of,
+)
+
+if TYPE_CHECKING:
+    from crosstape.stream_hub.door import Door
+
+log = structlog.get_logger(__name__)
+
+PING_SECONDS = 20.0
+AUTHENTICATE_SECONDS = 10.0
+CLOSE_SECONDS = 5.0
+LONGEST_REASON = 120
+KERNEL_BYTES = 128 * 1024
+"""The kernel's own buffer for one socket (it doubles this). Left alone it would grow to megabytes for a slow reader."""
+MESSAGES_PER_SECOND = 20.0
+MESSAGES_AT_ONCE = 60
+MOST_STRIKES = 100
+"""Messages over the allowance, each answered with an error, after which the socket is closed."""
+
+CLOSED = Counter("crosstape_hub_closed_sockets", "Sockets that the hub closed", ["code"])
+
+
+class Session(Protocol):
+    """What a route does with its client."""
+
+    async def open(self) -> None: ...
+    async def handle(self, message: dict[str, Any], /) -> None: ...
+    def close(self) -> None: ...
+
+
+class Connection(WSListener):
+    """A socket and whoever is at its other end. Nothing here waits for the client: what it is too slow to take closes
+    it with 4408."""
+
+    def __init__(self, hello: Hello, door: Door, address: str):
+        self.hello = hello
+        self.encoding: Encoding = hello.encoding
+        self.principal: Principal | None = None
+        self.address = address
+        self.is_closing = False
+        self._door = door
+        self._session: Session | None = None
+        self._inbox: deque[tuple[bytes, bool]] = deque()
+        self._working: asyncio.Task[None] | None = None
+        self._own_work: set[asyncio.Task[None]] = set()
+        self._fragments = bytearray()
+        self._fragments_head = (False, False)
+        self._was_greeted = False
+        self._strikes = 0
+
+    # --- what picows calls
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        now = asyncio.get_running_loop().time()
+        self._transport = transport
+        self._raw = transport.underlying_transport
+        self._raw.set_write_buffer_limits(high=self._door.most_backlog)
+        self.write_now: Write = self._raw.write
+        self.backlog = self._raw.get_write_buffer_size
+        self._opened = self._heard = self._pinged = now
+        self._allowance = Allowance(MESSAGES_PER_SECOND, MESSAGES_AT_ONCE, now)
+        self.address = self.address or str((self._raw.get_extra_info("peername") or ("",))[0])
+        self._raw.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
+        try:
+            self._door.admit(self)
+        except TooMany as error:
+            self.end(closing(error))
+            return
+        self._work_on()
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        self._heard = asyncio.get_running_loop().time()
+        kind = frame.msg_type
+        if kind == WSMsgType.CLOSE:
+            self._leave()
+            if not transport.is_close_frame_sent:
+                transport.send_close(frame.get_close_code())
+            transport.disconnect()
+        elif kind in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION) and not self.is_closing:
+            self._assemble(frame)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self._leave()
+
+    def pause_writing(self) -> None:
+        """More is waiting for the client than it may leave waiting."""
+        why = TooMany("You read too slowly. Connect again and resume with the last offset and its epoch.")
+        self.end(Closing(CloseCode.TOO_SLOW, why))
+
+    def resume_writing(self) -> None:
+        """The client that was too slow reads on; it is told so by the close that waits for it."""
+
+    # --- from frames to messages
+
+    def _assemble(self, frame: WSFrame) -> None:
+        is_first = frame.msg_type != WSMsgType.CONTINUATION
+        if is_first:
+            self._fragments_head = (frame.msg_type == WSMsgType.BINARY, bool(frame.rsv1))
+        if is_first == bool(self._fragments):
+            self._break(CloseCode.PROTOCOL_ERROR, "A message began inside another, or went on without beginning.")
+            return
+        if frame.fin and is_first:
+            self._received(frame.get_payload_as_bytes())
+            return
+        self._fragments += frame.get_payload_as_memoryview()
+        if len(self._fragments) > MOST_MESSAGE_BYTES:
+            self._break(CloseCode.TOO_BIG, f"A message may have {MOST_MESSAGE_BYTES} bytes.")
+        elif frame.fin:
+            payload = bytes(self._fragments)
+            self._fragments.clear()
+            self._received(payload)
+
+    def _received(self, payload: bytes) -> None:
+        is_packed, is_deflated = self._fragments_head
+        if is_deflated:
+            try:
+                if not self.encoding.is_deflated:
+                    raise ValueError("deflate was not agreed")
+                payload = inflate(payload, MOST_MESSAGE_BYTES)
+            except ValueError as error:
+                self._break(CloseCode.PROTOCOL_ERROR, f"The message cannot be inflated: {error}.")
+                return
+        if not self._allowance.take(self._heard):
+            self._strikes += 1
+            refusal = TooMany(f"No more than {MESSAGES_PER_SECOND:.0f} messages a second, please.")
+            if self._strikes > MOST_STRIKES:
+                self.end(closing(refusal))
+            else:
+                self.send(error_message(refusal))
+            return
+        self._inbox.append((payload, is_packed))
+        self._work_on()
+
+    def _break(self, code: CloseCode, message: str) -> None:
+        self.end(Closing(code, ValidationFailed(message)))
+
+    # --- from messages to the session
+
+    def _work_on(self) -> None:
+        if self._working is None:
+            self._working = self._door.spawn(self._work())
+
+    async def _work(self) -> None:
+        """Greet the client if that is still to do, then handle its messages in their order."""
+        try:
+            if not self._was_greeted:
+                self._was_greeted = True
+                if self.hello.credential:
+                    await self._authenticate(self.hello.credential)
+                await self._begin()
+            while self._inbox and not self.is_closing:
+                await self._handle(*self._inbox.popleft())
+        except Closing as end:
+            self.end(end)
+        except PlatformError as error:
+            self.end(closing(error))
+        except Exception as failure:  # one client's trouble is not another's
+            log.error("session_failed", route=self.hello.path[0], exc_info=failure)
+            self.end(Closing(CloseCode.INTERNAL_ERROR, PlatformError("An unexpected error occurred. It was logged.")))
+        finally:
+            self._working = None
+
+    async def _authenticate(self, credential: str) -> None:
+        """Raises Unauthenticated, Forbidden, TooMany, ServiceUnavailable."""
+        principal = await self._door.authenticate(credential, self)
+        if self.principal is None:
+            self._door.admit_user(principal.user_id)
+        self.principal = principal
+
+    async def _begin(self) -> None:
+        if self._session is None and self._door.may_begin(self):
+            session = self._door.session(self)
+            await session.open()
+            self._session = session
+
+    async def _handle(self, payload: bytes, is_packed: bool) -> None:
+        try:
+            message = read_message(payload, is_packed=is_packed)
+            action = message.get("action")
+            if action == "auth":
+                await self._authenticate_later(text_of(message, "token"))
+            elif action == "ping":
+                self.send(lambda notation: {"type": "pong"})
+            elif self._session is None:
+                raise Unauthenticated('This stream needs a token: send {"action":"auth","token":"..."} first.')
+            else:
+                await self._session.handle(message)
+        except PlatformError as error:
+            self.send(error_message(error))
+
+    async def _authenticate_later(self, token: str) -> None:
+        try:
+            await self._authenticate(token)
+        except PlatformError as error:
+            if self._session is None:
+                raise closing(error) from error
+            raise
+        principal = self.principal
+        told = {
+            "type": "authenticated",
+            "username": principal.username if principal else "",
+            "expires_at": principal.expires_at if principal else 0,
+        }
+        self.send(lambda notation: told)
+        await self._begin()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Work for this client that ends with the socket."""
+        task = self._door.spawn(work)
+        self._own_work.add(task)
+        task.add_done_callback(self._own_work.discard)
+
+    # --- to the client
+
+    def send(self, build: Build) -> None:
+        """A message, behind everything that was sent before."""
+        self._door.outbox.send(self, build)
+
+    def write(self, data: bytes) -> None:
+        """Encoded frames, at once, unless the socket is being closed."""
+        if not self.is_closing:
+            self.write_now(data)
+
+    def end(self, why: Closing) -> None:
+        """Tell the client why, and close; whoever does not answer is cut off."""
+        if self.is_closing:
+            return
+        CLOSED.labels(int(why.code)).inc()
+        self._leave()
+        self.write_now(self.encoding.frame(error_message(why.error)))
+        self._close(why.code, why.error.message)
+
+    def restart(self) -> None:
+        """The hub stops: the client is to connect again at once."""
+        if not self.is_closing:
+            CLOSED.labels(int(CloseCode.RESTART)).inc()
+            self._leave()
+            self._close(CloseCode.RESTART, "restart: connect again and resume")
+
+    def _close(self, code: CloseCode, reason: str) -> None:
+        text = reason.encode()[:LONGEST_REASON].decode(errors="ignore")
+        self._transport.send_close(cast(WSCloseCode, int(code)), text)
+        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._raw.abort)
+
+    def _leave(self) -> None:
+        if self.is_closing:
+            return
+        self.is_closing = True
+        if self._session is not None:
+            self._session.close()
+        for task in self._own_work:
+            task.cancel()
+        if self._working is not None and self._working is not asyncio.current_task():
+            self._working.cancel()
+        self._door.left(self)
+
+    # --- once a second
+
+    def look(self, now: float) -> None:
+        """Ping, and end what has no right or no life any more; `now` is the loop's time."""
+        if self.is_closing:
+            return
+        if self._session is None and now - self._opened > AUTHENTICATE_SECONDS and self._working is None:
+            self.end(closing(Unauthenticated("No token came in time.")))
+        elif self.principal is not None and (ended := self._door.ended(self.principal)) is not None:
+            self.end(closing(ended))
+        elif now - self._pinged >= PING_SECONDS:
+            if self._heard < self._pinged:
+                self._leave()
+                self._raw.abort()
+            else:
+                self._pinged = now
+                self.write_now(PING_FRAME)

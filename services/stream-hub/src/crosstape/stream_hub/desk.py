@@ -1,0 +1,66 @@
+"""The desk: what every session works with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from crosstape.stream_hub.book_feed import Target
+from crosstape.stream_hub.channels import Channels
+from crosstape.stream_hub.directory import EVERY, Directory, Listed, common_symbol
+from crosstape.stream_hub.founding import Founder
+from crosstape.stream_hub.history import History
+from crosstape.stream_hub.hub import Hub
+
+MOST_CHANNELS = 128
+DEFAULT_DEPTH = 25
+MOST_DEPTH = 1_000
+DEFAULT_INTERVAL_MS = 100
+LEAST_INTERVAL_MS = 50
+MOST_INTERVAL_MS = 60_000
+
+
+class Found(Struct, frozen=True):
+    """What an exchange and a symbol name: the canonical symbol, and the market it is, or on `*` those it is."""
+
+    exchange: str
+    symbol: str
+    listed: Sequence[Listed]
+
+    @property
+    def is_consolidated(self) -> bool:
+        return self.exchange == EVERY
+
+    @property
+    def aliases(self) -> Mapping[str, Any]:
+        """What an answer says of quotes that stand in for the one asked for."""
+        if self.is_consolidated:
+            aliases = {one.exchange: one.quote_alias for one in self.listed if one.quote_alias}
+            return {"quote_aliases": aliases} if aliases else {}
+        alias = self.listed[0].quote_alias
+        return {"quote_alias": alias} if alias else {}
+
+
+class Desk(Struct, frozen=True):
+    """`hub` has the state, `directory` the spellings, `founder` and `history` what was before, `channels` what
+    subscribers share."""
+
+    hub: Hub
+    directory: Directory
+    founder: Founder
+    history: History
+    channels: Channels
+
+    def find(self, exchange: str, symbol: str) -> Found:
+        """The market or markets that a client names. Raises what `Directory` raises."""
+        if exchange == EVERY:
+            listed = self.directory.resolve_everywhere(symbol)
+            return Found(EVERY, common_symbol(symbol, listed), listed)
+        listed = [self.directory.resolve(exchange, symbol)]
+        return Found(listed[0].exchange, listed[0].symbol, listed)
+
+    def targets(self, found: Found) -> list[Target]:
+        """The markets to show."""
+        return [Target(self.hub.market(one.exchange, one.symbol), one.quote_alias) for one in found.listed]

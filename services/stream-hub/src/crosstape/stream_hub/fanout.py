@@ -1,0 +1,168 @@
+"""Fan-out: a message is encoded once for everybody who wants it alike, and everything one turn of the event loop has
+for one socket is one write. Nobody is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from prometheus_client import Counter
+
+from crosstape.stream_hub.encoding import Build, Encoding
+
+DELIVERED = Counter("crosstape_hub_messages", "Messages handed to subscribers' sockets")
+
+
+Write = Callable[[bytes], object]
+"""Hands bytes to a socket without waiting; one that is too slow closes itself."""
+
+
+class Member(Protocol):
+    """A socket. `write_now` is its transport's own method, for members that have not left; `write` may come later."""
+
+    @property
+    def encoding(self) -> Encoding: ...
+    @property
+    def write_now(self) -> Write: ...
+    def write(self, data: bytes, /) -> None: ...
+
+
+class Outbox:
+    """What is to be written at the end of this turn of the event loop."""
+
+    def __init__(self) -> None:
+        self._parts: dict[Member, list[bytes]] = {}
+        self._groups: list[Group] = []
+        self._is_waiting = False
+
+    def send(self, member: Member, build: Build) -> None:
+        """A message for one socket."""
+        self.add(member, member.encoding.frame(build))
+        DELIVERED.inc()
+
+    def add(self, member: Member, data: bytes) -> None:
+        """Encoded frames for one socket, behind everything that was added before."""
+        parts = self._parts.get(member)
+        if parts is None:
+            self._parts[member] = [data]
+            self._wake()
+        else:
+            parts.append(data)
+
+    def touch(self, group: Group) -> None:
+        """A group that has something pending."""
+        self._groups.append(group)
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self._is_waiting:
+            self._is_waiting = True
+            asyncio.get_running_loop().call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write everything."""
+        groups, self._groups = self._groups, []
+        if len(groups) == 1 and not self._parts:
+            self._is_waiting = False
+            for data, writes in groups[0].take():
+                for write in writes:
+                    write(data)
+            return
+        for group in groups:
+            group.flush()
+        self._is_waiting = False
+        parts, self._parts = self._parts, {}
+        for member, frames in parts.items():
+            member.write(frames[0] if len(frames) == 1 else b"".join(frames))
+
+
+class _Part:
+    """The members of one encoding, and the frames that are pending for them."""
+
+    __slots__ = ("frames", "members")
+
+    def __init__(self) -> None:
+        self.members: dict[Member, Write] = {}
+        self.frames: list[bytes] = []
+
+    def take(self) -> bytes:
+        """The frames as one; then there are none."""
+        data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
+        self.frames.clear()
+        return data
+
+
+class Group:
+    """Everybody who gets the same messages. Joining and leaving are exact: a member gets what is published between.
+
+    One that already has everything up to some position, perhaps from a replica that is ahead of this one, gets what
+    lies behind it.
+    """
+
+    def __init__(self, outbox: Outbox):
+        self._outbox = outbox
+        self._parts: dict[Encoding, _Part] = {}
+        self._ahead: dict[Member, int] = {}
+        self._size = 0
+        self._is_touched = False
+
+    def __len__(self) -> int:
+        """How many members there are."""
+        return self._size + len(self._ahead)
+
+    def __iter__(self) -> Iterator[Member]:
+        for part in self._parts.values():
+            yield from part.members
+        yield from self._ahead
+
+    def join(self, member: Member, has: int | None = None) -> None:
+        """Messages go to `member` from now on; if it `has` those up to a position, only those behind it."""
+        if has is not None:
+            self._ahead[member] = has
+            return
+        self.flush()
+        part = self._parts.setdefault(member.encoding, _Part())
+        part.members[member] = member.write_now
+        self._size += 1
+
+    def leave(self, member: Member) -> None:
+        """No message any more."""
+        if self._ahead.pop(member, None) is not None:
+            return
+        part = self._parts.get(member.encoding)
+        if part is None or member not in part.members:
+            return
+        self.flush()
+        del part.members[member]
+        self._size -= 1
+        if not part.members:
+            del self._parts[member.encoding]
+
+    def publish(self, build: Build, place: int = 0) -> None:
+        """A message for all members; `place` is its position in the channel."""
+        if self._ahead:
+            for member in [member for member, has in self._ahead.items() if has < place]:
+                del self._ahead[member]
+                self.join(member)
+        for encoding, part in self._parts.items():
+            part.frames.append(encoding.frame(build))
+            DELIVERED.inc(len(part.members))
+        if not self._is_touched and self._size:
+            self._is_touched = True
+            self._outbox.touch(self)
+
+    def take(self) -> Iterator[tuple[bytes, list[Write]]]:
+        """What is pending, joined, and how to write it; then nothing is pending any more."""
+        self._is_touched = False
+        for part in list(self._parts.values()):
+            if data := part.take():
+                yield data, list(part.members.values())
+
+    def flush(self) -> None:
+        """Give the outbox what is pending, socket by socket."""
+        self._is_touched = False
+        for part in self._parts.values():
+            if data := part.take():
+                for member in part.members:
+                    self._outbox.add(member, data)

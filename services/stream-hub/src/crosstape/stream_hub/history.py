@@ -1,0 +1,160 @@
+"""What the hub asks of history over HTTP: market lists, bars and trades, as the exact texts that REST answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import aiohttp
+import msgspec
+import structlog
+from msgspec import Struct
+
+from crosstape.common.errors import ServiceUnavailable
+from crosstape.common.identity.internal import InternalTokens
+from crosstape.common.market.bar import NANOSECONDS, Bar, BarStatus, Interval
+from crosstape.common.market.instrument import Instrument
+from crosstape.common.market.trade import TakerSide, Trade, TradeId
+
+log = structlog.get_logger(__name__)
+
+HISTORY = "history"
+"""The service's name, as the audience of internal tokens."""
+PAGE = 10_000
+TIMEOUT_SECONDS = 20.0
+_SIDES = {"buy": TakerSide.BUY, "sell": TakerSide.SELL}
+
+Answer = TypeVar("Answer")
+
+
+class _Exchanges(Struct):
+    exchanges: list[str]
+
+
+class _Instruments(Struct):
+    instruments: list[Instrument]
+
+
+class _BarRow(Struct):
+    timestamp: int
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    volume_delta: str
+    trades: int
+    status: BarStatus
+    revision: int
+    volume_unknown: str
+
+
+class _Bars(Struct):
+    bars: list[_BarRow]
+    next_cursor: str | None
+
+
+class _TradeRow(Struct):
+    trade_id: TradeId
+    timestamp: Decimal
+    price: str
+    quantity: str
+    side: str
+
+
+class _Trades(Struct):
+    trades: list[_TradeRow]
+    next_cursor: str | None
+
+
+class History:
+    """Every method raises ServiceUnavailable when history is away or does not know an answer."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession, tokens: InternalTokens):
+        self._url = url.rstrip("/")
+        self._session = session
+        self._tokens = tokens
+
+    async def exchanges(self) -> list[str]:
+        """The exchanges the platform answers for."""
+        return (await self._get("/exchanges", {}, _Exchanges)).exchanges
+
+    async def instruments(self, exchange: str) -> list[Instrument]:
+        """The markets of an exchange."""
+        return (await self._get(f"/internal/instruments/{exchange}", {}, _Instruments)).instruments
+
+    async def bars(self, exchange: str, symbol: str, interval: Interval, start: int, end: int) -> list[Bar]:
+        """The bars that open in [start, end) Unix s, oldest first, open ones too."""
+        path = f"/api/v1/ohlcv/{exchange}/{symbol}"
+        parameters: dict[str, Any] = {"interval": interval.value, "start": start, "end": end}
+        bars: list[Bar] = []
+        async for page in self._pages(path, parameters, _Bars):
+            bars += [_bar(exchange, symbol, interval, row) for row in page.bars]
+        return bars
+
+    async def trades(self, exchange: str, symbol: str, start: int, end: int) -> AsyncGenerator[list[Trade], None]:
+        """Pages of the trades of time [start, end) ns, by their ids. Their times have microseconds, and nobody
+        received them."""
+        parameters = {"start": _seconds(start), "end": _seconds(end)}
+        async for page in self._pages(f"/api/v1/trades/{exchange}/{symbol}", parameters, _Trades):
+            yield [_trade(exchange, symbol, row) for row in page.trades]
+
+    async def _pages(
+        self, path: str, parameters: Mapping[str, Any], kind: type[Answer]
+    ) -> AsyncGenerator[Answer, None]:
+        cursor: str | None = None
+        while True:
+            asked = {**parameters, "limit": PAGE, "numbers": "string"} | ({"cursor": cursor} if cursor else {})
+            page: Any = await self._get(path, asked, kind)
+            yield page
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def _get(self, path: str, parameters: Mapping[str, Any], kind: type[Answer]) -> Answer:
+        try:
+            async with (
+                asyncio.timeout(TIMEOUT_SECONDS),
+                self._session.get(
+                    self._url + path, params=dict(parameters), headers=self._tokens.own(HISTORY)
+                ) as response,
+            ):
+                response.raise_for_status()
+                return msgspec.json.decode(await response.read(), type=kind)
+        except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
+            log.warning("history_failed", path=path, error=type(error).__name__, detail=str(error)[:200])
+            raise ServiceUnavailable("The platform's history is not reachable: try again in a moment.") from error
+
+
+def _seconds(nanoseconds: int) -> str:
+    whole, rest = divmod(nanoseconds, NANOSECONDS)
+    return f"{whole}.{rest:09d}"
+
+
+def _bar(exchange: str, symbol: str, interval: Interval, row: _BarRow) -> Bar:
+    return Bar(
+        exchange=exchange,
+        symbol=symbol,
+        interval=interval.value,
+        open_time=row.timestamp,
+        open=row.open,
+        high=row.high,
+        low=row.low,
+        close=row.close,
+        volume=row.volume,
+        volume_delta=row.volume_delta,
+        volume_unknown=row.volume_unknown,
+        trades=row.trades,
+        first_trade_id=0,
+        last_trade_id=0,
+        status=row.status,
+        revision=row.revision,
+    )
+
+
+def _trade(exchange: str, symbol: str, row: _TradeRow) -> Trade:
+    side = _SIDES.get(row.side, TakerSide.UNKNOWN)
+    nanoseconds = int(row.timestamp * NANOSECONDS)
+    return Trade(exchange, symbol, row.trade_id, nanoseconds, row.price, row.quantity, side, 0)

@@ -1,0 +1,113 @@
+"""Wiring: settings to the bus, the state, the door and the app. Nothing here decides anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import aiohttp
+import structlog
+from redis.asyncio import Redis
+
+from crosstape.common.identity.authenticator import Authenticator
+from crosstape.common.identity.revocations import RevocationFeed, Revocations
+from crosstape.common.runtime.health import Check, Health
+from crosstape.common.runtime.lifecycle import Work, run_service, unless_stopped
+from crosstape.common.runtime.settings import read_settings
+from crosstape.stream_hub.api import create_app
+from crosstape.stream_hub.books_session import BooksSession
+from crosstape.stream_hub.channels import Channels
+from crosstape.stream_hub.connection import Connection, Session
+from crosstape.stream_hub.cvd_session import CvdSession
+from crosstape.stream_hub.desk import Desk
+from crosstape.stream_hub.directory import Directory
+from crosstape.stream_hub.door import Door
+from crosstape.stream_hub.fanout import Outbox
+from crosstape.stream_hub.following import Following
+from crosstape.stream_hub.founding import Founder
+from crosstape.stream_hub.history import History
+from crosstape.stream_hub.hub import Hub
+from crosstape.stream_hub.limits import Admissions
+from crosstape.stream_hub.market import RingSize
+from crosstape.stream_hub.settings import HubSettings
+from crosstape.stream_hub.stream_session import StreamSession
+
+log = structlog.get_logger(__name__)
+
+SERVICE = "stream-hub"
+POLL_SECONDS = 0.1
+SESSIONS: Mapping[str, Callable[[Connection, Desk], Session]] = {
+    "books": BooksSession,
+    "cvd": CvdSession,
+    "stream": StreamSession,
+}
+
+
+def main() -> None:
+    """Run the service as its environment says."""
+    settings = read_settings(HubSettings)
+    run_service(SERVICE, settings, partial(build, settings))
+
+
+async def build(settings: HubSettings, stop: asyncio.Event) -> tuple[Any, Sequence[Work]]:
+    """The app and the work of the process."""
+    session = aiohttp.ClientSession()
+    redis = Redis.from_url(settings.redis_url)
+    tokens = settings.internal_tokens(SERVICE)
+    revocations = Revocations()
+    feed = RevocationFeed(redis, revocations)
+    authenticator = Authenticator(settings.auth_url, session, tokens, revocations)
+    history = History(settings.history_url, session, tokens)
+    outbox = Outbox()
+    hub = Hub(outbox, RingSize(settings.ring_trades, settings.ring_seconds))
+    founder = Founder(history)
+    directory = Directory(history)
+    following = Following(settings.bus, hub, settings.ring_seconds)
+
+    def make_session(connection: Connection) -> Session:
+        return SESSIONS[connection.hello.path[0]](connection, desk)
+
+    door = Door(
+        outbox,
+        Admissions(settings.connections_per_address, settings.connections_per_user, settings.connections),
+        authenticator,
+        tokens,
+        make_session,
+        anonymous_read=settings.anonymous_read,
+        most_backlog=settings.backlog_bytes,
+    )
+    desk = Desk(hub, directory, founder, history, Channels(outbox, history, door.spawn))
+    hub.tell(founder.want, door.restart_streams)
+    health = Health(needs=("bus", "markets", "streams"), stopping=stop)
+    health.watch("bus", following.check)
+    health.watch("markets", lambda: Check(is_up=directory.is_known, detail={"without_history": founder.missing}))
+    health.watch("streams", lambda: Check(is_up=door.port > 0, detail={"port": door.port}))
+    health.watch("revocations", lambda: Check(is_up=feed.is_fresh))
+
+    async def work(stop: asyncio.Event) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for part in (following.run, founder.run, directory.run, authenticator.run, feed.run):
+                    group.create_task(part(stop))
+                if await unless_stopped(stop, _is_ready(settings, following, founder, directory)):
+                    await door.run(settings.host, settings.stream_port, stop, settings.drain_seconds)
+        finally:
+            await redis.aclose()
+            await session.close()
+
+    return create_app(desk, tokens, health, anonymous_read=settings.anonymous_read), [work]
+
+
+async def _is_ready(settings: HubSettings, following: Following, founder: Founder, directory: Directory) -> bool:
+    """Return once there is something to tell: the log is read, and the markets in it are founded; or, as the rest
+    heals by itself, when that takes too long."""
+    await following.caught_up.wait()
+    try:
+        async with asyncio.timeout(settings.ready_seconds):
+            while founder.missing or not directory.is_known:
+                await asyncio.sleep(POLL_SECONDS)
+    except TimeoutError:
+        log.warning("ready_without_history", markets=founder.missing)
+    return True

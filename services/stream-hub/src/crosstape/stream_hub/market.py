@@ -1,0 +1,175 @@
+"""Everything the hub knows of one market, and everybody who listens to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Protocol
+
+from msgspec import Struct
+
+from crosstape.common.market.bar import NANOSECONDS, Bar, Interval
+from crosstape.common.market.trade import Trade
+from crosstape.stream_hub import messages
+from crosstape.stream_hub.fanout import Group, Outbox
+from crosstape.stream_hub.flow import DETAILED_SECONDS, Flow
+from crosstape.stream_hub.live_book import LiveBook
+from crosstape.stream_hub.numbers import EXACT
+from crosstape.stream_hub.positions import before, position
+from crosstape.stream_hub.ring import Ring
+from crosstape.stream_hub.seen import SeenIds
+
+RING_BARS = 2_000
+
+
+class Tick(Struct):
+    """A trade that counts, its position, and the volume delta of its day up to it (None where not known)."""
+
+    position: int
+    trade: Trade
+    cvd: Decimal | None
+
+
+class BarEvent(Struct, frozen=True):
+    """A stored bar that is told: `kind` is `bar_close` the first time, then `bar_revision`."""
+
+    kind: str
+    bar: Bar
+
+
+class TickListener(Protocol):
+    """Who hears of every tick of a market."""
+
+    def tick(self, tick: Tick, /) -> None: ...
+
+
+class BarListener(Protocol):
+    """Who hears of every stored minute of a market that says something new."""
+
+    def minute(self, bar: Bar, position: int, /) -> None: ...
+
+
+class BookListener(Protocol):
+    """Who hears that a market's book changed, broke or got well."""
+
+    def changed(self) -> None: ...
+
+
+class RingSize(Struct, frozen=True):
+    """How much is kept for clients that come back."""
+
+    trades: int
+    seconds: float
+
+
+class MarketState:
+    """One market. The first of a trade's copies counts. From `listening_since` (Unix s) on all bars were heard."""
+
+    def __init__(self, exchange: str, symbol: str, outbox: Outbox, size: RingSize, listening_since: float):
+        self.exchange = exchange
+        self.symbol = symbol
+        self._listening_since = listening_since
+        self.seen = SeenIds()
+        self.flow = Flow()
+        self.book = LiveBook(exchange, symbol)
+        self.ticks: Ring[Tick] = Ring(size.trades, size.seconds, 0)
+        self.bars: Ring[BarEvent] = Ring(RING_BARS, size.seconds, 0)
+        self._told: dict[tuple[str, int], int] = {}
+        self.trade_group = Group(outbox)
+        self.bar_groups: dict[str, Group] = {}
+        self.tick_listeners: dict[TickListener, None] = {}
+        self.bar_listeners: dict[BarListener, None] = {}
+        self.book_listeners: dict[BookListener, None] = {}
+
+    @property
+    def trades_channel(self) -> str:
+        return f"trades:{self.exchange}:{self.symbol}"
+
+    def bars_channel(self, interval: str) -> str:
+        """The name of the channel of its bars."""
+        return f"bars:{self.exchange}:{self.symbol}:{interval}"
+
+    def take_trades(self, trades: Sequence[Trade], offset: int, time_ms: int) -> None:
+        """A record of trades: those that are new count and are told."""
+        flow, group = self.flow, self.trade_group
+        for item, trade in enumerate(trades):
+            if not self.seen.add(trade.trade_id):
+                continue
+            flow.add(trade)
+            tick = Tick(position(offset, item), trade, flow.cvd(trade.time // NANOSECONDS))
+            self.ticks.append(tick.position, time_ms, tick)
+            if len(group):
+                group.publish(messages.trade(self.trades_channel, trade, tick.position), tick.position)
+            for listener in list(self.tick_listeners):
+                listener.tick(tick)
+
+    def take_bars(self, bars: Sequence[Bar], offset: int, time_ms: int) -> None:
+        """A record of stored bars: what is new of it is told."""
+        for item, bar in enumerate(bars):
+            kind = self._kind(bar)
+            if kind is None:
+                continue
+            place = position(offset, item)
+            self.bars.append(place, time_ms, BarEvent(kind, bar))
+            group = self.bar_groups.get(bar.interval)
+            if group is not None and len(group):
+                group.publish(messages.bar(kind, self.bars_channel(bar.interval), bar, place), place)
+            if bar.interval == Interval.M1:
+                self.flow.tell(bar)
+                for listener in list(self.bar_listeners):
+                    listener.minute(bar, place)
+
+    def _kind(self, bar: Bar) -> str | None:
+        """How a bar is told; None for a repeat. A revision counts as the close where nobody told the close before."""
+        key = (bar.interval, bar.open_time)
+        told = self._told.get(key)
+        if told is not None and bar.revision <= told:
+            return None
+        self._told[key] = bar.revision
+        is_first = told is None and (bar.revision == 0 or bar.open_time >= self._listening_since)
+        return "bar_close" if is_first else "bar_revision"
+
+    def book_changed(self) -> None:
+        """Tell those who look at the book."""
+        for listener in list(self.book_listeners):
+            listener.changed()
+
+    def found(self, bars: Sequence[Bar], trades: Sequence[Trade], known_from: int) -> None:
+        """What history knows: the closed minutes from `known_from` (Unix s) on, and the trades of the others."""
+        self.flow.found(bars, known_from)
+        for trade in trades:
+            if self.seen.add(trade.trade_id):
+                self.flow.add(trade)
+        self._recount()
+
+    def _recount(self) -> None:
+        """The volume delta at each tick that came before history answered."""
+        days: dict[int, Decimal | None] = {}
+        for _, tick in reversed(list(self.ticks)):
+            day = tick.trade.time // NANOSECONDS // 86_400
+            if day not in days:
+                days[day] = self.flow.cvd(day * 86_400)
+            cvd = tick.cvd = days[day]
+            if cvd is not None:
+                days[day] = EXACT.subtract(cvd, Decimal(messages.volume_delta(tick.trade)))
+
+    def prune(self, now: int) -> None:
+        """Let go what nobody will ask for at `now` (Unix s)."""
+        self.flow.prune(now)
+        oldest = now - DETAILED_SECONDS
+        self._told = {key: revision for key, revision in self._told.items() if key[1] >= oldest}
+        self._listening_since = max(self._listening_since, oldest)
+
+    def restart(self) -> None:
+        """The log is another one: positions begin anew, what is known of the tape stays."""
+        self._forget(before(0), before(0))
+
+    def lost(self) -> None:
+        """Records are gone that nobody read: what lies before them cannot be recovered any more."""
+        self._forget(self.ticks.newest, self.bars.newest)
+
+    def _forget(self, trades_floor: int, bars_floor: int) -> None:
+        self.ticks.restart(trades_floor)
+        self.bars.restart(bars_floor)
+        self.book.restart()
+        self.book_changed()

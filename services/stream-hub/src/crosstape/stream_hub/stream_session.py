@@ -1,0 +1,204 @@
+"""/ws/v1/stream: one socket, many channels, with recovery and replay."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from crosstape.common.errors import Forbidden, PlatformError, Unauthenticated, ValidationFailed
+from crosstape.common.identity.principal import Scope
+from crosstape.stream_hub.channels import STORED, ChannelName, parse_channel
+from crosstape.stream_hub.connection import Connection
+from crosstape.stream_hub.desk import (
+    DEFAULT_DEPTH,
+    DEFAULT_INTERVAL_MS,
+    LEAST_INTERVAL_MS,
+    MOST_CHANNELS,
+    MOST_DEPTH,
+    MOST_INTERVAL_MS,
+    Desk,
+    Found,
+)
+from crosstape.stream_hub.fanout import Group
+from crosstape.stream_hub.protocol import Closing, TooMany, closing, error_message, text_of, unknown_action, whole_of
+from crosstape.stream_hub.replay import Span, read_span, replay
+from crosstape.stream_hub.subscriptions import (
+    Book,
+    Consolidated,
+    LongBars,
+    Orders,
+    Request,
+    StoredBars,
+    Subscription,
+    Trades,
+)
+
+log = structlog.get_logger(__name__)
+
+Asked = Mapping[str, Any]
+"""What a client says of one channel."""
+
+
+class StreamSession:
+    """One client of the stream."""
+
+    def __init__(self, connection: Connection, desk: Desk):
+        self._connection = connection
+        self._desk = desk
+        self._subscriptions: dict[str, Subscription] = {}
+        self._is_replaying = False
+        self._query: Mapping[str, Any] = connection.hello.query
+
+    async def open(self) -> None:
+        """Nothing is said before the client asks."""
+
+    async def handle(self, message: dict[str, Any]) -> None:
+        """Raises PlatformError for what cannot be done, Closing for what cannot go on."""
+        action = message.get("action")
+        if action == "subscribe":
+            await self._subscribe(message)
+        elif action == "unsubscribe":
+            self._unsubscribe(message)
+        elif action == "list":
+            told = list(self._subscriptions)
+            self._connection.send(lambda notation: {"type": "subscriptions", "channels": told})
+        else:
+            raise unknown_action(message, "subscribe, unsubscribe, list, ping, auth")
+
+    async def _subscribe(self, message: Asked) -> None:
+        replayed: list[tuple[Subscription, str]] = []
+        span = read_span({**self._query, **message}, time.time_ns())
+        if span is not None and self._is_replaying:
+            raise TooMany("A socket replays one span at a time.")
+        for asked in _channels(message):
+            channel = ""
+            try:
+                channel, subscription, described = self._made(asked)
+                if span is not None and subscription is not None:
+                    replayed.append((subscription, channel))
+                elif subscription is not None:
+                    request = Request(asked.get("since"), str(asked.get("epoch", "")), described)
+                    await subscription.join(self._connection, request, self._desk.hub.epoch)
+            except PlatformError as error:
+                self._subscriptions.pop(channel, None)
+                self._connection.send(error_message(error, {"channel": asked["channel"]}))
+        if span is not None and replayed:
+            self._is_replaying = True
+            self._query = {}  # the address speaks of the first subscription
+            self._connection.spawn(self._replay(replayed, span))
+
+    def _made(self, asked: Asked) -> tuple[str, Subscription | None, Asked]:
+        """The channel's canonical name, its subscription (None where there is one already), and what to say of it."""
+        name = parse_channel(text_of(asked, "channel"))
+        found = None if name.kind == "orders" else self._desk.find(name.exchange, name.symbol)
+        channel = _canonical(name, found)
+        described = {} if found is None else dict(found.aliases)
+        if channel != asked["channel"]:
+            described["asked"] = asked["channel"]
+        if channel in self._subscriptions:
+            self._connection.send(
+                lambda notation: {"type": "subscribed", "channel": channel, **described, "already": True}
+            )
+            return channel, None, described
+        if len(self._subscriptions) >= MOST_CHANNELS:
+            raise TooMany(f"A socket may have {MOST_CHANNELS} channels.")
+        subscription = self._orders() if found is None else self._of_market(name, found, channel, asked)
+        self._subscriptions[channel] = subscription
+        return channel, subscription, described
+
+    def _orders(self) -> Subscription:
+        principal = self._connection.principal
+        if principal is None:
+            raise Unauthenticated("This channel needs a token.")
+        if Scope.ORDERS_READ not in principal.scopes:
+            raise Forbidden("This credential lacks the scope orders:read.", {"required_scope": "orders:read"})
+        return Orders(self._desk.hub.orders(principal.user_id))
+
+    def _of_market(self, name: ChannelName, found: Found, channel: str, asked: Asked) -> Subscription:
+        desk = self._desk
+        targets = desk.targets(found)
+        if name.kind == "book":
+            depth = whole_of(asked, "depth", DEFAULT_DEPTH, 1, MOST_DEPTH)
+            interval = whole_of(asked, "interval_ms", DEFAULT_INTERVAL_MS, LEAST_INTERVAL_MS, MOST_INTERVAL_MS)
+            head = {"channel": channel, "exchange": found.exchange, "symbol": found.symbol}
+            is_consolidated = found.is_consolidated
+            feed = desk.channels.book(targets, depth, interval / 1000, head, is_consolidated=is_consolidated)
+            return Book(channel, feed)
+        if name.kind == "trades":
+            if found.is_consolidated:
+                return Consolidated(desk.channels.tape(channel, [target.market for target in targets]))
+            return Trades(targets[0].market)
+        if found.is_consolidated:
+            raise ValidationFailed("Bars are of one exchange each.", {"parameter": "channel"})
+        market = targets[0].market
+        bars = desk.channels.bars(market, name.interval)
+        if name.interval in STORED and isinstance(bars, Group):
+            return StoredBars(market, name.interval, bars)
+        return LongBars(market, name.interval, bars)  # type: ignore[arg-type]  # not stored, so rolled
+
+    async def _replay(self, replayed: Sequence[tuple[Subscription, str]], span: Span) -> None:
+        connection, desk = self._connection, self._desk
+        try:
+            sources = [await subscription.source(span.start, desk.history) for subscription, _ in replayed]
+            await replay([source for source in sources if source is not None], span, connection)
+            channels = [channel for subscription, channel in replayed if self._has(subscription, channel)]
+            told = {"type": "replay_complete", "channels": channels, "epoch": desk.hub.epoch}
+            connection.send(lambda notation: told)
+            for subscription, channel in replayed:
+                if self._has(subscription, channel):
+                    subscription.go_live(connection)
+        except Closing as end:
+            connection.end(end)
+        except PlatformError as error:
+            connection.end(closing(error))
+        finally:
+            self._is_replaying = False
+
+    def _has(self, subscription: Subscription, channel: str) -> bool:
+        """Whether the client has not left the channel meanwhile."""
+        return self._subscriptions.get(channel) is subscription
+
+    def _unsubscribe(self, message: Asked) -> None:
+        for asked in _channels(message):
+            try:
+                name = parse_channel(text_of(asked, "channel"))
+                found = None if name.kind == "orders" else self._desk.find(name.exchange, name.symbol)
+                channel = _canonical(name, found)
+                subscription = self._subscriptions.pop(channel, None)
+                if subscription is None:
+                    raise ValidationFailed("There is no such subscription.", {"parameter": "channel"})
+            except PlatformError as error:
+                self._connection.send(error_message(error, {"channel": asked["channel"]}))
+                continue
+            subscription.leave(self._connection)
+            told = {"type": "unsubscribed", "channel": channel}
+            self._connection.send(lambda notation, told=told: told)  # type: ignore[misc]
+        self._desk.channels.release()
+
+    def close(self) -> None:
+        """The client is gone."""
+        for subscription in self._subscriptions.values():
+            subscription.leave(self._connection)
+        self._subscriptions.clear()
+        self._desk.channels.release()
+
+
+def _channels(message: Asked) -> list[Asked]:
+    """What is said of each channel. Raises ValidationFailed."""
+    channels = message.get("channels")
+    if not isinstance(channels, list) or not channels:
+        raise ValidationFailed("channels must be a list of channels.", {"parameter": "channels"})
+    asked = [{"channel": one} if isinstance(one, str) else one for one in channels]
+    if not all(isinstance(one, dict) and isinstance(one.get("channel"), str) for one in asked):
+        raise ValidationFailed('A channel is text, or {"channel": text, ...}.', {"parameter": "channels"})
+    return asked
+
+
+def _canonical(name: ChannelName, found: Found | None) -> str:
+    if found is None:
+        return name.kind
+    end = f":{name.interval}" if name.kind == "bars" else ""
+    return f"{name.kind}:{found.exchange}:{found.symbol}{end}"

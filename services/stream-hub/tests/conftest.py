@@ -1,0 +1,20 @@
+"""A platform in memory with a real port, for each test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from importlib import import_module
+
+import pytest
+from hypothesis import settings
+
+harness = import_module("services.stream-hub.tests.harness")
+
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
+
+
+@pytest.fixture
+async def platform() -> AsyncIterator[harness.Platform]:
+    async with harness.platform() as running:
+        yield running

@@ -1,0 +1,320 @@
+"""What the hub keeps: ids, rings, sums, books, merged tapes. Every docstring's promise as a property."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import zlib
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crosstape.common.market.bar import NANOSECONDS, BarStatus, Interval, fold_bars
+from crosstape.common.market.book import BookStale, BookUpdate, OrderBook
+from crosstape.common.market.instrument import Instrument
+from crosstape.common.testing.builders import make_trade
+from crosstape.common.testing.strategies import START, decimal_texts, tapes
+from crosstape.exchanges.binance import Binance
+from crosstape.exchanges.dialect import Channel
+from crosstape.stream_hub.book_view import MalformedBook, Sides, consolidate, view
+from crosstape.stream_hub.flow import Flow
+from crosstape.stream_hub.live_book import LiveBook
+from crosstape.stream_hub.merge import TimeMerge
+from crosstape.stream_hub.numbers import canonical, seconds_text
+from crosstape.stream_hub.ring import Ring
+from crosstape.stream_hub.rolled import behind, tellings
+from crosstape.stream_hub.rollup import roll_up
+from crosstape.stream_hub.seen import SeenIds
+
+RECORDINGS = Path(__file__).resolve().parents[4] / "shared" / "recordings"
+
+
+@given(st.lists(st.one_of(st.integers(0, 40), st.text("ab", min_size=1, max_size=2))))
+def test_an_id_is_new_exactly_once(ids):
+    seen, known = SeenIds(), set()
+    for one in ids:
+        assert seen.add(one) == (one not in known)
+        known.add(one)
+
+
+def test_consecutive_ids_in_any_order_are_remembered_as_one_range():
+    seen, ids = SeenIds(), list(range(1_000))
+    random.Random(1).shuffle(ids)
+    assert all(seen.add(one) for one in ids)
+    assert (seen._starts, seen._ends) == ([0], [999])
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 3)), max_size=60), st.integers(-1, 300), st.integers(1, 8))
+def test_ring_gives_exactly_what_follows_or_says_that_it_cannot(steps, since, size):
+    ring, everything, place, time_ms = Ring(size, 0.01, 0), [], 0, 0
+    for gap, pause in steps:
+        place += gap
+        time_ms += pause
+        ring.append(place, time_ms, f"m{place}")
+        everything.append((place, f"m{place}"))
+    expected = [entry for entry in everything if entry[0] > since]
+    missed = ring.after(since)
+    if missed is None:
+        assert since < 0 or not set(expected) <= set(ring)
+    else:
+        assert missed == expected
+
+
+@given(decimal_texts(places=18))
+def test_canonical_text_has_the_same_value_and_is_json(text):
+    shown = canonical(text)
+    assert Decimal(shown) == Decimal(text)
+    assert msgspec.json.decode(shown, type=Decimal) == Decimal(text)
+    assert canonical(format(Decimal(text).normalize(), "f")) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("007.50", "7.5"), ("0", "0"), ("0.0", "0"), ("00", "0"), ("100", "100"), ("00.10", "0.1")]
+)
+def test_canonical_text_of_odd_spellings(text, shown):
+    assert canonical(text) == shown
+
+
+def test_time_of_a_trade_is_shown_as_rest_shows_it():
+    assert seconds_text(1_672_531_200_123_456_789) == "1672531200.123456"
+    assert seconds_text(1_672_531_200_500_000_000) == "1672531200.5"
+    assert seconds_text(1_672_531_200_000_000_000) == "1672531200"
+
+
+@given(tapes(), st.data())
+def test_flow_is_the_sum_of_the_tape_whoever_tells_of_it(tape, data):
+    """Own trades in any order, and history's bars of any state of its tape in between, come to the tape's own sum."""
+    flow = Flow()
+    flow.found([], START // NANOSECONDS // 86_400 * 86_400)
+    order = data.draw(st.permutations(tape))
+    stored = []
+    for trade in order:
+        flow.add(trade)
+        stored.append(trade)
+        if data.draw(st.booleans()):
+            known = data.draw(st.lists(st.sampled_from(stored), unique_by=lambda one: one.trade_id))
+            for bar in fold_bars(known, Interval.M1):
+                flow.tell(bar)
+    bars = fold_bars(tape, Interval.M1)
+    expected = sum((Decimal(bar.volume_delta) for bar in bars), Decimal())
+    for number, bar in enumerate(bars):
+        flow.tell(_revised(bar, number))
+    assert flow.cvd(START // NANOSECONDS) == flow.total == expected
+    bar = flow.bar(Interval.H1, START // NANOSECONDS, START // NANOSECONDS + 3_600)
+    (whole,) = fold_bars(tape, Interval.H1) or (None,)
+    assert (bar is None) == (whole is None)
+    if bar is not None:
+        for name in ("open", "high", "low", "close", "volume", "volume_delta", "volume_unknown", "trades"):
+            assert getattr(bar, name) == getattr(whole, name), name
+
+
+def _revised(bar, revision):
+    fields = {name: getattr(bar, name) for name in bar.__struct_fields__}
+    return bar.__class__(**fields | {"revision": revision})
+
+
+@given(tapes())
+def test_rolled_up_minutes_are_the_fold_of_their_trades(tape):
+    hours = fold_bars(tape, Interval.H1)
+    minutes = fold_bars(tape, Interval.M1)
+    if minutes:
+        rolled = roll_up(minutes, Interval.H1)
+        assert rolled == _provisional(hours[0])
+
+
+def _provisional(bar):
+    fields = {name: getattr(bar, name) for name in bar.__struct_fields__}
+    return bar.__class__(**fields | {"status": BarStatus.PROVISIONAL})
+
+
+def test_flow_of_yesterday_stays_known_for_two_hours_and_sums_stay_exact():
+    midnight = 1_751_328_000
+    flow = Flow()
+    flow.found([], midnight - 86_400)
+    flow.add(make_trade(1, time=(midnight - 10) * NANOSECONDS, quantity="0.1"))
+    flow.add(make_trade(2, time=(midnight + 10) * NANOSECONDS, quantity="0.2"))
+    flow.prune(midnight + 60)
+    assert (flow.cvd(midnight - 10), flow.cvd(midnight)) == (Decimal("0.1"), Decimal("0.2"))
+    flow.prune(midnight + 7_300)
+    assert (flow.cvd(midnight - 10), flow.cvd(midnight)) == (None, Decimal("0.2"))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9), st.integers(0, 3)), max_size=40), st.integers(0, 20)
+)
+def test_merge_keeps_every_feeds_order_and_says_what_is_late(offers, hold):
+    merge, now, released = TimeMerge("abc", hold), 0.0, []
+    for number, (source, time, pause) in enumerate(offers):
+        now += pause
+        merge.offer(source, time, (source, number, time), now)
+        released += merge.take(now)
+        wait = merge.wait(now)
+        assert wait is None or wait <= hold
+    released += merge.drain()
+    for name in "abc":
+        own = [item[1] for item, _ in released if item[0] == name]
+        assert own == sorted(own)
+    assert sorted(item[1] for item, _ in released) == list(range(len(offers)))
+    newest = 0
+    for (_, _, time), is_late in released:
+        assert is_late == (time < newest)
+        newest = max(newest, time)
+
+
+def test_merge_waits_for_the_others_only_so_long():
+    merge = TimeMerge("ab", 0.1)
+    merge.offer("a", 5, "late one", 0.0)
+    assert (merge.take(0.05), merge.wait(0.05)) == ([], 0.05)
+    merge.offer("b", 3, "early one", 0.06)
+    assert [item for item, _ in merge.take(0.06)] == ["early one"]
+    assert [item for item, _ in merge.take(0.1)] == ["late one"]
+
+
+MIN = 60
+
+
+def minutes(*places):
+    return [(place, make_bar(minute, revision)) for place, (minute, revision) in enumerate(places, 1)]
+
+
+def make_bar(minute, revision=0):
+    (bar,) = fold_bars([make_trade(time=minute * MIN * NANOSECONDS)], Interval.M1)
+    return _revised(bar, revision)
+
+
+def test_longer_bar_closes_with_its_last_minute_and_is_revised_by_later_ones():
+    told = tellings(minutes((0, 0), (1, 0), (4, 0), (2, 1)), Interval.M5, now=10_000)
+    assert [(one.position, one.kind, one.open_time) for one in told] == [(3, "bar_close", 0), (4, "bar_revision", 0)]
+    assert [(one.position, one.kind) for one in behind(told, 0)] == [(4, "bar_close")]
+    assert [(one.position, one.kind) for one in behind(told, 3)] == [(4, "bar_revision")]
+
+
+def test_longer_bar_without_its_last_minute_closes_with_the_next_or_a_while_after_its_end():
+    assert tellings(minutes((0, 0), (1, 0)), Interval.M5, now=299) == []
+    (told,) = tellings(minutes((0, 0), (1, 0)), Interval.M5, now=310)
+    assert (told.kind, told.open_time, 2 < told.position < 1 << 16) == ("bar_close", 0, True)
+    (told,) = tellings(minutes((0, 0), (1, 0), (7, 0)), Interval.M5, now=500)
+    assert (told.position, told.open_time) == (3, 0)
+
+
+def book_update(bids, asks, first_id, last_id, **fields):
+    values = {"is_snapshot": False, "time": 1, "time_received": 1} | fields
+    return BookUpdate("binance", "BTC-USDT", bids=bids, asks=asks, first_id=first_id, last_id=last_id, **values)
+
+
+@given(st.data())
+def test_book_shown_is_always_one_the_exchange_had(data):
+    """Lose, repeat and interleave the bus's records at will: what is not stale equals the exchange's own book."""
+    truth, states, events = OrderBook(), {}, []
+    for number in range(1, 25):
+        is_snapshot = number == 1 or number % 8 == 0
+        levels = data.draw(st.dictionaries(st.sampled_from("12345"), st.sampled_from("0123"), max_size=3))
+        update = book_update(list(levels.items()), [("9", "1")], number, number)
+        truth.apply(update)
+        states[number] = dict(truth.bids)
+        if is_snapshot:
+            bids, asks = truth.top(1_000)
+            update = book_update(bids, asks, None, number, is_snapshot=True)
+        events.append(update)
+    book = LiveBook("binance", "BTC-USDT")
+    for update in events:
+        for _ in range(data.draw(st.sampled_from([0, 1, 1, 1, 2]))):
+            book.apply(update, update.last_id)
+            if book.broken is None:
+                assert book.book.bids == states[book.offset]
+
+
+def test_snapshot_of_a_lagging_second_ingestor_does_not_turn_the_book_back():
+    book = LiveBook("binance", "BTC-USDT")
+    book.apply(book_update([("1", "1")], [], None, 10, is_snapshot=True), 1)
+    book.apply(book_update([("1", "2")], [], 11, 11), 2)
+    book.apply(book_update([("1", "1")], [], None, 10, is_snapshot=True), 3)
+    assert book.book.bids == {"1": "2"}
+
+
+def test_stale_book_needs_a_snapshot():
+    book = LiveBook("binance", "BTC-USDT")
+    book.hear(100.0)
+    book.apply(book_update([("1", "1")], [], None, 10, is_snapshot=True), 1)
+    assert book.reason(100.0) is None
+    book.apply(BookStale("binance", "BTC-USDT", "disconnected", 0), 2)
+    book.apply(book_update([("1", "2")], [], 11, 11), 3)
+    assert book.reason(100.0) == "disconnected"
+
+
+def test_numbers_that_are_none_never_leave_the_hub():
+    book = OrderBook()
+    book.apply(book_update([("nan", "1")], [], None, 1, is_snapshot=True))
+    with pytest.raises(MalformedBook):
+        view(book, 5)
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(1, 50).map(str), st.integers(1, 9).map(str)), unique_by=lambda level: level[0]),
+        min_size=1,
+        max_size=4,
+    ),
+    st.integers(1, 20),
+)
+def test_consolidated_book_holds_the_best_levels_of_all(books, depth):
+    parts = [
+        (
+            f"x{number}",
+            Sides(
+                sorted(levels, key=lambda level: -int(level[0])),
+                sorted(levels, key=lambda level: int(level[0])),
+            ),
+        )
+        for number, levels in enumerate(books)
+    ]
+    sides = consolidate(parts, depth)
+    every = [(*level, name) for name, part in parts for level in part.bids]
+    assert [int(level[0]) for level in sides.bids] == sorted((int(one[0]) for one in every), reverse=True)[:depth]
+    assert [int(level[0]) for level in sides.asks] == sorted(int(one[0]) for one in every)[:depth]
+    assert set(sides.bids) | set(sides.asks) <= set(every)
+
+
+def test_checksum_is_over_the_ten_best_levels_and_names_exchanges():
+    bids = [(str(100 - n), "1") for n in range(12)]
+    asks = [("101", "2", "okx")]
+    expected = ":".join([f"{bids[0][0]}:1", "101:2:okx", *(f"{price}:1" for price, _ in bids[1:10])])
+    assert Sides(bids, asks).checksum == zlib.crc32(expected.encode())
+
+
+class Line(msgspec.Struct):
+    t: int | None
+    frame: str = ""
+
+
+def test_recorded_day_of_binance_ends_in_exactly_the_book_of_the_truth():
+    """Through the hub's own book: snapshot and diffs as Binance sent them, 2024-08-08."""
+    path = RECORDINGS / "binance" / "spot-btcusdt-20240808.jsonl.gz"
+    truth = RECORDINGS / "truth" / "binance-spot-btcusdt-20240808-book.csv"
+    if not path.exists() or not truth.exists():
+        pytest.skip("../shared/recordings is absent")
+    dialect, spot = Binance(), Instrument("binance", "BTCUSDT", "BTC", "USDT")
+    (subscription,) = dialect.subscriptions([spot], frozenset(Channel))
+    book, early = LiveBook("binance", "BTC-USDT"), []
+    with gzip.open(path) as file:
+        for line in map(msgspec.json.Decoder(Line).decode, file):
+            if line.frame.startswith('{"lastUpdateId"'):
+                book.apply(dialect.decode_book_snapshot(spot, line.frame.encode(), line.t), 0)
+                for update in early:
+                    book.apply(update, 0)
+            elif "@depth" in line.frame[:60]:
+                for update in subscription.decode(line.frame.encode(), line.t):
+                    (book.apply(update, 0) if book.broken is None else early.append(update))
+                    assert book.broken in (None, "no snapshot yet")
+                    assert not (book.broken is None and book.book.is_crossed())
+    sides = view(book.book, 50)
+    header, *rows = (row.split(",") for row in truth.read_text().splitlines())
+    wanted = [dict(zip(header, row, strict=True)) for row in rows]
+    for side, levels in (("bid", sides.bids), ("ask", sides.asks)):
+        assert [(Decimal(price), Decimal(quantity)) for price, quantity in levels] == [
+            (Decimal(row["price"]), Decimal(row["quantity"])) for row in wanted if row["side"] == side
+        ]

@@ -1,0 +1,144 @@
+"""Bodies: seed 1's, with what the contract adds. Numbers are JSON numbers with their exact decimal text."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal, localcontext
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from crosstape.common.market.decimals import decimal_text, plain_text
+from crosstape.twap_engine import analytics
+from crosstape.twap_engine.order import NANOSECONDS, Status
+from crosstape.twap_engine.schedule import EXACT
+from crosstape.twap_engine.store.accept import Accepted
+from crosstape.twap_engine.store.read import Detail
+from crosstape.twap_engine.store.rows import AnyRow, benchmark_of
+
+_encoder = msgspec.json.Encoder()
+ACCEPTED = "TWAP order accepted"
+
+
+def json_response(body: Any, headers: dict[str, str] | None = None) -> Response:
+    """`body` as JSON."""
+    return Response(_encoder.encode(body), headers=headers, media_type="application/json")
+
+
+def number(value: Decimal | None) -> msgspec.Raw | None:
+    """The canonical text of a decimal as a JSON number."""
+    return None if value is None else msgspec.Raw(decimal_text(value).encode())
+
+
+def as_written(value: Decimal) -> msgspec.Raw:
+    """A decimal as the user wrote it: 1.0 stays 1.0."""
+    return msgspec.Raw(plain_text(value).encode())
+
+
+def time_text(nanoseconds: int) -> str:
+    """`2025-02-11T21:22:55.756847`, UTC: the seed's form, always with microseconds."""
+    seconds, rest = divmod(nanoseconds, NANOSECONDS)
+    return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1_000:06d}"
+
+
+def receipt_body(accepted: list[Accepted], *, is_list: bool) -> dict[str, Any]:
+    """What POST answers: of one order, or of the first one and each."""
+    receipts = [
+        {"message": ACCEPTED, "order_id": one.order.order_id} | ({"warnings": one.warnings} if one.warnings else {})
+        for one in accepted
+    ]
+    return receipts[0] | ({"orders": receipts} if is_list and len(receipts) > 1 else {})
+
+
+def summary_body(row: AnyRow) -> dict[str, Any]:
+    """An order in the list."""
+    return {
+        "order_id": row.order_id,
+        "username": row.username,
+        "symbol": row.symbol,
+        "duration": row.duration,
+        "interval": row.interval,
+        "order_status": row.status,
+        "status": row.status,
+    }
+
+
+def detail_body(detail: Detail, now: int) -> dict[str, Any]:
+    """An order with everything that came of it; `now` is UTC in ns."""
+    order, progress = detail.order, detail.progress
+    twap, vwap = analytics.market_twap(progress.benchmark), analytics.market_vwap(progress.benchmark)
+    is_open = progress.status is Status.OPEN
+    split = analytics.venue_split(
+        (row.exchange, Decimal(row.price), Decimal(row.quantity), Decimal(row.fee)) for row in detail.executions
+    )
+    with localcontext(EXACT):
+        left = order.total_quantity - progress.filled
+    passed = analytics.slices_passed(order, progress, now)
+    return {
+        "order_id": order.order_id,
+        "username": order.username,
+        "symbol": order.symbol,
+        "side": order.side.value,
+        "duration": order.duration,
+        "interval": order.interval,
+        "total_quantity": as_written(order.total_quantity),
+        "limit_price": as_written(order.limit_price),
+        "status": progress.status.value,
+        "close_reason": progress.close_reason.value if progress.close_reason else None,
+        "executions": [_execution(row, progress.arrival_price) for row in detail.executions],
+        "exchange": order.exchange or None,
+        "markets": [{"exchange": market.exchange, "symbol": market.symbol} for market in order.markets],
+        "filled_quantity": number(progress.filled),
+        "unfilled_quantity": number(left),
+        "average_price": number(analytics.average_price(progress)),
+        "notional": number(progress.notional),
+        "fees": number(progress.fees),
+        "arrival_price": number(progress.arrival_price),
+        "benchmark": {"twap": number(twap), "vwap": number(vwap)},
+        "slippage_bps": {
+            name: number(analytics.slippage_bps(order, progress, price))
+            for name, price in (("arrival", progress.arrival_price), ("twap", twap), ("vwap", vwap))
+        },
+        "participation_rate": number(analytics.ratio(progress.filled, progress.benchmark.volume)),
+        "exchanges": [
+            {
+                "exchange": share.exchange,
+                "quantity": number(share.quantity),
+                "notional": number(share.notional),
+                "fees": number(share.fees),
+                "share": number(share.share),
+            }
+            for share in split
+        ],
+        "progress": {
+            "filled": number(analytics.ratio(progress.filled, order.total_quantity)),
+            "slices": order.slices,
+            "slices_run": progress.slices_run,
+            "slices_missed": passed - progress.slices_run,
+        },
+        "created_at": time_text(order.start),
+        "closed_at": None if detail.closed_at is None else time_text(detail.closed_at),
+        "estimated_completion": time_text(order.end) if is_open else None,
+        "warnings": detail.warnings,
+    }
+
+
+def _execution(row: AnyRow, arrival_price: Decimal | None) -> dict[str, Any]:
+    benchmark = benchmark_of(row)
+    return {
+        "price": number(Decimal(row.price)),
+        "quantity": number(Decimal(row.quantity)),
+        "timestamp": time_text(row.time),
+        "exchange": row.exchange,
+        "symbol": row.symbol,
+        "fee": number(Decimal(row.fee)),
+        "slice": row.slice,
+        "receipt": {
+            "book_hash": row.book_hash or None,
+            "arrival_price": number(arrival_price),
+            "mid_price": None if row.mid_price is None else number(Decimal(row.mid_price)),
+            "interval_twap": number(analytics.market_twap(benchmark)),
+            "interval_vwap": number(analytics.market_vwap(benchmark)),
+        },
+    }

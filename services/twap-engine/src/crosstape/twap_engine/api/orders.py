@@ -1,0 +1,124 @@
+"""The orders' routes: seed 1's, for their owners."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from crosstape.common.errors import ServiceUnavailable
+from crosstape.common.identity.principal import Principal, Scope
+from crosstape.common.web.identity import VerifiedBy
+from crosstape.twap_engine.api import examples
+from crosstape.twap_engine.api.answers import detail_body, json_response, receipt_body, summary_body
+from crosstape.twap_engine.api.cursor import encode_cursor, read_cursor
+from crosstape.twap_engine.api.requests import ORDER_ID, OrderRequest, read_requests, warn
+from crosstape.twap_engine.api.resources import Context, Resources
+from crosstape.twap_engine.order import ParentOrder, Progress, Status
+from crosstape.twap_engine.store.accept import NewOrder, accept
+from crosstape.twap_engine.store.read import Filters, Reader, cancel, list_orders, not_found, read_order
+
+router = APIRouter(tags=["orders"])
+
+
+@router.post(
+    "/orders/twap",
+    summary="Accept TWAP orders: one or a list, all or none",
+    responses=examples.ACCEPTED,
+    openapi_extra=examples.REQUEST_BODY,
+)
+async def accept_orders(context: Context, caller: VerifiedBy, request: Request) -> Response:
+    principal = caller.require(Scope.ORDERS_WRITE)
+    requests, is_list = read_requests(await request.body())
+    now = context.clock.utc()
+    new = [_new_order(context, principal, one, now) for one in requests]
+    accepted = await accept(context.database, new, context.engine.replica)
+    for one in accepted:
+        if one.token is not None:
+            context.engine.hold(one.order, one.token, one.progress)
+    return json_response(receipt_body(accepted, is_list=is_list))
+
+
+def _new_order(context: Resources, principal: Principal, request: OrderRequest, now: int) -> NewOrder:
+    place = context.directory.place(request.symbol, request.exchange or "")
+    mid = context.books.mid(place.markets, context.clock.steady())
+    order = ParentOrder(
+        id=0,
+        user_id=principal.user_id,
+        username=principal.username,
+        order_id=request.order_id or "",
+        symbol=request.symbol,
+        exchange=request.exchange or "",
+        markets=place.markets,
+        side=request.side,
+        total_quantity=request.total_quantity,
+        limit_price=request.limit_price,
+        duration=request.duration,
+        interval=request.interval,
+        lot=place.lot,
+        start=now,
+    )
+    warnings = warn(request, place.lot, mid)
+    return NewOrder(order, Progress(arrival_price=mid), request.canonical, place.canonical, warnings)
+
+
+@router.get("/orders", summary="The caller's orders, the newest first", responses=examples.LIST)
+async def orders(
+    context: Context,
+    caller: VerifiedBy,
+    order_id: Annotated[str | None, Query(description="only this one", pattern=f"^{ORDER_ID.pattern}$")] = None,
+    status: Annotated[Status | None, Query(description="only those that are so")] = None,
+    symbol: Annotated[
+        str | None, Query(description="only those of this symbol, in any spelling", max_length=64)
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=1_000, description="orders of a page, 1 to 1000")] = 100,
+    cursor: Annotated[str | None, Query(description="`X-Next-Cursor` of the page before", max_length=64)] = None,
+) -> Response:
+    reader = _reader(caller.require(Scope.ORDERS_READ))
+    filters = Filters(
+        order_id=order_id,
+        status=status,
+        symbol=None if symbol is None else symbol.upper(),
+        canonical=None if symbol is None else _canonical(context, symbol),
+        before=None if cursor is None else read_cursor(cursor),
+    )
+    rows = await list_orders(context.database, reader, filters, limit + 1)
+    page = rows[:limit]
+    headers = {"X-Next-Cursor": encode_cursor(page[-1].id)} if len(rows) > limit else None
+    return json_response([summary_body(row) for row in page], headers)
+
+
+def _canonical(context: Resources, symbol: str) -> str:
+    """What is traded under `symbol`; while nobody knows, orders are found by the spelling they were made with."""
+    try:
+        return context.directory.place(symbol).canonical
+    except ServiceUnavailable:
+        return symbol.upper()
+
+
+@router.get("/orders/{order_id}", summary="One order, its executions and what it cost", responses=examples.DETAIL)
+async def order(context: Context, caller: VerifiedBy, order_id: str) -> Response:
+    reader = _reader(caller.require(Scope.ORDERS_READ))
+    detail = await read_order(context.database, reader, _checked(order_id))
+    return json_response(detail_body(detail, context.clock.utc()))
+
+
+@router.delete("/orders/{order_id}", summary="Cancel an open order; what is filled stays", responses=examples.CANCELLED)
+async def cancel_order(context: Context, caller: VerifiedBy, order_id: str) -> Response:
+    reader = _reader(caller.require(Scope.ORDERS_WRITE))
+    now = context.clock.utc()
+    number = await cancel(context.database, reader, _checked(order_id), now)
+    context.engine.drop(number)
+    detail = await read_order(context.database, reader, order_id)
+    return json_response(detail_body(detail, now))
+
+
+def _reader(principal: Principal) -> Reader:
+    return Reader(principal.user_id, sees_all=Scope.ADMIN in principal.scopes)
+
+
+def _checked(order_id: str) -> str:
+    """A name that no order can have is nobody's."""
+    if not ORDER_ID.fullmatch(order_id):
+        raise not_found(order_id)
+    return order_id

@@ -1,0 +1,191 @@
+"""Engine: holds the open orders that are this replica's, and has their slices run when they are due.
+
+Waiting goes by the steady clock, so an NTP step moves no slice of an order that is held; UTC counts where an order is
+taken up. All slices that are due at once run in one transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import itertools
+
+import structlog
+
+from crosstape.common.errors import DatabaseError
+from crosstape.twap_engine.benchmarks import Benchmarks
+from crosstape.twap_engine.clock import Clock
+from crosstape.twap_engine.execution.executor import Due, Executor, Held, Outcome
+from crosstape.twap_engine.metrics import FILLS, LATENESS, LOST, MISSED, OPEN, UNFILLED
+from crosstape.twap_engine.order import NANOSECONDS, CloseReason, ParentOrder, Progress, Status
+from crosstape.twap_engine.schedule import Over, Run, Wait, next_step
+from crosstape.twap_engine.store import replicas
+from crosstape.twap_engine.store import slices as store
+from crosstape.twap_engine.store.database import Database
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE = 500
+"""Slices in one transaction: bounds how long a cancel waits for it."""
+LONGEST_WAIT_NS = NANOSECONDS // 2
+RETRY_SECONDS = 0.25
+
+
+class Engine:
+    """`replica` is the name under which orders are held; `ReplicaLife` gives it another one when that has ended."""
+
+    def __init__(self, database: Database, executor: Executor, benchmarks: Benchmarks, clock: Clock, replica: str):
+        self.replica = replica
+        self._database = database
+        self._executor = executor
+        self._benchmarks = benchmarks
+        self._clock = clock
+        self._held: dict[int, Held] = {}
+        self._unsettled: dict[int, tuple[ParentOrder, store.Proof]] = {}
+        self._queue: list[tuple[int, int, int]] = []
+        self._turns = itertools.count()
+        self._wake = asyncio.Event()
+        self._must_load = True
+
+    def hold(self, order: ParentOrder, token: int, progress: Progress, before: Held | None = None) -> None:
+        """Work on an order from now on; `before` is how it was held until now."""
+        now = self._clock.steady()
+        tracker = self._benchmarks.track(order.markets, now)
+        start, mark = now - (self._clock.utc() - order.start), tracker.totals
+        if before is not None:
+            start = before.start
+        held = self._held[order.id] = Held(order, token, start, progress, tracker, mark)
+        self._queue_up(held, start + progress.next_slice * order.interval_ns)
+        OPEN.set(len(self._held))
+        self._wake.set()
+
+    def _queue_up(self, held: Held, time: int) -> None:
+        """Look at the order at `time` (steady, ns), and not when it was to be looked at before."""
+        held.turn = next(self._turns)
+        heapq.heappush(self._queue, (time, held.turn, held.order.id))
+
+    def drop(self, order_id: int) -> None:
+        """Work on it no more."""
+        if (held := self._held.pop(order_id, None)) is not None:
+            self._benchmarks.release(held.tracker)
+        OPEN.set(len(self._held))
+
+    def load(self) -> None:
+        """Read anew, soon, which orders are ours."""
+        self._must_load = True
+        self._wake.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run slices until `stop`."""
+        while not stop.is_set():
+            self._wake.clear()
+            try:
+                worked = await self.step()
+            except DatabaseError as error:
+                # Whether the transaction was committed is not known either: the database will tell.
+                log.warning("slices_interrupted", error=error.error_code)
+                self._must_load = True
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            if not worked:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), self._idle_seconds())
+
+    async def step(self) -> bool:
+        """Do what is due now; whether there was anything. Raises DatabaseError."""
+        if self._must_load:
+            self._must_load = False
+            await self._load()
+        await self._settle()
+        due, over = self._due()
+        if due:
+            await self._run(due)
+        if over:
+            await self._expire(over)
+        return bool(due or over)
+
+    async def _load(self) -> None:
+        """Hold what the database says is ours. Orders that were held already keep their place in time."""
+        before = dict(self._held)
+        async with self._database.reading() as connection:
+            ours = await replicas.owned(connection, self.replica)
+        accepted_meanwhile = self._held.keys() - before.keys()
+        for order_id in before:
+            self.drop(order_id)
+        self._unsettled = {}
+        for order, token, progress in ours:
+            if progress.status is not Status.OPEN:
+                self._unsettled[order.id] = (order, store.Proof(token, progress.next_slice))
+            elif order.id not in accepted_meanwhile:
+                self.hold(order, token, progress, before.get(order.id))
+
+    async def _settle(self) -> None:
+        """Orders that ended while a slice was on its way."""
+        for order, proof in [*self._unsettled.values()]:
+            if await self._executor.settle(order, proof):
+                del self._unsettled[order.id]
+
+    def _due(self) -> tuple[list[Due], list[Held]]:
+        """The slices to run now, and the orders whose time is over."""
+        due: list[Due] = []
+        over: list[Held] = []
+        now = self._clock.steady()
+        while self._queue and self._queue[0][0] <= now and len(due) + len(over) < AT_ONCE:
+            _, turn, order_id = heapq.heappop(self._queue)
+            held = self._held.get(order_id)
+            if held is None or held.turn != turn:
+                continue
+            match next_step(held.start, held.order.interval_ns, held.order.slices, held.progress.next_slice, now):
+                case Wait(until):
+                    self._queue_up(held, until)
+                case Run(number):
+                    due.append(Due(held, number))
+                case Over():
+                    over.append(held)
+        return due, over
+
+    async def _run(self, due: list[Due]) -> None:
+        outcomes = await self._executor.run(due)
+        began = self._clock.steady() - self._clock.utc()
+        for one in due:
+            order_id = one.held.order.id
+            if order_id not in outcomes:
+                LOST.inc()
+                self.drop(order_id)
+            elif (outcome := outcomes[order_id]) is None:
+                self._queue_up(one.held, self._clock.steady() + LONGEST_WAIT_NS)
+            else:
+                LATENESS.observe(max(0, outcome.result.started + began - one.at) / NANOSECONDS)
+                self._ran(one, outcome)
+
+    def _ran(self, due: Due, outcome: Outcome) -> None:
+        held = due.held
+        MISSED.inc(due.number - held.progress.next_slice)
+        if outcome.result.reason:
+            UNFILLED.labels(outcome.result.reason).inc()
+        for fill in outcome.result.fills:
+            FILLS.labels(fill.exchange).inc()
+        held.progress = outcome.after
+        held.mark = held.tracker.totals
+        if outcome.after.status is Status.OPEN:
+            self._queue_up(held, due.at + held.order.interval_ns)
+        else:
+            self.drop(held.order.id)
+
+    async def _expire(self, over: list[Held]) -> None:
+        settled = {held.order.id: held for held in over if await self._executor.settle(held.order, held.proof)}
+        async with self._database.writing() as connection:
+            locked = await store.lock(connection, {number: held.proof for number, held in settled.items()})
+            ending = [(settled[number].order, settled[number].progress) for number in locked]
+            await store.end(connection, ending, CloseReason.EXPIRED, self._clock.utc())
+        for held in over:
+            if held.order.id in settled:
+                MISSED.inc(held.order.slices - held.progress.next_slice)
+                self.drop(held.order.id)
+            else:
+                self._queue_up(held, self._clock.steady() + LONGEST_WAIT_NS)
+
+    def _idle_seconds(self) -> float:
+        wait = self._queue[0][0] - self._clock.steady() if self._queue else LONGEST_WAIT_NS
+        return max(0, min(wait, LONGEST_WAIT_NS)) / NANOSECONDS

@@ -1,0 +1,1 @@
+"""How a slice becomes fills: against simulated liquidity, or at a real exchange."""

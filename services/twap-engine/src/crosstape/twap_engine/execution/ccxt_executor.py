@@ -1,0 +1,207 @@
+"""Slices at real exchanges: an order that takes what is there at once, on the exchange with the best price.
+
+What goes out is written down first, under an id that is the slice's own. Whoever comes later, after a crash or in place
+of a dead replica, asks the exchange for that id and sends only what the exchange does not know. Fills that came of a
+slice count even when its order was cancelled meanwhile: they are real.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from decimal import Decimal, localcontext
+
+import msgspec
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from crosstape.common.errors import ExchangeError
+from crosstape.twap_engine.books import Books
+from crosstape.twap_engine.clock import Clock
+from crosstape.twap_engine.execution.ccxt_clients import CcxtClient, Executed, OrderUnknown
+from crosstape.twap_engine.execution.executor import Due, Outcome
+from crosstape.twap_engine.order import NANOSECONDS, Benchmark, Fill, Market, ParentOrder, Progress, SliceResult
+from crosstape.twap_engine.schedule import EXACT, advance
+from crosstape.twap_engine.settings import Limits
+from crosstape.twap_engine.store import sent as store
+from crosstape.twap_engine.store import slices
+from crosstape.twap_engine.store.database import Database
+from crosstape.twap_engine.store.sent import Sent
+from crosstape.twap_engine.store.slices import Proof
+
+log = structlog.get_logger(__name__)
+
+FRESH_NS = NANOSECONDS
+"""An order goes out so soon after we made sure that it is ours, or not at all: less than any lease."""
+POLLS, POLL_SECONDS = 20, 0.25
+
+
+class CcxtExecutor:
+    """`clients` by exchange; an order is only filled where there is one."""
+
+    def __init__(
+        self, database: Database, books: Books, clients: Mapping[str, CcxtClient], limits: Limits, clock: Clock
+    ):
+        self._database = database
+        self._books = books
+        self._clients = clients
+        self._limits = limits
+        self._clock = clock
+
+    async def run(self, due: Sequence[Due]) -> Mapping[int, Outcome | None]:
+        """See Executor."""
+        outcomes = await asyncio.gather(*map(self._run, due))
+        return {one.held.order.id: outcome for one, (is_ours, outcome) in zip(due, outcomes, strict=True) if is_ours}
+
+    async def _run(self, due: Due) -> tuple[bool, Outcome | None]:
+        """Whether the order is still ours, and what the slice came to if that is known."""
+        held, order = due.held, due.held.order
+        if not await self.settle(order, held.proof) or not await self._are_ready(order):
+            return True, None
+        mid, totals = held.tracker.read(self._books, self._clock.steady())
+        with localcontext(EXACT):
+            benchmark = totals - held.mark
+        async with self._database.writing() as connection:
+            if order.id not in await slices.lock(connection, {order.id: held.proof}):
+                return False, None
+            before, quantity = held.progress, due.quantity
+            planned: Sent | str = self._plan(order, due.number, quantity, before, mid)
+            if isinstance(planned, Sent):
+                planned = await self._reserve(connection, planned)
+            if not isinstance(planned, Sent):
+                result = self._result(order, due.number, quantity, (), planned, mid, benchmark)
+                ran = slices.Ran(order, before, advance(order, before, result), result)
+                await slices.write(connection, [ran])
+                return True, Outcome(result, ran.after)
+            fresh = self._clock.steady()
+        return True, await self._carry_out(order, planned, fresh, benchmark, is_new=True)
+
+    async def _are_ready(self, order: ParentOrder) -> bool:
+        """Whether what is known of the order's exchanges is enough to send something."""
+        try:
+            for market in order.markets:
+                if (client := self._clients.get(market.exchange)) is not None:
+                    await client.prepare()
+        except ExchangeError as error:
+            log.warning("exchange_away", order=order.id, error=error.message)
+            return False
+        return True
+
+    async def _reserve(self, connection: AsyncConnection, planned: Sent) -> Sent | str:
+        """Count it against its day and note that it goes out, if the day's limit allows it."""
+        day = _day(planned.started)
+        with localcontext(EXACT):
+            if await store.lock_day(connection, day) + planned.reserved > self._limits.day:
+                return "day_limit"
+        await store.add_to_day(connection, day, planned.reserved)
+        await store.note(connection, planned)
+        return planned
+
+    def _plan(
+        self, order: ParentOrder, number: int, quantity: Decimal, before: Progress, mid: Decimal | None
+    ) -> Sent | str:
+        """What to send where, or why nothing."""
+        now = self._clock.steady()
+        touches = [
+            (touch[1] if order.side.sign > 0 else touch[0], market)
+            for market in order.markets
+            if market.exchange in self._clients
+            and (book := self._books.tradable(market, now)) is not None
+            and (touch := book.touch) is not None
+        ]
+        if not touches:
+            return "no_live_book"
+        price, market = min(touches, key=lambda found: (found[0] * order.side.sign, found[1]))
+        if price * order.side.sign > order.limit_price * order.side.sign:
+            return "price_beyond_limit"
+        quantity, limit = self._clients[market.exchange].rounded(market.symbol, order.side, quantity, order.limit_price)
+        if not quantity:
+            return "below_lot"
+        with localcontext(EXACT):
+            reserved = quantity * max(limit, price)
+            if before.notional + reserved > self._limits.order:
+                return "order_limit"
+        started = self._clock.utc()
+        return Sent(order.id, number, started, market.exchange, market.symbol, quantity, limit, reserved, mid)
+
+    async def settle(self, order: ParentOrder, proof: Proof) -> bool:
+        """See Executor: ask the exchange, and send what it does not know."""
+        fresh = self._clock.steady()
+        async with self._database.writing() as connection:
+            one = await store.on_its_way(connection, order.id)
+            is_ours = order.id in await slices.lock(connection, {order.id: proof})
+        if one is None:
+            return True
+        return await self._carry_out(order, one, fresh, Benchmark(), is_new=False, may_send=is_ours) is not None
+
+    async def _carry_out(
+        self, order: ParentOrder, one: Sent, fresh: int, benchmark: Benchmark, *, is_new: bool, may_send: bool = True
+    ) -> Outcome | None:
+        """Have it at the exchange, once, and write what came of it; None while that is not known."""
+        client = self._clients.get(one.exchange)
+        if client is None:
+            log.error("exchange_without_client", exchange=one.exchange, order=order.id)
+            return None
+        try:
+            executed = await self._execute(client, order, one, fresh, is_new=is_new, may_send=may_send)
+        except ExchangeError as error:
+            log.warning("slice_unknown", exchange=one.exchange, order=order.id, slice=one.number, error=error.message)
+            return None
+        return None if executed is None else await self._write(order, one, executed, benchmark)
+
+    async def _execute(
+        self, client: CcxtClient, order: ParentOrder, one: Sent, fresh: int, *, is_new: bool, may_send: bool
+    ) -> Executed | None:
+        executed = None
+        if not is_new:
+            try:
+                executed = await client.find(one.symbol, one.client_order_id)
+            except OrderUnknown:
+                if not may_send:  # cancelled before it went out: nothing came of it
+                    return Executed(is_final=True, filled=Decimal(), average=Decimal(), fee=Decimal())
+        if executed is None:
+            if self._clock.steady() - fresh > FRESH_NS:
+                return None
+            await client.place(one.symbol, order.side, one.quantity, one.limit_price, one.client_order_id)
+        for _ in range(POLLS):
+            executed = await client.find(one.symbol, one.client_order_id)
+            if executed.is_final:
+                return executed
+            await asyncio.sleep(POLL_SECONDS)
+        return None
+
+    async def _write(self, order: ParentOrder, one: Sent, executed: Executed, benchmark: Benchmark) -> Outcome | None:
+        market = Market(one.exchange, one.symbol)
+        fill = Fill(market.exchange, market.symbol, executed.average, executed.filled, executed.fee, "")
+        fills = (fill,) if executed.filled else ()
+        reason = "" if executed.filled == one.quantity else "no_liquidity"
+        result = self._result(order, one.number, one.quantity, fills, reason, one.mid_price, benchmark)
+        result = msgspec.structs.replace(result, started=one.started)
+        async with self._database.writing() as connection:
+            before = await store.forget(connection, one)
+            if before is None:
+                return None
+            after = advance(order, before, result)
+            await slices.write(connection, [slices.Ran(order, before, after, result)])
+            with localcontext(EXACT):
+                unspent = one.reserved - executed.average * executed.filled
+            await store.add_to_day(connection, _day(one.started), -unspent)
+        return Outcome(result, after)
+
+    def _result(
+        self,
+        order: ParentOrder,
+        number: int,
+        quantity: Decimal,
+        fills: tuple[Fill, ...],
+        reason: str,
+        mid: Decimal | None,
+        benchmark: Benchmark,
+    ) -> SliceResult:
+        due = order.start + number * order.interval_ns
+        return SliceResult(number, due, self._clock.utc(), quantity, fills, reason, mid, benchmark)
+
+
+def _day(nanoseconds: int) -> str:
+    return dt.datetime.fromtimestamp(nanoseconds // NANOSECONDS, dt.UTC).date().isoformat()

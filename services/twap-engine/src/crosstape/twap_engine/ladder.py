@@ -1,0 +1,107 @@
+"""Ladder: the levels that orders of one side may take, best price first over all their markets. Pure.
+
+The ladders of one transaction share their levels, so what one order takes the next one does not see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal, localcontext
+
+from msgspec import Struct
+
+from crosstape.twap_engine.books import MarketBook
+from crosstape.twap_engine.liquidity import Taken, available, is_forgotten, take
+from crosstape.twap_engine.order import Fill, Side
+from crosstape.twap_engine.schedule import EXACT
+
+_CHUNK = 32
+"""Levels that are read from a book at once: few slices need more."""
+
+Entries = dict[str, Taken]
+"""The entries of one market's side, by the price's text."""
+
+
+class _Step(Struct):
+    text: str
+    price: Decimal
+    left: Decimal
+
+
+class MarketSide:
+    """One side of one market's book while a transaction holds its entries: the levels, and what is left of each.
+
+    `fee_rate` is the fraction of the notional that the exchange takes.
+    """
+
+    def __init__(self, book: MarketBook, side: Side, entries: Mapping[str, Taken], fee_rate: Decimal):
+        self.book = book
+        self.side = side
+        self.fee_rate = fee_rate
+        self.entries: Entries = dict(entries)
+        self.is_touched = False
+        self._steps: list[_Step] = []
+        self._first = 0
+        book.watch(side, self.entries)
+
+    def best(self) -> _Step | None:
+        """The best level with something left."""
+        while True:
+            while self._first < len(self._steps):
+                step = self._steps[self._first]
+                if step.left > 0:
+                    return step
+                self._first += 1
+            if not self._read_more():
+                return None
+
+    def _read_more(self) -> bool:
+        known = len(self._steps)
+        bids, asks = self.book.book.top(known + _CHUNK)
+        levels = (asks if self.side is Side.BUY else bids)[known:]
+        for price, quantity in levels:
+            entry = self.entries.get(price)
+            left = available(Decimal(quantity), entry, self.book.absent_at(self.side, price), self.book.time)
+            self._steps.append(_Step(price, Decimal(price), left))
+        return bool(levels)
+
+    def take(self, step: _Step, quantity: Decimal) -> Fill:
+        """Take `quantity`, at most what is left, from a level."""
+        step.left -= quantity
+        absent_at = self.book.absent_at(self.side, step.text)
+        self.entries[step.text] = take(self.entries.get(step.text), quantity, absent_at, self.book.time)
+        self.book.watch(self.side, (step.text,))
+        self.is_touched = True
+        market = self.book.market
+        fee = step.price * quantity * self.fee_rate
+        return Fill(market.exchange, market.symbol, step.price, quantity, fee, self.book.hash)
+
+    def prune(self) -> Entries:
+        """The entries that are still needed; called once what was taken is about to be stored."""
+        kept: Entries = {}
+        for price, entry in self.entries.items():
+            if is_forgotten(entry, self.book.absent_at(self.side, price), self.book.time):
+                self.book.unwatch(self.side, price)
+            else:
+                kept[price] = entry
+        return kept
+
+
+def walk(sides: Sequence[MarketSide], quantity: Decimal, limit: Decimal) -> tuple[list[Fill], str]:
+    """Take up to `quantity` at `limit` or better: the best price first, at equal prices the lower fee. The fills, one
+    per exchange and price, and why they are not all of it (`""` when they are)."""
+    fills: list[Fill] = []
+    with localcontext(EXACT):
+        while quantity > 0:
+            offers = [(step, side) for side in sides if (step := side.best()) is not None]
+            if not offers:
+                return fills, "no_liquidity" if sides else "no_live_book"
+            step, side = min(
+                offers, key=lambda offer: (offer[0].price * offer[1].side.sign, offer[1].fee_rate, offer[1].book.market)
+            )
+            if step.price * side.side.sign > limit * side.side.sign:
+                return fills, "price_beyond_limit"
+            taken = min(quantity, step.left)
+            fills.append(side.take(step, taken))
+            quantity -= taken
+    return fills, ""

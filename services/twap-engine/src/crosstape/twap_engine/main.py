@@ -1,0 +1,112 @@
+"""Wiring: settings to the database, the books, the engine and the API. Nothing but `__main__` imports this."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
+
+import aiohttp
+
+from crosstape.common.bus.connection import BusSettings
+from crosstape.common.bus.producer import Producer
+from crosstape.common.errors import DatabaseError
+from crosstape.common.runtime.health import Health
+from crosstape.common.runtime.lifecycle import Work, run_service, unless_stopped
+from crosstape.common.runtime.settings import read_settings
+from crosstape.twap_engine.api.app import create_app
+from crosstape.twap_engine.api.resources import Resources
+from crosstape.twap_engine.benchmarks import Benchmarks
+from crosstape.twap_engine.books import Books
+from crosstape.twap_engine.clock import Clock
+from crosstape.twap_engine.engine import Engine
+from crosstape.twap_engine.execution.ccxt_clients import open_clients
+from crosstape.twap_engine.execution.ccxt_executor import CcxtExecutor
+from crosstape.twap_engine.execution.executor import Executor
+from crosstape.twap_engine.execution.simulated import SimulatedExecutor
+from crosstape.twap_engine.feed import Feed
+from crosstape.twap_engine.markets import Directory
+from crosstape.twap_engine.order import NANOSECONDS
+from crosstape.twap_engine.relay import Relay
+from crosstape.twap_engine.replica import ReplicaLife, new_name
+from crosstape.twap_engine.settings import ExecutorKind, TwapSettings
+from crosstape.twap_engine.store.database import Database
+from crosstape.twap_engine.store.migrate import migrate
+
+NAME = "twap-engine"
+RETRY_SECONDS = 1.0
+
+
+def main() -> None:
+    """Run the service as its environment says."""
+    settings = read_settings(TwapSettings)
+    run_service(NAME, settings, partial(build, settings))
+
+
+async def build(settings: TwapSettings, stop: asyncio.Event) -> tuple[Any, Sequence[Work]]:
+    """The app and its background work. The port answers (not ready) while the database is still out of reach."""
+    health = Health(needs=("database", "books"), stopping=stop)
+    tokens = settings.internal_tokens(NAME)
+    clock = Clock()
+    database = Database(settings.orders_database_url)
+    books = Books(int(settings.book_seconds * NANOSECONDS))
+    benchmarks = Benchmarks(books)
+    session = aiohttp.ClientSession()
+    directory = Directory(settings.history_url, session, tokens)
+    clients = open_clients(settings) if settings.executor is ExecutorKind.CCXT else {}
+    executor: Executor = SimulatedExecutor(database, books, settings.fee_rates, clock)
+    if clients:
+        executor = CcxtExecutor(database, books, clients, settings.ccxt_limits, clock)
+    engine = Engine(database, executor, benchmarks, clock, new_name())
+    life = ReplicaLife(database, engine, clock, settings.lease_seconds)
+    feed = Feed(settings.bus, books, benchmarks, clock)
+    health.watch("books", feed.check)
+    health.watch("database", life.check)
+    resources = Resources(database, engine, books, directory, clock, health)
+
+    gc.collect()
+    gc.freeze()  # what the imports left behind: to look through it again and again costs slices 0.1 s each time
+
+    async def work(stop: asyncio.Event) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(directory.run(stop), name="market lists")
+                group.create_task(feed.run(stop), name="feed")
+                if await unless_stopped(stop, _migrated(database)):
+                    group.create_task(_tell(settings.bus, database, life, stop), name="relay")
+                    group.create_task(_live(engine, life, stop), name="engine")
+        finally:
+            for client in clients.values():
+                await client.close()
+            await session.close()
+            await database.close()
+
+    return create_app(resources, tokens), [work]
+
+
+async def _migrated(database: Database) -> bool:
+    while True:
+        try:
+            await migrate(database)
+        except DatabaseError:
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
+            return True
+
+
+async def _live(engine: Engine, life: ReplicaLife, stop: asyncio.Event) -> None:
+    """Work on orders until `stop`, and only then leave them to the others."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(life.run(stop), name="life")
+        group.create_task(engine.run(stop), name="slices")
+    await life.resign()
+
+
+async def _tell(bus: BusSettings, database: Database, life: ReplicaLife, stop: asyncio.Event) -> None:
+    async with AsyncExitStack() as stack:
+        producer = await unless_stopped(stop, stack.enter_async_context(Producer(bus)))
+        if producer is not None:
+            await Relay(database, producer, life).run(stop)

@@ -1,0 +1,298 @@
+"""The contract's order routes: seed 1's bodies, who may do what, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from twap_api import ADMIN, ALICE, BOB, Orders, serving, user
+from twap_world import snapshot
+
+from crosstape.common.identity.principal import Scope
+from crosstape.twap_engine.order import Market
+from libs.common.tests.asgi import Answer, request
+
+BINANCE, KRAKEN = Market("binance", "BTC-USDT"), Market("kraken", "BTC-USD")
+SEED = {
+    "order_id": "twap_001",
+    "symbol": "BTC-USD",
+    "side": "buy",
+    "total_quantity": 1.0,
+    "limit_price": 30000.0,
+    "duration": 5,
+    "interval": 1,
+}
+SEED_BODY = json.dumps(SEED).encode()
+
+
+@pytest.fixture
+async def orders(sqlite_url: str) -> AsyncIterator[Orders]:
+    async with serving(sqlite_url) as found:
+        for market, ask in ((BINANCE, "29990"), (KRAKEN, "29995")):
+            found.replica.see(snapshot(market, [("29980", "5")], [(ask, "0.4")], 1))
+        yield found
+
+
+def refused(answer: Answer, status: int, code: str) -> str:
+    body = answer.json()
+    assert (answer.status, body["error_code"]) == (status, code), body
+    return str(body["message"])
+
+
+async def test_seed_one_order_from_post_to_get(orders: Orders) -> None:
+    answer = await orders.ask("POST", "/orders/twap", b"[" + SEED_BODY + b"]")
+    assert (answer.status, answer.json()) == (200, {"message": "TWAP order accepted", "order_id": "twap_001"})
+    await orders.replica.work()
+    await orders.pass_time(5)
+    detail = await orders.ask("GET", "/orders/twap_001")
+    assert detail.status == 200
+    text = detail.body.decode()
+    assert '"total_quantity":1.0,"limit_price":30000.0,' in text
+    body = json.loads(text, parse_float=Decimal, parse_int=Decimal)
+    assert list(body)[:11] == [
+        "order_id", "username", "symbol", "side", "duration", "interval", "total_quantity", "limit_price", "status",
+        "close_reason", "executions",
+    ]  # fmt: skip
+    assert [body[name] for name in ("order_id", "username", "symbol", "side", "duration", "interval")] == [
+        "twap_001", "alice", "BTC-USD", "buy", 5, 1,
+    ]  # fmt: skip
+    executions = body["executions"]
+    assert executions[0]["price"] == 29990
+    assert executions[0]["timestamp"] == "2025-07-01T00:00:00.000000"
+    assert {e["exchange"] for e in executions} == {"binance", "kraken"}
+    filled = sum(e["quantity"] for e in executions)
+    assert filled == body["filled_quantity"] == Decimal("0.8")
+    assert body["filled_quantity"] + body["unfilled_quantity"] == body["total_quantity"]
+    assert (body["status"], body["close_reason"]) == ("closed", "expired")
+    assert sum(e["price"] * e["quantity"] for e in executions) == body["notional"]
+    assert body["average_price"] == Decimal("29992.5")
+    assert body["arrival_price"] == 29985
+    assert body["slippage_bps"]["arrival"] == round(Decimal("7.5") / 29985 * 10_000, 4)
+    assert body["benchmark"]["twap"] == 29985
+    assert body["benchmark"]["vwap"] is None
+    assert [(s["exchange"], s["quantity"], s["share"]) for s in body["exchanges"]] == [
+        ("binance", Decimal("0.4"), Decimal("0.5")), ("kraken", Decimal("0.4"), Decimal("0.5")),
+    ]  # fmt: skip
+    assert body["progress"] == {"filled": Decimal("0.8"), "slices": 6, "slices_run": 6, "slices_missed": 0}
+    listed = await orders.ask("GET", "/orders")
+    assert listed.json() == [
+        {
+            "order_id": "twap_001",
+            "username": "alice",
+            "symbol": "BTC-USD",
+            "duration": 5,
+            "interval": 1,
+            "order_status": "closed",
+            "status": "closed",
+        }
+    ]
+
+
+async def test_several_orders_are_all_accepted_or_none(orders: Orders) -> None:
+    second = SEED | {"order_id": "twap_002", "symbol": "eth/usdt"}
+    answer = await orders.ask("POST", "/orders/twap", [SEED, second])
+    body = answer.json()
+    assert (body["message"], body["order_id"]) == ("TWAP order accepted", "twap_001")
+    assert [one["order_id"] for one in body["orders"]] == ["twap_001", "twap_002"]
+    refused(await orders.ask("POST", "/orders/twap", [SEED | {"order_id": "a"}, SEED | {"symbol": "BTC/ETH"}]), 404,
+            "SYMBOL_NOT_FOUND")  # fmt: skip
+    refused(
+        await orders.ask("POST", "/orders/twap", [SEED | {"order_id": "a"}, SEED | {"duration": 9}]), 409, "CONFLICT"
+    )
+    assert [o["order_id"] for o in (await orders.ask("GET", "/orders")).json()] == ["twap_002", "twap_001"]
+
+
+async def test_the_same_request_again_gets_the_same_answer_and_another_one_a_conflict(orders: Orders) -> None:
+    first = await orders.ask("POST", "/orders/twap", SEED | {"limit_price": 3000000})
+    assert "worse than the market's" in first.json()["warnings"][0]
+    again = await orders.ask("POST", "/orders/twap", SEED | {"limit_price": "3000000.00", "total_quantity": 1})
+    assert again.body == first.body
+    refused(await orders.ask("POST", "/orders/twap", SEED), 409, "CONFLICT")
+    other = await orders.ask("POST", "/orders/twap", SEED, by=BOB)
+    assert other.status == 200
+    assert len((await orders.ask("GET", "/orders", by=ADMIN)).json()) == 2
+
+
+async def test_fifty_posts_of_one_order_at_once_make_one_order(orders: Orders) -> None:
+    answers = await asyncio.gather(*(orders.ask("POST", "/orders/twap", SEED) for _ in range(50)))
+    assert {(answer.status, answer.body) for answer in answers} == {(200, answers[0].body)}
+    assert len((await orders.ask("GET", "/orders")).json()) == 1
+    await orders.replica.work()
+    await orders.pass_time(1)
+    assert (await orders.ask("GET", "/orders/twap_001")).json()["progress"]["slices_run"] == 2
+
+
+async def test_an_order_without_a_name_gets_one(orders: Orders) -> None:
+    answer = await orders.ask("POST", "/orders/twap", {k: v for k, v in SEED.items() if k != "order_id"})
+    name = answer.json()["order_id"]
+    assert (await orders.ask("GET", f"/orders/{name}")).status == 200
+
+
+async def test_orders_are_their_owners_alone_and_an_admins(orders: Orders) -> None:
+    await orders.ask("POST", "/orders/twap", SEED)
+    for method in ("GET", "DELETE"):
+        message = refused(await orders.ask(method, "/orders/twap_001", by=BOB), 404, "ORDER_NOT_FOUND")
+        assert message == "You have no order twap_001."
+    assert (await orders.ask("GET", "/orders", by=BOB)).json() == []
+    assert (await orders.ask("GET", "/orders/twap_001", by=ADMIN)).json()["username"] == "alice"
+    assert [o["username"] for o in (await orders.ask("GET", "/orders", by=ADMIN)).json()] == ["alice"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "needed"),
+    [
+        ("POST", "/orders/twap", Scope.ORDERS_WRITE),
+        ("GET", "/orders", Scope.ORDERS_READ),
+        ("GET", "/orders/twap_001", Scope.ORDERS_READ),
+        ("DELETE", "/orders/twap_001", Scope.ORDERS_WRITE),
+    ],
+)
+async def test_every_route_needs_its_scope(orders: Orders, method: str, path: str, needed: Scope) -> None:
+    others = user("alice", *(set(Scope) - {needed}))
+    refused(await orders.ask(method, path, SEED, by=others), 403, "FORBIDDEN")
+    refused(await orders.ask(method, path, SEED, by=None), 401, "UNAUTHENTICATED")
+
+
+async def test_cancel_is_answered_with_the_order_and_only_once(orders: Orders) -> None:
+    await orders.ask("POST", "/orders/twap", SEED)
+    await orders.replica.work()
+    answer = await orders.ask("DELETE", "/orders/twap_001")
+    assert (answer.status, answer.json()["status"], answer.json()["close_reason"]) == (200, "cancelled", "cancelled")
+    assert "is cancelled" in refused(await orders.ask("DELETE", "/orders/twap_001"), 409, "CONFLICT")
+    refused(await orders.ask("DELETE", "/orders/other"), 404, "ORDER_NOT_FOUND")
+    await orders.pass_time(6)
+    assert len((await orders.ask("GET", "/orders/twap_001")).json()["executions"]) == 1
+
+
+async def test_lists_are_filtered_and_paged(orders: Orders) -> None:
+    for number in range(5):
+        symbol = ["BTC-USD", "ETH-USDT"][number % 2]
+        await orders.ask("POST", "/orders/twap", SEED | {"order_id": f"o{number}", "symbol": symbol})
+    await orders.ask("DELETE", "/orders/o2")
+
+    async def names(query: str) -> list[str]:
+        return [o["order_id"] for o in (await orders.ask("GET", "/orders", query=query)).json()]
+
+    assert await names("") == ["o4", "o3", "o2", "o1", "o0"]
+    assert await names("status=cancelled") == ["o2"]
+    assert await names("order_id=o1") == ["o1"]
+    for spelling in ("BTC-USD", "btc-usd", "XBT/USD", "btc/usd"):
+        assert await names(f"symbol={spelling}") == ["o4", "o2", "o0"]
+    refused(await orders.ask("GET", "/orders", query="symbol=NO-SUCH"), 404, "SYMBOL_NOT_FOUND")
+    first = await orders.ask("GET", "/orders", query="limit=2")
+    assert [o["order_id"] for o in first.json()] == ["o4", "o3"]
+    assert await names(f"limit=3&cursor={first.headers['x-next-cursor']}") == ["o2", "o1", "o0"]
+    assert "x-next-cursor" not in (await orders.ask("GET", "/orders", query="limit=5")).headers
+    refused(await orders.ask("GET", "/orders", query="cursor=o0"), 422, "VALIDATION_ERROR")
+    refused(await orders.ask("GET", "/orders", query="limit=0"), 422, "VALIDATION_ERROR")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"total_quantity": 0}, "total_quantity must be a positive number with at most 20 digits before and 18 after"),
+        ({"total_quantity": -1}, "total_quantity must be a positive number"),
+        ({"limit_price": "NaN"}, "limit_price must be a positive number"),
+        ({"limit_price": "Infinity"}, "limit_price must be a positive number"),
+        ({"limit_price": 10**25}, "limit_price must be a positive number"),
+        ({"limit_price": "1e-30"}, "limit_price must be a positive number"),
+        ({"duration": 1, "interval": 2}, "duration must not be shorter than interval."),
+        ({"duration": 0}, "duration must be 1 to 2592000 seconds."),
+        ({"duration": 315_360_000}, "duration must be 1 to 2592000 seconds."),
+        ({"interval": 0}, "interval must be at least 1 second."),
+        ({"duration": 10_000}, "interval makes 10001 slices of the duration: at most 10000 are allowed."),
+        ({"duration": 1.5}, "Invalid order: Expected `int`, got `float` - at `$.duration`"),
+        ({"side": "hold"}, "Invalid order: Invalid enum value 'hold' - at `$.side`"),
+        ({"order_id": ""}, "order_id must be 1 to 64 letters"),
+        ({"order_id": "a/b"}, "order_id must be 1 to 64 letters"),
+        ({"order_id": "\0"}, "order_id must be 1 to 64 letters"),
+        ({"symbol": "\0"}, "symbol must be 1 to 64 printable ASCII characters"),
+        ({"symbol": ""}, "symbol must be"),
+        ({"symbol": "😀"}, "symbol must be"),
+        ({"role": "admin"}, "Invalid order: Object contains unknown field `role`"),
+        ({"symbol": None}, "Invalid order: Expected `str`, got `null`"),
+    ],
+)  # fmt: skip
+async def test_what_is_no_order_is_refused_with_the_reason(
+    orders: Orders, fields: dict[str, Any], message: str
+) -> None:
+    assert refused(await orders.ask("POST", "/orders/twap", SEED | fields), 422, "VALIDATION_ERROR").startswith(message)
+    assert (await orders.ask("GET", "/orders")).json() == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"null", b"7", b"[]", b"[null]", b"{", b"\xff\xfe", b'"x"', b"[" * 100_000, b"[" + b"[" * 90_000,
+        SEED_BODY.replace(b"30000.0", b"NaN"), SEED_BODY.replace(b"30000.0", b"Infinity"),
+        SEED_BODY.replace(b"30000.0", b"1e400"), SEED_BODY.replace(b"30000.0", b"1e99999999999999999999"),
+        SEED_BODY.replace(b'"buy"', b'"\\ud800"'), SEED_BODY.replace(b"twap_001", b"\\ud800"),
+        SEED_BODY.replace(b"BTC-USD", b"\\udc00"), SEED_BODY.replace(b'"duration": 5', b'"duration": 5, "duration": 6'),
+        SEED_BODY.replace(b'"duration": 5', b'"duration": 5' + b"0" * 5_000),
+        SEED_BODY.replace(b'"duration": 5', b'"x": ' + b"[" * 100_000),
+        b"[" + b",".join([SEED_BODY] * 2) + b"]", b"[" + b",".join([SEED_BODY] * 101) + b"]",
+    ],
+)  # fmt: skip
+async def test_hostile_bodies_are_422(orders: Orders, body: bytes) -> None:
+    refused(await orders.ask("POST", "/orders/twap", body), 422, "VALIDATION_ERROR")
+
+
+async def test_hostile_names_are_nobodys_orders(orders: Orders) -> None:
+    for name in ("\0", "' OR 1=1 --", "x" * 500, "\udc00", "..", "%00"):
+        refused(await orders.ask("GET", f"/orders/{name}"), 404, "ORDER_NOT_FOUND")
+
+
+async def test_unknown_symbols_and_exchanges_are_404_with_suggestions(orders: Orders) -> None:
+    answer = await orders.ask("POST", "/orders/twap", SEED | {"symbol": "BTC-USX"})
+    refused(answer, 404, "SYMBOL_NOT_FOUND")
+    assert "BTC-USDT" in answer.json()["details"]["suggestions"]
+    refused(await orders.ask("POST", "/orders/twap", SEED | {"exchange": "mtgox"}), 404, "EXCHANGE_NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("fields", "markets"),
+    [
+        ({}, [BINANCE, KRAKEN]),
+        ({"symbol": "btcusdt"}, [BINANCE]),
+        ({"symbol": "XBT/USD"}, [KRAKEN]),
+        ({"symbol": "BINANCE:BTCUSDT.P"}, [Market("binance", "BTC-USDT.P")]),
+        ({"symbol": "BTC-USD", "exchange": "Binance"}, [BINANCE]),
+    ],
+)
+async def test_every_spelling_finds_its_markets(orders: Orders, fields: dict[str, Any], markets: list[Market]) -> None:
+    await orders.ask("POST", "/orders/twap", SEED | fields)
+    body = (await orders.ask("GET", "/orders/twap_001")).json()
+    assert [Market(**market) for market in body["markets"]] == markets
+
+
+async def test_exact_numbers_come_back_exactly(orders: Orders) -> None:
+    text = b"0.100000000000000001"
+    await orders.ask("POST", "/orders/twap", SEED_BODY.replace(b"1.0", text))
+    assert b'"total_quantity":' + text + b"," in (await orders.ask("GET", "/orders/twap_001")).body
+
+
+async def test_remarkable_orders_are_warned_of_not_refused(orders: Orders) -> None:
+    async def warnings(name: str, **fields: Any) -> list[str]:
+        return (await orders.ask("POST", "/orders/twap", SEED | {"order_id": name} | fields)).json().get("warnings", [])
+
+    assert await warnings("a") == []
+    assert await warnings("b", limit_price=1) == [
+        "limit_price is 100.0 % better than the market's 29985: it may never be reached."
+    ]
+    assert await warnings("c", side="sell", limit_price=1) == [
+        "limit_price is 100.0 % worse than the market's 29985: it protects little."
+    ]
+    assert (await warnings("d", total_quantity="0.000001"))[0].startswith(
+        "total_quantity is below the lot size 0.00001"
+    )
+    assert (await warnings("e", symbol="ETH-USDT"))[0].startswith("No live book of this symbol")
+
+
+async def test_nobody_without_an_internal_token_is_answered(orders: Orders) -> None:
+    assert (await request(orders.app, "GET", "/orders")).status == 401
+    assert (await request(orders.app, "GET", "/livez")).status == 200
+    assert ALICE.username not in (await request(orders.app, "GET", "/orders/x")).body.decode()

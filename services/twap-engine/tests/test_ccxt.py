@@ -1,0 +1,226 @@
+"""The ccxt executor against a scripted exchange on loopback: once each, within its limits, and silent on keys."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import structlog
+from aiohttp import web
+from twap_world import Ledger, Replica, TestClock, make_order, snapshot
+
+from crosstape.common.errors import ExchangeError, ValidationFailed
+from crosstape.twap_engine.execution.ccxt_clients import CcxtClient, open_clients
+from crosstape.twap_engine.execution.ccxt_executor import CcxtExecutor
+from crosstape.twap_engine.order import Market, Side
+from crosstape.twap_engine.settings import Limits, TwapSettings
+
+ccxt = pytest.importorskip("ccxt.async_support")
+BINANCE = Market("binance", "BTC-USDT")
+KEY, SECRET = "a-key-that-nobody-may-see", "a-secret-that-nobody-may-see"
+
+
+class Exchange:
+    """As much of Binance as one IOC order needs. It fills half of what is asked, at the limit.
+
+    `fails` are failures to come: `before` refuses a new order, `after` takes it and does not answer.
+    """
+
+    def __init__(self) -> None:
+        self.orders: dict[str, dict[str, Any]] = {}
+        self.posts = 0
+        self.fails: list[str] = []
+
+    async def information(self, request: web.Request) -> web.Response:
+        filters = [
+            {"filterType": "PRICE_FILTER", "minPrice": "0.01", "maxPrice": "1000000", "tickSize": "0.01"},
+            {"filterType": "LOT_SIZE", "minQty": "0.001", "maxQty": "9000", "stepSize": "0.001"},
+        ]
+        symbol = {
+            "symbol": "BTCUSDT", "status": "TRADING", "baseAsset": "BTC", "quoteAsset": "USDT",
+            "isSpotTradingAllowed": True, "permissions": ["SPOT"], "orderTypes": ["LIMIT"], "filters": filters,
+            "baseAssetPrecision": 8, "quotePrecision": 8, "quoteAssetPrecision": 8,
+        }  # fmt: skip
+        return web.json_response({"symbols": [symbol]})
+
+    async def nothing(self, request: web.Request) -> web.Response:
+        return web.json_response([])
+
+    async def new_order(self, request: web.Request) -> web.Response:
+        asked = dict(request.query) | dict(await request.post())
+        self.posts += 1
+        fails = self.fails.pop(0) if self.fails else ""
+        if fails == "before":
+            return web.json_response({"code": -1001, "msg": f"Disconnected. {KEY}"}, status=503)
+        assert asked["timeInForce"] == "IOC"
+        name = asked["newClientOrderId"]
+        assert name not in self.orders, "sent twice"
+        filled = Decimal(asked["quantity"]) / 2
+        self.orders[name] = {
+            "symbol": "BTCUSDT", "orderId": len(self.orders) + 1, "clientOrderId": name, "price": asked["price"],
+            "origQty": asked["quantity"], "executedQty": str(filled), "status": "EXPIRED", "timeInForce": "IOC",
+            "cummulativeQuoteQty": str(filled * Decimal(asked["price"])), "type": "LIMIT", "side": asked["side"],
+            "time": 1_751_328_000_000, "updateTime": 1_751_328_000_000,
+        }  # fmt: skip
+        if fails == "after":
+            return web.json_response({"code": -1007, "msg": "Timeout"}, status=504)
+        return web.json_response(self.orders[name])
+
+    async def order(self, request: web.Request) -> web.Response:
+        found = self.orders.get(request.query["origClientOrderId"])
+        if found is None:
+            return web.json_response({"code": -2013, "msg": "Order does not exist."}, status=400)
+        return web.json_response(found)
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[CcxtClient]:
+        app = web.Application()
+        app.router.add_get("/api/v3/exchangeInfo", self.information)
+        app.router.add_get("/api/v3/margin/{name:.*}", self.nothing)
+        app.router.add_post("/api/v3/order", self.new_order)
+        app.router.add_get("/api/v3/order", self.order)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        origin = f"http://127.0.0.1:{runner.addresses[0][1]}/api/v3"
+        binance = ccxt.binance({"apiKey": KEY, "secret": SECRET, "options": {"fetchMarkets": {"types": ["spot"]}}})
+        binance.has["fetchCurrencies"] = False
+        binance.urls["api"] = dict.fromkeys(binance.urls["api"], origin)
+        client = CcxtClient("binance", binance)
+        try:
+            yield client
+        finally:
+            await client.close()
+            await runner.cleanup()
+
+
+class Desk:
+    """A replica whose orders go to the scripted exchange."""
+
+    def __init__(self, url: str, exchange: Exchange, client: CcxtClient, limits: Limits):
+        self.exchange = exchange
+        self.clock = TestClock()
+        self._of = (url, client, limits)
+        self.replica = self.fresh()
+
+    def fresh(self) -> Replica:
+        url, client, limits = self._of
+        replica = Replica(url, self.clock)
+        executor = CcxtExecutor(replica.database, replica.books, {"binance": client}, limits, self.clock)
+        replica.engine._executor = executor
+        replica.see(snapshot(BINANCE, [("29980", "5")], [("29990", "5")], 1))
+        return replica
+
+    async def submit(self, **fields: Any) -> Any:
+        await self.replica.work()
+        values = {"markets": (BINANCE,), "duration": 3, "interval": 1} | fields
+        return await self.replica.submit(make_order("a", self.clock, **values))
+
+    async def pass_time(self, seconds: float, replica: Replica | None = None) -> Ledger:
+        for _ in range(int(seconds * 4)):
+            self.clock.advance(0.25)
+            await (replica or self.replica).work()
+        ledger = await Ledger(self.replica.database).read()
+        ledger.check()
+        return ledger
+
+
+@asynccontextmanager
+async def desk(url: str, order: str = "1000000", day: str = "1000000") -> AsyncIterator[Desk]:
+    exchange = Exchange()
+    async with exchange.client() as client:
+        found = Desk(url, exchange, client, Limits(Decimal(order), Decimal(day)))
+        yield found
+        await found.replica.close()
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> list[Any]:
+    """Everything that is logged, ours and ccxt's own."""
+    caplog.set_level(logging.DEBUG, "ccxt")
+    caplog.set_level(logging.DEBUG, "aiohttp")
+    with structlog.testing.capture_logs() as entries:
+        yield entries
+    text = str(entries) + caplog.text
+    assert KEY not in text
+    assert SECRET not in text
+
+
+async def test_slices_go_out_once_each_in_lots_and_at_the_limit(sqlite_url: str, logged: list[Any]) -> None:
+    async with desk(sqlite_url) as one:
+        await one.submit()
+        ledger = await one.pass_time(4)
+        assert [Decimal(s.quantity) for s in ledger.slices] == [Decimal(q) for q in ("0.25", "0.291", "0.364", "0.547")]
+        assert [Decimal(f.price) for f in ledger.fills] == [30_000] * 4
+        assert sorted(one.exchange.orders) == ["ctwap1x0", "ctwap1x1", "ctwap1x2", "ctwap1x3"]
+        assert one.exchange.posts == 4
+
+
+@pytest.mark.parametrize("fails", ["before", "after"])
+async def test_a_lost_answer_is_asked_for_and_never_sent_again(sqlite_url: str, fails: str, logged: list[Any]) -> None:
+    async with desk(sqlite_url) as one:
+        one.exchange.fails = [fails]
+        await one.submit()
+        await one.replica.work()
+        ledger = await one.pass_time(4)
+        assert len(ledger.fills) == len(ledger.slices) == len(one.exchange.orders)
+        assert ledger.slices[0].number == 0
+        sums = sum(Decimal(order["executedQty"]) for order in one.exchange.orders.values())
+        assert sums == sum(Decimal(fill.quantity) for fill in ledger.fills)
+
+
+async def test_who_takes_over_finds_out_what_became_of_a_slice(sqlite_url: str, logged: list[Any]) -> None:
+    async with desk(sqlite_url) as one:
+        one.exchange.fails = ["after"]
+        order = await one.submit()
+        await one.replica.engine.step()
+        assert (await Ledger(one.replica.database).read()).slices == []
+        await one.replica.cancel(order)  # and then it died
+        fresh = one.fresh()
+        ledger = await one.pass_time(5, fresh)
+        await fresh.close()
+        assert [(f.slice, Decimal(f.quantity)) for f in ledger.fills] == [(0, Decimal("0.125"))]
+        assert one.exchange.posts == 1
+        assert ledger.orders[0].status == "cancelled"
+
+
+async def test_no_order_and_no_day_goes_beyond_its_limit(sqlite_url: str) -> None:
+    async with desk(sqlite_url, order="12000") as one:
+        await one.submit()
+        ledger = await one.pass_time(4)
+        assert [s.reason for s in ledger.slices] == ["no_liquidity", "order_limit", "order_limit", "order_limit"]
+    async with desk(sqlite_url, day="12000") as one:
+        values = {"markets": (BINANCE,), "duration": 3, "interval": 1, "side": Side.SELL, "limit_price": Decimal(1)}
+        await one.replica.work()
+        await one.replica.submit(make_order("b", one.clock, **values))
+        ledger = await one.pass_time(4)
+        reasons = [s.reason for s in ledger.slices if s.parent == ledger.orders[-1].id]
+        assert "day_limit" in reasons
+
+
+async def test_errors_name_the_exchange_and_nothing_else(logged: list[Any]) -> None:
+    exchange = Exchange()
+    async with exchange.client() as client:
+        exchange.fails = ["before"]
+        with pytest.raises(ExchangeError) as caught:
+            await client.place("BTC-USDT", Side.BUY, Decimal("0.1"), Decimal(30_000), "x")
+        assert str(caught.value).startswith("binance answered with an error (")
+        assert caught.value.__suppress_context__
+
+
+async def test_real_money_needs_a_word_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROSSTAPE_CCXT_CREDENTIALS", f'{{"binance": {{"apiKey": "{KEY}", "secret": "{SECRET}"}}}}')
+    settings = TwapSettings()
+    assert settings.executor == "simulated"
+    assert KEY not in repr(settings)
+    clients = open_clients(settings)
+    assert "testnet" in clients["binance"]._client.urls["api"]["private"]
+    await clients["binance"].close()
+    monkeypatch.setenv("CROSSTAPE_CCXT_CREDENTIALS", f'{{"binance": "{KEY}"}}')
+    with pytest.raises(ValidationFailed) as caught:
+        open_clients(TwapSettings())
+    assert KEY not in str(caught.value)

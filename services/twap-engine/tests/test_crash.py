@@ -1,0 +1,81 @@
+"""kill -9 at a hundred moments: what comes out is what an undisturbed twin comes to."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from twap_world import ALPHA, ASKS_OF_THE_DYING, Ledger, Replica, TestClock, make_order, snapshot
+
+from crosstape.twap_engine.clock import Clock
+from crosstape.twap_engine.order import NANOSECONDS
+
+pytestmark = pytest.mark.integration
+
+ORDERS = 40
+KILLS = 100
+SECONDS = 13
+
+
+async def submit(replica: Replica, clock: Clock) -> None:
+    """Orders that between them have a slice due every 20 ms."""
+    replica.see(snapshot(ALPHA, [("99", "1")], ASKS_OF_THE_DYING, 1))
+    for number in range(ORDERS):
+        start = clock.utc() + number * NANOSECONDS // ORDERS
+        await replica.submit(
+            make_order(f"o{number}", clock, markets=(ALPHA,), duration=SECONDS, start=start, limit_price=Decimal(101))
+        )
+
+
+async def twin(url: str) -> Ledger:
+    clock = TestClock()
+    replica = Replica(url, clock)
+    await submit(replica, clock)
+    for _ in range((SECONDS + 2) * ORDERS):
+        clock.advance(1 / ORDERS)
+        while await replica.engine.step():
+            pass
+    ledger = await Ledger(replica.database).read()
+    await replica.close()
+    return ledger
+
+
+def taken(ledger: Ledger) -> dict[Decimal, Decimal]:
+    """What was taken at each price."""
+    sums: Counter[Decimal] = Counter()
+    for fill in ledger.fills:
+        sums[Decimal(fill.price)] += Decimal(fill.quantity)
+    return dict(sums)
+
+
+@pytest.mark.timeout(180)
+async def test_whenever_replicas_are_killed_no_slice_runs_twice_and_none_is_lost(
+    sqlite_template: Path, tmp_path: Path
+) -> None:
+    for name in ("twin.db", "killed.db"):
+        (tmp_path / name).write_bytes(sqlite_template.read_bytes())
+    undisturbed = await twin(f"sqlite:///{tmp_path / 'twin.db'}")
+    path = tmp_path / "killed.db"
+    replica = Replica(f"sqlite:///{path}", Clock())
+    await submit(replica, Clock())
+    program = str(Path(__file__).parent / "dying.py")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, program, str(path), "7", str(KILLS), stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    assert int(output.split()[-1]) >= KILLS
+    ledger = await Ledger(replica.database).read()
+    await replica.close()
+    ledger.check()
+    for row, theirs in zip(ledger.orders, undisturbed.orders, strict=True):
+        assert (row.order_id, row.filled, row.close_reason) == (theirs.order_id, theirs.filled, "completed")
+    assert taken(ledger) == taken(undisturbed)
+    tokens = {row.token for row in ledger.orders}
+    assert max(tokens) > 5, "orders changed hands"
+    assert len(ledger.slices) > len(undisturbed.slices) / 2, "most slices ran between two kills"
+    assert all(one.started >= one.due for one in ledger.slices)

@@ -1,0 +1,329 @@
+"""Orders through the engine: on time, exact, and what happens when something is in the way."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from decimal import Decimal
+
+import pytest
+from twap_world import ALPHA, BETA, LEASE, Ledger, Replica, TestClock, change, make_order, snapshot
+
+from crosstape.common.errors import Conflict, DatabaseConnectionError
+from crosstape.common.market.book import BookStale
+from crosstape.common.market.trade import Source, TradeColumns, batch_columns
+from crosstape.twap_engine.order import Side
+
+ASKS = [("29990", "0.1"), ("29995", "0.05"), ("30000", "2"), ("30001", "50")]
+BIDS = [("29980", "5")]
+
+
+@pytest.fixture
+def clock() -> TestClock:
+    return TestClock()
+
+
+@pytest.fixture
+async def replica(sqlite_url: str, clock: TestClock) -> AsyncIterator[Replica]:
+    replica = Replica(sqlite_url, clock, {"alpha": Decimal("0.001")})
+    replica.see(snapshot(ALPHA, BIDS, ASKS, clock.utc()))
+    await replica.work()
+    yield replica
+    await replica.close()
+
+
+async def pass_time(clock: TestClock, seconds: float, *replicas: Replica, tick: float = 0.25) -> None:
+    for _ in range(int(seconds / tick)):
+        clock.advance(tick)
+        for replica in replicas:
+            await replica.work()
+
+
+async def test_six_slices_of_a_sixth_within_five_seconds(replica: Replica, clock: TestClock) -> None:
+    await replica.submit(make_order("twap_001", clock))
+    await replica.work()
+    await pass_time(clock, 5, replica)
+    ledger = await Ledger(replica.database).read()
+    ledger.check()
+    (row,) = ledger.orders
+    assert (row.status, row.close_reason, row.filled) == ("closed", "completed", "1.00000")
+    assert [Decimal(s.quantity) for s in ledger.slices] == [
+        Decimal(q) for q in ("0.16666", "0.16666", "0.16667", "0.16667", "0.16667", "0.16667")
+    ]
+    assert [s.started - s.due for s in ledger.slices] == [0] * 6
+
+
+async def test_best_price_first_and_what_was_taken_is_gone(replica: Replica, clock: TestClock) -> None:
+    replica.see(snapshot(BETA, BIDS, [("29992", "0.01"), ("29995", "1")], clock.utc()))
+    await replica.submit(make_order("a", clock, total_quantity=Decimal("0.2"), duration=1, interval=1))
+    await replica.work()
+    ledger = await Ledger(replica.database).read()
+    assert [(f.exchange, f.price, f.quantity) for f in ledger.fills] == [("alpha", "29990", "0.10000")]
+    await pass_time(clock, 1, replica)
+    ledger = await Ledger(replica.database).read()
+    assert [(f.exchange, f.price, f.quantity) for f in ledger.fills][1:] == [
+        ("beta", "29992", "0.01"),
+        ("beta", "29995", "0.09000"),
+    ]
+    assert [Decimal(f.fee) for f in ledger.fills] == [Decimal("2.999"), 0, 0]
+
+
+async def test_a_level_is_not_taken_twice_until_it_left_the_book(replica: Replica, clock: TestClock) -> None:
+    one = {"total_quantity": Decimal("0.1"), "duration": 1, "interval": 1, "limit_price": Decimal(29990)}
+    for name in ("a", "b"):
+        await replica.submit(make_order(name, clock, **one))
+        await replica.work()
+    await pass_time(clock, 3, replica)
+    ledger = await Ledger(replica.database).read()
+    assert sum(Decimal(f.quantity) for f in ledger.fills) == Decimal("0.1")
+    replica.see(change(ALPHA, [], [("29990", "0")], clock.utc()))
+    replica.see(change(ALPHA, [], [("29990", "0.1")], clock.utc() + 1))
+    await replica.submit(make_order("c", clock, **one))
+    await pass_time(clock, 2, replica)
+    ledger = await Ledger(replica.database).read()
+    ledger.check()
+    assert [Decimal(row.filled) for row in ledger.orders] == [Decimal("0.05"), Decimal("0.05"), Decimal("0.1")]
+
+
+async def test_a_restart_remembers_what_was_taken(replica: Replica, clock: TestClock, sqlite_url: str) -> None:
+    one = {"total_quantity": Decimal("0.1"), "duration": 1, "interval": 1, "limit_price": Decimal(29990)}
+    await replica.submit(make_order("a", clock, **one))
+    await pass_time(clock, 2, replica)
+    fresh = Replica(sqlite_url, clock)
+    fresh.see(snapshot(ALPHA, BIDS, ASKS, clock.utc()))
+    await fresh.work()
+    await fresh.submit(make_order("b", clock, **one))
+    await pass_time(clock, 2, fresh)
+    ledger = await Ledger(replica.database).read()
+    assert [Decimal(row.filled) for row in ledger.orders] == [Decimal("0.1"), 0]
+    await fresh.close()
+
+
+async def test_what_a_stale_book_or_the_limit_kept_back_is_spread_over_the_slices_left(
+    replica: Replica, clock: TestClock
+) -> None:
+    await replica.submit(make_order("a", clock))
+    replica.see(BookStale("alpha", "BTC-USDT", "sequence", clock.utc()))
+    await replica.work()
+    await pass_time(clock, 1, replica)
+    replica.see(snapshot(ALPHA, BIDS, [("30001", "50")], clock.utc()))
+    await pass_time(clock, 1, replica)
+    replica.see(snapshot(ALPHA, BIDS, ASKS, clock.utc()))
+    await pass_time(clock, 3, replica)
+    ledger = await Ledger(replica.database).read()
+    ledger.check()
+    assert [s.reason for s in ledger.slices] == ["no_live_book", "no_live_book", "price_beyond_limit", "", "", ""]
+    assert [Decimal(s.filled) for s in ledger.slices][3:] == [Decimal(q) for q in ("0.33333", "0.33333", "0.33334")]
+    assert ledger.orders[0].close_reason == "completed"
+
+
+async def test_the_rest_is_unfilled_when_the_schedule_ends(replica: Replica, clock: TestClock) -> None:
+    await replica.submit(make_order("a", clock, limit_price=Decimal(29990), duration=2))
+    await pass_time(clock, 3, replica)
+    (row,) = (await Ledger(replica.database).read()).orders
+    assert (row.status, row.close_reason, Decimal(row.filled)) == ("closed", "expired", Decimal("0.1"))
+
+
+async def test_a_crossed_book_fills_nothing(replica: Replica, clock: TestClock) -> None:
+    replica.see(snapshot(ALPHA, [("29991", "1")], ASKS, clock.utc()))
+    await replica.submit(make_order("a", clock))
+    await replica.work()
+    ledger = await Ledger(replica.database).read()
+    assert [s.reason for s in ledger.slices] == ["no_live_book"]
+
+
+async def test_a_silent_market_fills_nothing(sqlite_url: str, clock: TestClock) -> None:
+    replica = Replica(sqlite_url, clock, silence=15)
+    replica.see(snapshot(ALPHA, BIDS, ASKS, clock.utc()))
+    await replica.submit(make_order("a", clock, duration=60, interval=10))
+    await pass_time(clock, 21, replica)
+    ledger = await Ledger(replica.database).read()
+    assert [s.reason for s in ledger.slices] == ["", "", "no_live_book"]
+    replica.books.hear(ALPHA, clock.steady())
+    await pass_time(clock, 10, replica)
+    assert [s.reason for s in (await ledger.read()).slices] == ["", "", "no_live_book", ""]
+    await replica.close()
+
+
+async def test_clock_steps_move_no_slice(replica: Replica, clock: TestClock) -> None:
+    await replica.submit(make_order("a", clock, duration=10, interval=2))
+    steady = clock.steady()
+    moments = []
+    for step in (0, 3_600, -7_200, 0, 3_600):
+        clock.step(step)
+        for _ in range(20):
+            before = len((await Ledger(replica.database).read()).slices)
+            await replica.work()
+            if len((await Ledger(replica.database).read()).slices) > before:
+                moments.append((clock.steady() - steady) / 1e9)
+            clock.advance(0.125)
+    assert moments == [0, 2, 4, 6, 8, 10]
+
+
+async def test_slices_that_fell_into_a_suspension_are_missed_and_caught_up(replica: Replica, clock: TestClock) -> None:
+    replica.see(snapshot(ALPHA, BIDS, [("30000", "50")], clock.utc()))
+    await replica.submit(make_order("a", clock, duration=9, interval=1))
+    await replica.work()
+    clock.advance(4.5)
+    await pass_time(clock, 5, replica)
+    ledger = await Ledger(replica.database).read()
+    ledger.check()
+    assert [s.number for s in ledger.slices] == [0, 4, 5, 6, 7, 8, 9]
+    assert Decimal(ledger.slices[1].quantity) == Decimal("0.15")
+    assert ledger.orders[0].close_reason == "completed"
+
+
+async def test_a_dead_replicas_orders_go_on_elsewhere_within_five_seconds(
+    replica: Replica, clock: TestClock, sqlite_url: str
+) -> None:
+    other = Replica(sqlite_url, clock)
+    replica.see(snapshot(ALPHA, BIDS, [("30000", "50")], clock.utc()))
+    other.see(snapshot(ALPHA, BIDS, [("30000", "50")], clock.utc()))
+    await replica.submit(make_order("a", clock, duration=20, interval=1))
+    await pass_time(clock, 2, replica, other)
+    assert {s.number for s in (await Ledger(other.database).read()).slices} == {0, 1, 2}
+    await pass_time(clock, 5, other)
+    numbers = [s.number for s in (await Ledger(other.database).read()).slices]
+    assert numbers[3] <= 3 + LEASE + 1
+    await pass_time(clock, 15, other)
+    ledger = await Ledger(other.database).read()
+    ledger.check()
+    assert ledger.orders[0].close_reason == "completed"
+    await replica.work()
+    assert replica.engine.replica != ledger.orders[0].owner
+    await other.close()
+
+
+async def test_who_was_suspended_and_lost_its_orders_runs_nothing(
+    replica: Replica, clock: TestClock, sqlite_url: str
+) -> None:
+    other = Replica(sqlite_url, clock)
+    for one in (replica, other):
+        one.see(snapshot(ALPHA, BIDS, [("30000", "50")], clock.utc()))
+    await replica.submit(make_order("a", clock, duration=20, interval=1))
+    await pass_time(clock, 2, replica, other)
+    await pass_time(clock, 5, other)
+    before = (await Ledger(other.database).read()).slices
+    clock.advance(1)
+    while await replica.engine.step():
+        pass
+    assert (await Ledger(other.database).read()).slices == before
+    await other.work()
+    assert len((await Ledger(other.database).read()).slices) == len(before) + 1
+    await other.close()
+
+
+async def test_cancel_is_final(replica: Replica, clock: TestClock) -> None:
+    order = await replica.submit(make_order("a", clock))
+    await pass_time(clock, 2, replica)
+    before = await Ledger(replica.database).read()
+    await replica.cancel(order)
+    with pytest.raises(Conflict, match="is cancelled"):
+        await replica.cancel(order)
+    await pass_time(clock, 5, replica)
+    after = await Ledger(replica.database).read()
+    after.check()
+    assert after.slices == before.slices
+    assert after.orders[0].status == "cancelled"
+
+
+async def test_a_sell_takes_the_bids(replica: Replica, clock: TestClock) -> None:
+    replica.see(snapshot(ALPHA, [("29980", "0.3"), ("29970", "9")], ASKS, clock.utc()))
+    await replica.submit(make_order("a", clock, side=Side.SELL, duration=1, interval=1, limit_price=Decimal(29970)))
+    await pass_time(clock, 1, replica)
+    ledger = await Ledger(replica.database).read()
+    ledger.check()
+    assert [(f.price, Decimal(f.quantity)) for f in ledger.fills] == [
+        ("29980", Decimal("0.3")), ("29970", Decimal("0.2")), ("29970", Decimal("0.5")),
+    ]  # fmt: skip
+
+
+async def test_a_cancel_at_one_replica_stops_the_slices_of_another(
+    replica: Replica, clock: TestClock, sqlite_url: str
+) -> None:
+    other = Replica(sqlite_url, clock)
+    order = await replica.submit(make_order("a", clock))
+    await pass_time(clock, 2, replica, other)
+    before = await Ledger(replica.database).read()
+    await other.cancel(order)
+    await pass_time(clock, 5, replica, other)
+    after = await Ledger(replica.database).read()
+    after.check()
+    assert (after.slices, after.orders[0].status) == (before.slices, "cancelled")
+    await other.close()
+
+
+async def test_after_a_failed_transaction_the_database_says_where_an_order_stands(
+    replica: Replica, clock: TestClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit whose answer was lost has happened: the slice must not run again."""
+    await replica.submit(make_order("a", clock))
+    run = replica.executor.run
+
+    async def run_and_lose_the_answer(due):
+        await run(due)
+        raise DatabaseConnectionError("gone")
+
+    monkeypatch.setattr(replica.executor, "run", run_and_lose_the_answer)
+    with pytest.raises(DatabaseConnectionError):
+        await replica.engine.step()
+    monkeypatch.undo()
+    replica.engine.load()
+    await replica.work()
+    await pass_time(clock, 5, replica)
+    ledger = await Ledger(replica.database).read()
+    ledger.check()
+    assert [s.number for s in ledger.slices] == [*range(6)]
+
+
+async def test_receipts_name_the_book_the_arrival_price_and_the_market_meanwhile(
+    replica: Replica, clock: TestClock
+) -> None:
+    await replica.submit(make_order("a", clock, duration=2, interval=1, markets=(ALPHA,)))
+    await replica.work()
+    clock.advance(0.25)
+    replica.see(snapshot(ALPHA, [("29970", "1")], [("29980", "1")], clock.utc()))
+    columns = TradeColumns([1, 2], [0, 0], ["29970", "29980"], ["3", "1"], [1, 1], [0, 0])
+    for _ in range(2):  # a repeat counts once
+        replica.benchmarks.add(batch_columns("alpha", "BTC-USDT", Source.STREAM, columns))
+    await pass_time(clock, 0.75, replica)
+    ledger = await Ledger(replica.database).read()
+    first, second = ledger.slices
+    assert Decimal(ledger.orders[0].arrival_price) == 29985
+    assert (Decimal(first.mid_price), Decimal(second.mid_price)) == (29985, 29975)
+    assert Decimal(second.mid_time) == Decimal("0.25") * 29985 + Decimal("0.75") * 29975
+    assert (Decimal(second.mid_seconds), second.traded_volume, second.traded_notional) == (1, "4", "119890")
+    assert {f.book_hash for f in ledger.fills} == {
+        hashlib.sha256(json.dumps(["alpha", "BTC-USDT", bids, asks], separators=(",", ":")).encode()).hexdigest()
+        for bids, asks in ((BIDS, ASKS), ([["29970", "1"]], [["29980", "1"]]))
+    }
+
+
+async def test_a_takeover_after_a_clock_step_moves_no_slice_of_orders_that_were_held(
+    replica: Replica, clock: TestClock, sqlite_url: str
+) -> None:
+    other = Replica(sqlite_url, clock)
+    other.see(snapshot(ALPHA, BIDS, ASKS, clock.utc()))
+    await other.work()
+    await replica.submit(make_order("mine", clock, duration=20))
+    await other.submit(make_order("theirs", clock, duration=20))
+    await pass_time(clock, 2, replica, other)
+    clock.step(-3_600)
+    await pass_time(clock, 8, replica)
+    ledger = await Ledger(replica.database).read()
+    assert ledger.orders[1].owner == replica.engine.replica
+    assert [s.number for s in ledger.slices if s.parent == ledger.orders[0].id] == [*range(11)]
+    await other.close()
+
+
+async def test_an_order_accepted_while_orders_are_read_anew_is_held(replica: Replica, clock: TestClock) -> None:
+    replica.engine.load()
+    working = asyncio.ensure_future(replica.engine.step())
+    await replica.submit(make_order("a", clock))
+    await working
+    await pass_time(clock, 5, replica)
+    ledger = await Ledger(replica.database).read()
+    assert ledger.orders[0].close_reason is not None
+    assert len(ledger.slices) == 6
