@@ -75,7 +75,7 @@ class TestLimiter:
     async def test_many_at_once_take_exactly_what_there_is(self, valkey: Any, eventually: Any) -> None:
         async with Redis.from_url(valkey.url) as redis:
             await redis.delete("crosstape:{limit}:many")
-            limiters = [Limiter(redis), Limiter(redis)]
+            limiters = [Limiter(valkey.url), Limiter(valkey.url)]
             stop = asyncio.Event()
             running = [asyncio.create_task(limiter.run(stop)) for limiter in limiters]
 
@@ -93,24 +93,58 @@ class TestLimiter:
     async def test_without_redis_the_process_counts_alone_and_comes_back(
         self, own_valkey: Any, eventually: Any
     ) -> None:
+        limiter = Limiter(own_valkey.url)
+        stop = asyncio.Event()
+        running = asyncio.create_task(limiter.run(stop))
+
+        async def is_shared() -> bool:
+            return limiter.is_shared
+
+        await eventually(is_shared)
+        own_valkey.kill()
+        rate = Rate.of(0.001, 10)
+        verdicts = [await limiter.take("alone", rate) for _ in range(20)]
+        assert not limiter.is_shared
+        assert sum(not told.retry_after for told in verdicts) == 10
+        await own_valkey.restart()
+        await eventually(is_shared)
+        assert (await limiter.take("alone", rate)).remaining == 9
+        stop.set()
+        await running
+
+    async def test_a_script_that_redis_has_forgotten_is_given_again(self, own_valkey: Any, eventually: Any) -> None:
+        limiter = Limiter(own_valkey.url)
+        stop = asyncio.Event()
+        running = asyncio.create_task(limiter.run(stop))
+
+        async def is_shared() -> bool:
+            return limiter.is_shared
+
+        await eventually(is_shared)
         async with Redis.from_url(own_valkey.url) as redis:
-            limiter = Limiter(redis)
-            stop = asyncio.Event()
-            running = asyncio.create_task(limiter.run(stop))
+            await redis.script_flush()
+        assert (await limiter.take("flushed", Rate.of(1, 5))).remaining == 4
+        await eventually(is_shared)
+        assert (await limiter.take("flushed", Rate.of(0.001, 5))).remaining == 4
+        stop.set()
+        await running
 
-            async def is_shared() -> bool:
-                return limiter.is_shared
+    async def test_a_password_and_a_database_are_those_of_the_url(self, own_valkey: Any, eventually: Any) -> None:
+        async with Redis.from_url(own_valkey.url) as redis:
+            await redis.acl_setuser("limits", enabled=True, passwords=["+secret"], keys=["*"], categories=["+@all"])
+        limiter = Limiter(own_valkey.url.replace("redis://", "redis://limits:secret@").removesuffix("0") + "3")
+        stop = asyncio.Event()
+        running = asyncio.create_task(limiter.run(stop))
 
-            await eventually(is_shared)
-            own_valkey.kill()
-            rate = Rate.of(0.001, 10)
-            verdicts = [await limiter.take("alone", rate) for _ in range(20)]
-            assert not limiter.is_shared
-            assert sum(not told.retry_after for told in verdicts) == 10
-            await own_valkey.restart()
-            await eventually(is_shared)
-            stop.set()
-            await running
+        async def is_shared() -> bool:
+            return limiter.is_shared
+
+        await eventually(is_shared)
+        await limiter.take("there", Rate.of(0.001, 5))
+        async with Redis.from_url(own_valkey.url.removesuffix("0") + "3") as redis:
+            assert await redis.exists("crosstape:{limit}:there")
+        stop.set()
+        await running
 
     async def test_a_redis_that_hangs_delays_nobody_for_long(self, eventually: Any) -> None:
         async def say_nothing(reader: Any, writer: Any) -> None:
@@ -118,8 +152,8 @@ class TestLimiter:
             writer.close()
 
         silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
-        async with silent, Redis(port=silent.sockets[0].getsockname()[1]) as redis:
-            limiter = Limiter(redis)
+        async with silent:
+            limiter = Limiter(f"redis://127.0.0.1:{silent.sockets[0].getsockname()[1]}/0")
             stop = asyncio.Event()
             running = asyncio.create_task(limiter.run(stop))
             async with asyncio.timeout(2):

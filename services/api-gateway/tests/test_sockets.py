@@ -78,7 +78,8 @@ async def opened(hub: Any, open_service: Any, open_gateway: Any) -> Any:
     _, history = await open_service()
 
     async def start(**changes: Any) -> tuple[Any, Hub]:
-        usual = {"stream_hub_url": f"http://127.0.0.1:{hub[1]}", **changes}
+        sockets = f"http://127.0.0.1:{hub[1]}"
+        usual = {"stream_hub_url": "http://127.0.0.1:1", "stream_hub_sockets_url": sockets, **changes}
         return await open_gateway(history.port, **usual), hub[0]
 
     return start

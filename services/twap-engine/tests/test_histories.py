@@ -250,3 +250,36 @@ def test_random_histories_keep_every_promise(sqlite_template: Path, tmp_path: Pa
 @pytest.mark.integration
 def test_random_histories_keep_every_promise_on_postgresql(new_postgres_url: Callable[[], str]) -> None:
     _run(new_postgres_url, examples=4, steps=15)
+
+
+@pytest.mark.integration
+def test_replicas_that_work_at_the_same_moment_share_orders_and_levels(new_postgres_url: Callable[[], str]) -> None:
+    """Both fill on one market, at once, while orders are cancelled at both: no deadlock, nothing taken twice."""
+    clock = TestClock()
+    shown = Decimal(40)
+
+    async def work(url: str) -> Ledger:
+        replicas = [Replica(url, clock) for _ in range(2)]
+        orders: list[ParentOrder] = []
+        for number, replica in enumerate(replicas):
+            replica.see(snapshot(ALPHA, [("99", "1")], [("101", str(shown))], 1))
+            await replica.life.step()
+            for order in range(30):
+                fields = {"markets": (ALPHA,), "limit_price": Decimal(101), "duration": 4}
+                orders.append(await replica.submit(make_order(f"o{number}-{order}", clock, **fields)))
+        for second in range(6):
+            await asyncio.gather(
+                *(replica.work() for replica in replicas),
+                *(replicas[n % 2].cancel(order) for n, order in enumerate(orders) if second == 2 and n % 7 == 0),
+            )
+            clock.advance(1)
+        ledger = await Ledger(replicas[0].database).read()
+        for replica in replicas:
+            await replica.close()
+        return ledger
+
+    ledger = asyncio.run(work(new_postgres_url()))
+    ledger.check()
+    assert sum(Decimal(fill.quantity) for fill in ledger.fills) == shown
+    assert len({row.owner for row in ledger.orders}) == 2
+    assert sum(row.status == Status.CANCELLED.value for row in ledger.orders) == 9

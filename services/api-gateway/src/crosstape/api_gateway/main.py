@@ -70,7 +70,12 @@ def open_resources(settings: GatewaySettings) -> Resources:
         STREAM_HUB: settings.stream_hub_url,
         TWAP_ENGINE: settings.twap_url,
     }
-    upstreams = {name: Upstream(name, str(url), settings, tokens) for name, url in origins.items() if url}
+    sockets = {STREAM_HUB: str(settings.stream_hub_sockets_url or "")}
+    upstreams = {
+        name: Upstream(name, str(url), settings, tokens, sockets=sockets.get(name))
+        for name, url in origins.items()
+        if url
+    }
     redis = Redis.from_url(str(settings.redis_url))
     probes = [
         history_probe(upstreams[HISTORY]),
@@ -87,7 +92,7 @@ def open_resources(settings: GatewaySettings) -> Resources:
         session=session,
         authenticator=Authenticator(str(settings.auth_url), session, tokens, revocations),
         revocations=RevocationFeed(redis, revocations),
-        limiter=Limiter(redis),
+        limiter=Limiter(str(settings.redis_url)),
         monitor=Monitor(probes, settings.health_interval_seconds),
     )
 

@@ -25,6 +25,9 @@ class GatewaySettings(InternalSettings):
     stream_hub_url: HttpUrl | None = Field(
         None, description="origin of stream-hub; empty: there is none, and its routes answer 503"
     )
+    stream_hub_sockets_url: HttpUrl | None = Field(
+        None, description="origin of stream-hub's WebSockets; empty: that of stream-hub"
+    )
     twap_url: HttpUrl | None = Field(
         None, description="origin of twap-engine; empty: there is none, and its routes answer 503"
     )
@@ -79,7 +82,7 @@ class GatewaySettings(InternalSettings):
 
     _lists = field_validator("cors_origins", "trusted_proxies", mode="before")(comma_list)
 
-    @field_validator("stream_hub_url", "twap_url", mode="before")
+    @field_validator("stream_hub_url", "stream_hub_sockets_url", "twap_url", mode="before")
     @classmethod
     def _may_be_empty(cls, url: Any) -> Any:
         return url or None
@@ -91,7 +94,7 @@ class GatewaySettings(InternalSettings):
             ip_network(network)
         return networks
 
-    @field_validator("history_url", "auth_url", "stream_hub_url", "twap_url")
+    @field_validator("history_url", "auth_url", "stream_hub_url", "stream_hub_sockets_url", "twap_url")
     @classmethod
     def _is_origin(cls, url: HttpUrl | None) -> HttpUrl | None:
         if url is None:

@@ -25,15 +25,19 @@ _LARGEST_ANSWER = 16 * 1024 * 1024
 
 
 class Upstream:
-    """One service, by name (also the audience of the tokens it is shown) and origin."""
+    """One service, by name (also the audience of the tokens it is shown) and origin; `sockets` is that of its
+    WebSockets where it is another one."""
 
-    def __init__(self, name: str, origin: str, settings: GatewaySettings, tokens: InternalTokens):
+    def __init__(
+        self, name: str, origin: str, settings: GatewaySettings, tokens: InternalTokens, *, sockets: str | None = None
+    ):
         url = URL(origin)
         self.name = name
         self.breaker = Breaker(settings.breaker_failures, settings.breaker_open_seconds)
         self._host = url.authority.encode()
         self._tokens = tokens
         self._pool = Pool(url, settings.upstream_connections, settings.connect_seconds)
+        self._sockets = Pool(URL(sockets or origin), settings.connections, settings.connect_seconds)
         BREAKER_STATE.labels(name).set_function(lambda: float(self.breaker.state))
 
     def close(self) -> None:
@@ -80,7 +84,7 @@ class Upstream:
 
     async def switch(self, target: bytes, headers: Iterable[Header], caller: Caller) -> Connection:
         """A connection of its own that has been asked to become a WebSocket; its `head` is there. Raises Broken."""
-        connection = await self._pool.connect(lambda lost: None)
+        connection = await self._sockets.connect(lambda lost: None)
         upgrade = [(b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
         try:
             connection.begin(self._head("GET", target, [*upgrade, *headers], caller), is_sent=True)
