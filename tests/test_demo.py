@@ -18,10 +18,12 @@ from crosstape.cli.home import Home, Run
 from crosstape.cli.ports import free_port
 from crosstape.cli.running import find_run
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 20.0
+EXAMPLE_SECONDS = 90.0
+EXAMPLES = Path(__file__).parents[1] / "libs" / "client" / "examples"
 
 Begin = Callable[[], "subprocess.Popen[str]"]
 
@@ -35,8 +37,16 @@ def until(condition: Callable[[], Any], seconds: float = READY_SECONDS) -> Any:
     return value
 
 
+def api_key(run: Run) -> str:
+    """The key that the demo makes and prints."""
+    file = Path(run.secrets_directory) / "crosstape_api_key"
+    until(file.exists)
+    return file.read_text()
+
+
 def get(run: Run, path: str) -> Any:
-    with urllib.request.urlopen(run.gateway_url + path, timeout=10) as response:
+    request = urllib.request.Request(run.gateway_url + path, headers={"Authorization": f"Bearer {api_key(run)}"})
+    with urllib.request.urlopen(request, timeout=10) as response:
         return json.load(response)
 
 
@@ -97,4 +107,25 @@ def test_demo_gets_ready_answers_survives_a_crash_and_goes_on_where_it_ended(beg
     second = begin()
     run = running(second)
     assert set(before) <= set(until(lambda: trade_ids(run)))
+    show_examples(run)
     stop(second, run)
+
+
+def show_examples(run: Run) -> None:
+    """The SDK's documented examples, and the terminal's order book, all at once: each ends by itself."""
+    environment = {**os.environ, "CROSSTAPE_URL": run.gateway_url, "CROSSTAPE_API_KEY": api_key(run)}
+    book = str(Path(sys.executable).with_name("crosstape-orderbook"))
+    commands = {
+        **{file.name: [sys.executable, str(file)] for file in sorted(EXAMPLES.glob("*.py"))},
+        "orderbook": [book, "BTC-USD", "--exchanges", "binance,kraken", "--plain", "--frames", "2"],
+    }
+    assert len(commands) > 5
+    started = {
+        name: subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for name, command in commands.items()
+    }
+    for name, process in started.items():
+        output, errors = process.communicate(timeout=EXAMPLE_SECONDS)
+        assert process.returncode == 0 and output.strip(), f"{name}: {errors}"
+        if name == "orderbook":
+            assert output.count("Aggregated Order Book for BTC-USD") == 2, output
