@@ -58,11 +58,12 @@ up: $(VENV)/.runtime ## The same, with the real exchanges (UP="--exchanges krake
 
 # --- checking -------------------------------------------------------------------------------------------------
 
+SHARED := -n 2 --dist loadfile --no-loadscope-reorder
 test: $(VENV)/.dev ## Every test, against the embedded engines
-	@$(BIN)/python -m pytest $(TESTFLAGS)
+	@$(BIN)/python -m pytest $(SHARED) $(TESTFLAGS)
 
 test-unit: $(VENV)/.dev ## Only the quick ones: no engine, no second process
-	@$(BIN)/python -m pytest -m "not integration and not e2e" $(TESTFLAGS)
+	@$(BIN)/python -m pytest -m "not integration and not e2e" $(SHARED) $(TESTFLAGS)
 
 lint: $(VENV)/.dev ## Format, ruff, mypy --strict, import contracts, what a commit must not hold
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make fix"; exit 1; }

@@ -223,6 +223,19 @@ async def test_flush_returns_once_all_is_acknowledged_however_many_call_it(broke
         assert (producer.sent, producer.failed) == (200, 0)
 
 
+async def test_all_that_is_delivered_together_arrives_in_order(broker: Broker) -> None:
+    topic = await new_topic(broker)
+    texts = [f"{number} {'x' * 500}" for number in range(2_000)]  # more than fits into one batch
+    async with Producer(bus(broker)) as producer, Consumer(bus(broker), [topic], group=uuid.uuid4().hex) as consumer:
+        await producer.deliver_all(topic, KEY, texts)
+        await producer.deliver_all(topic, KEY, [])
+        await producer.deliver(topic, KEY, "last")
+        batches = await read(consumer, lambda records, _: "last" in records)
+        with pytest.raises(MessageSizeTooLargeError):
+            await producer.deliver_all(topic, KEY, ["fits", "x" * MAX_RECORD_BYTES])
+    assert [text for batch in batches for text in batch.records[topic.name]] == [*texts, "last"]
+
+
 async def test_a_record_over_the_limit_is_its_makers_fault_and_costs_nobody_else(broker: Broker) -> None:
     topic = await new_topic(broker)
     losses: list[str] = []

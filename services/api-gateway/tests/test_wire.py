@@ -111,7 +111,9 @@ async def test_a_header_that_never_ends_is_refused_while_it_comes(gateway: Any) 
                 await asyncio.sleep(0)
         except ConnectionError:
             pass
-        answer = await line.rest()
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            answer = await line.rest()
         assert b" 431 " in answer.split(b"\r\n")[0] or answer == b"", "said, unless the reset was quicker"
     assert (await gateway.ask("/ping")).status == 200
 

@@ -180,7 +180,7 @@ async def test_message_over_the_limit_closes_with_1009(platform):
 
 async def test_fragments_are_one_message(platform):
     async with platform.client("/ws") as socket:
-        await socket.send(['{"act', 'ion":', '"ping"}'])
+        await socket.send(["", '{"act', 'ion":', '"ping"}'])
         assert await h.hear(socket) == {"type": "pong"}
 
 

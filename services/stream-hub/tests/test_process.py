@@ -44,16 +44,17 @@ class Tokens:
 
     def __init__(self) -> None:
         self._key = Ed25519PrivateKey.generate()
+        self._user_id = f"user-{random.random()}"  # other tests revoke things on the same Valkey
         self.port = free_port()
 
-    def token(self, session_id="s1", lives=3600):
+    def token(self, session_id="", lives=3600):
         now = int(time.time())
         claims = Claims(
-            sub="u1",
+            sub=self._user_id,
             jti=str(random.random()),
             iat=now,
             exp=now + lives,
-            sid=session_id,
+            sid=session_id or f"session-{random.random()}",
             ver=1,
             name="alice",
             role=Role.QUANT,

@@ -14,7 +14,7 @@ from crosstape.common.bus.follower import Arrivals
 from crosstape.common.identity.principal import Scope
 from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.order import OrderEvent, OrderEventKind
-from crosstape.common.market.trade import TakerSide
+from crosstape.common.market.trade import Source, TakerSide, batch_trades
 
 h = import_module("services.stream-hub.tests.harness")
 
@@ -326,12 +326,23 @@ async def test_log_that_began_anew_restarts_the_streams_and_repeats_no_trade(pla
         assert (await h.hear(socket))["trade_id"] == 3
 
 
+async def test_trades_that_no_tape_can_hold_are_left_out_and_the_others_count(platform):
+    async with connecting(platform) as socket:
+        await h.say(socket, action="subscribe", channels=[TRADES])
+        await h.hear(socket)
+        wrong = [h.trade(1, price="1e5"), h.trade(2, quantity="NaN"), h.trade(3, time=5), h.trade(4, quantity="0")]
+        platform.trades(*wrong, h.trade(5), stored=False)
+        platform.publish("trades", batch_trades([h.trade(6, side=7)], Source.STREAM))
+        platform.trades(h.trade(7))
+        assert [(await h.hear(socket))["trade_id"] for _ in range(2)] == [5, 7]
+
+
 async def test_after_a_loss_of_records_streams_restart_and_nothing_before_it_is_recovered(platform):
     platform.trades(h.trade(1))
     async with connecting(platform) as socket, platform.client("/ws") as books:
         await h.say(socket, action="subscribe", channels=[TRADES])
         since = (await h.hear(socket))["offset"] - 1
-        platform.hub.take(Arrivals("e1", [], 0, True, has_gap=True))
+        platform.hub.take(Arrivals("e1", [], 0, True, gaps=frozenset({"trades"})))
         assert (await h.closed(socket))[0] == 1012
         await h.say(books, action="ping")
         assert await h.hear(books) == {"type": "pong"}

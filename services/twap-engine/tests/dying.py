@@ -1,4 +1,4 @@
-"""Two replicas on one database, one of which is killed again and again: `python dying.py DATABASE SEED KILLS`.
+"""Two replicas on one database, one of which is killed again and again: `python dying.py DATABASE SEED KILLS SECONDS`.
 
 Each is a fork of this process, so that it lives within milliseconds of its start. Prints how many were killed while
 orders were open. Books are the same for ever: one snapshot, told anew every few milliseconds.
@@ -24,6 +24,7 @@ from crosstape.twap_engine.clock import Clock
 
 LEASE_SECONDS = 0.3
 LONGEST_LIFE = 0.21
+"""At most this long from kill to kill; less where the machine is slow and the orders would end before all kills."""
 
 
 async def live(url: str) -> None:
@@ -60,12 +61,13 @@ def count_open(path: str) -> int:
         return int(connection.execute("SELECT count(*) FROM orders WHERE status = 'open'").fetchone()[0])
 
 
-def main(path: str, seed: int, kills: int) -> None:
+def main(path: str, seed: int, kills: int, seconds: float) -> None:
     chance = random.Random(seed)
     living = [fork(f"sqlite:///{path}") for _ in range(2)]
-    killed = 0
+    killed, end = 0, time.monotonic() + seconds
     while count_open(path):
-        time.sleep(chance.uniform(0.01, LONGEST_LIFE))
+        longest = 2 * max(0.0, end - time.monotonic()) / max(1, kills - killed)
+        time.sleep(chance.uniform(0.0, min(longest, LONGEST_LIFE)))
         if killed < kills:
             victim = chance.randrange(2)
             os.kill(living[victim], signal.SIGKILL)
@@ -80,4 +82,4 @@ def main(path: str, seed: int, kills: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))

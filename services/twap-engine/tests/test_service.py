@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,11 @@ async def test_an_order_outlives_the_process_that_accepted_it(url: str, broker: 
                     }
                 before = await service.ask("GET", "/orders/survivor", name=name)
                 more = before["progress"]["slices_run"] + 2
-                await service.until("/orders/survivor", lambda d, n=more: d["progress"]["slices_run"] >= n, name)
+                await service.until(
+                    "/orders/survivor",
+                    lambda d, n=more: d["progress"]["slices_run"] >= n or d["status"] != "open",
+                    name,
+                )
                 process.kill()
                 await process.wait()
         async with service.running():
@@ -147,8 +152,13 @@ async def test_an_order_outlives_the_process_that_accepted_it(url: str, broker: 
             detail = await service.until("/orders/survivor", lambda d: d["status"] != "open", name)
             events = await told(bus, name, "closed")
         books.cancel()
-    assert (detail["close_reason"], detail["filled_quantity"], detail["average_price"]) == ("completed", 1, 29990)
-    assert detail["fees"] == pytest.approx(29.99)
+    # Where the machine was so slow that the last slice fell between two processes, the rest is left, and told so.
+    is_complete = detail["executions"][-1]["slice"] == order["duration"]
+    assert detail["close_reason"] == ("completed" if is_complete else "expired")
+    filled = sum(Decimal(str(e["quantity"])) for e in detail["executions"])
+    assert filled == Decimal(str(detail["filled_quantity"])) == 1 - Decimal(str(detail["unfilled_quantity"]))
+    assert (detail["unfilled_quantity"] == 0, detail["average_price"]) == (is_complete, 29990)
+    assert detail["fees"] == pytest.approx(29.99 * float(filled))
     assert (
         len({e["slice"] for e in detail["executions"]}) == len(detail["executions"]) == detail["progress"]["slices_run"]
     )

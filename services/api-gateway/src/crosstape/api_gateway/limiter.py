@@ -41,8 +41,8 @@ class _Request:
 
 
 class Limiter:
-    """Takes tokens from named buckets; `is_shared` while they are those in Redis. What comes in one turn of the loop, or
-    while a script runs, shares the next one.
+    """Takes tokens from named buckets; `is_shared` while they are those in Redis. What comes in one turn of the loop,
+    or while a script runs, shares the next one.
 
     While Redis is away each process counts for itself, at the same rates and from full buckets: with n gateways up to
     n times as much passes. Nobody is refused because of it.

@@ -115,7 +115,7 @@ class SocketCount:
 
     def has_room(self, address: str) -> bool:
         """Whether the address may have one more."""
-        return self._open[address] < self._limit if address in self._open else True
+        return self._open[address] < self._limit
 
     def add(self, address: str) -> None:
         """One more."""

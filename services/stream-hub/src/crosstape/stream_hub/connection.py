@@ -71,7 +71,7 @@ class Connection(WSListener):
         self._inbox: deque[tuple[bytes, bool]] = deque()
         self._working: asyncio.Task[None] | None = None
         self._own_work: set[asyncio.Task[None]] = set()
-        self._fragments = bytearray()
+        self._fragments: bytearray | None = None
         self._fragments_head = (False, False)
         self._was_greeted = False
         self._strikes = 0
@@ -124,19 +124,19 @@ class Connection(WSListener):
         is_first = frame.msg_type != WSMsgType.CONTINUATION
         if is_first:
             self._fragments_head = (frame.msg_type == WSMsgType.BINARY, bool(frame.rsv1))
-        if is_first == bool(self._fragments):
+        if is_first != (self._fragments is None):
             self._break(CloseCode.PROTOCOL_ERROR, "A message began inside another, or went on without beginning.")
             return
         if frame.fin and is_first:
             self._received(frame.get_payload_as_bytes())
             return
-        self._fragments += frame.get_payload_as_memoryview()
-        if len(self._fragments) > MOST_MESSAGE_BYTES:
+        fragments = self._fragments = self._fragments or bytearray()
+        fragments += frame.get_payload_as_memoryview()
+        if len(fragments) > MOST_MESSAGE_BYTES:
             self._break(CloseCode.TOO_BIG, f"A message may have {MOST_MESSAGE_BYTES} bytes.")
         elif frame.fin:
-            payload = bytes(self._fragments)
-            self._fragments.clear()
-            self._received(payload)
+            self._fragments = None
+            self._received(bytes(fragments))
 
     def _received(self, payload: bytes) -> None:
         is_packed, is_deflated = self._fragments_head

@@ -24,6 +24,7 @@ from crosstape.stream_hub.fanout import Group, Outbox
 from crosstape.stream_hub.market import MarketState, RingSize
 from crosstape.stream_hub.positions import before, position
 from crosstape.stream_hub.ring import Ring
+from crosstape.stream_hub.soundness import sound_trades
 
 log = structlog.get_logger(__name__)
 
@@ -119,11 +120,8 @@ class Hub:
         """Apply what came."""
         if arrivals.epoch != self.epoch:
             self._restart(arrivals.epoch)
-        elif arrivals.has_gap:
-            log.error("records_lost", epoch=self.epoch)
-            self._on_lost()
-            for market in self._markets.values():
-                market.lost()
+        elif arrivals.gaps - {LEDGER.name}:
+            self._lost(arrivals.gaps)
         if arrivals.undecodable:
             REFUSED.labels("undecodable").inc(arrivals.undecodable)
         for record in arrivals.records:
@@ -152,7 +150,7 @@ class Hub:
     def _trades(self, batch: TradeBatch, record: Record) -> None:
         market = self.market(batch.exchange, batch.symbol)
         is_new = market.flow.is_empty
-        market.take_trades(batch.trades(), record.offset, record.time_ms)
+        market.take_trades(sound_trades(batch, time.time_ns()), record.offset, record.time_ms)
         if is_new:
             self._on_new_market(market)
 
@@ -174,6 +172,14 @@ class Hub:
             market = self._markets.get((event.exchange, event.symbol))
             if market is not None:
                 market.book.hear(event.end / 1e9)
+
+    def _lost(self, topics: frozenset[str]) -> None:
+        log.error("records_lost", topics=sorted(topics), epoch=self.epoch)
+        self._on_lost()
+        for market in self._markets.values():
+            market.lost()
+        for channel in self._orders.values():
+            channel.ring.restart(channel.ring.newest)
 
     def _restart(self, epoch: str) -> None:
         self.epoch = epoch

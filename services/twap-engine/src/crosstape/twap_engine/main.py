@@ -57,9 +57,11 @@ async def build(settings: TwapSettings, stop: asyncio.Event) -> tuple[Any, Seque
     session = aiohttp.ClientSession()
     directory = Directory(settings.history_url, session, tokens)
     clients = open_clients(settings) if settings.executor is ExecutorKind.CCXT else {}
-    executor: Executor = SimulatedExecutor(database, books, settings.fee_rates, clock)
-    if clients:
-        executor = CcxtExecutor(database, books, clients, settings.ccxt_limits, clock)
+    executor: Executor = (
+        CcxtExecutor(database, books, clients, settings.ccxt_limits, clock)
+        if settings.executor is ExecutorKind.CCXT
+        else SimulatedExecutor(database, books, settings.fee_rates, clock)
+    )
     engine = Engine(database, executor, benchmarks, clock, new_name())
     life = ReplicaLife(database, engine, clock, settings.lease_seconds)
     feed = Feed(settings.bus, books, benchmarks, clock)

@@ -58,7 +58,7 @@ class TwapSettings(InternalSettings, BusUserSettings):
     )
     ccxt_sandbox: bool = Field(True, description="`false`: real money, at `ccxt`")
     ccxt_credentials: SecretStr = Field(
-        SecretStr("{}"), description='of `ccxt`, as JSON by exchange: `{"binance": {"apiKey": "...", "secret": "..."}}`'
+        SecretStr(""), description='of `ccxt`, as JSON by exchange: `{"binance": {"apiKey": "...", "secret": "..."}}`'
     )
     ccxt_order_notional: Decimal = Field(
         Decimal(0), ge=0, description="the most that `ccxt` may spend or earn with one order, in its quote currency"

@@ -55,15 +55,15 @@ class Arrivals(Struct, frozen=True):
     """Records in the order of their partitions. `epoch` names the log: offsets of two epochs have nothing in common.
 
     `undecodable` counts what was skipped (whoever stores puts such records aside). `is_caught_up` once everything that
-    stood in the log when the follower was opened has been handed over. `has_gap`: records before these were deleted
-    before they were read.
+    stood in the log when the follower was opened has been handed over. `gaps` names topics of which records before
+    these were deleted before they were read.
     """
 
     epoch: str
     records: list[Record]
     undecodable: int
     is_caught_up: bool
-    has_gap: bool = False
+    gaps: frozenset[str] = frozenset()
 
 
 class Follower:
@@ -119,6 +119,8 @@ class Follower:
     async def arrivals(self) -> AsyncGenerator[Arrivals, None]:
         """What comes, as soon as it comes, without end; empty when nothing did for a while."""
         while True:
+            if self._watching.done():
+                self._watching.result()
             if self._has_restarted.is_set():
                 await self._begin_again()
             yield await self._fetch()
@@ -132,10 +134,11 @@ class Follower:
             return Arrivals(self.epoch, [], 0, is_caught_up=not self._ends)
         records: list[Record] = []
         undecodable = 0
-        has_gap = False
+        gaps: set[str] = set()
         for place, messages in fetched.items():
             codec = self._codecs[place.topic]
-            has_gap |= messages[0].offset > self._next[place]
+            if messages[0].offset > self._next[place]:
+                gaps.add(place.topic)
             self._next[place] = messages[-1].offset + 1
             for message in messages:
                 try:
@@ -146,7 +149,7 @@ class Follower:
                 records.append(Record(place.topic, place.partition, message.offset, message.timestamp, value))
             if place in self._ends and messages[-1].offset + 1 >= self._ends[place]:
                 del self._ends[place]
-        return Arrivals(self.epoch, records, undecodable, is_caught_up=not self._ends, has_gap=has_gap)
+        return Arrivals(self.epoch, records, undecodable, is_caught_up=not self._ends, gaps=frozenset(gaps))
 
     async def _go_back(self) -> None:
         consumer = self._consumer

@@ -148,6 +148,8 @@ class Producer:
         Raises MessageSizeTooLargeError for a record that it will never take.
         """
         values = [topic.codec.encode(record) for record in records]
+        if (longest := max(map(len, values), default=0)) > MAX_RECORD_BYTES:
+            raise MessageSizeTooLargeError(f"a record of {longest} bytes")
         while True:
             producer, restarts = self._producer, self._restarts
             if producer is None:
@@ -155,8 +157,6 @@ class Producer:
             try:
                 await self._send_batches(producer, topic.name, key, values)
             except (KafkaError, OSError) as error:
-                if isinstance(error, MessageSizeTooLargeError):
-                    raise
                 log.warning("delivery_failed", topic=topic.name, error=type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)
                 await self._rebuild(producer)
@@ -170,11 +170,9 @@ class Producer:
         partition = DefaultPartitioner()(key, partitions, partitions)
         place = 0
         while place < len(values):
-            first, batch = place, producer.create_batch()
+            batch = producer.create_batch()  # takes any first record, so that one over the limit must be seen before
             while place < len(values) and batch.append(key=key, value=values[place], timestamp=None) is not None:
                 place += 1
-            if place == first:
-                raise MessageSizeTooLargeError(f"a record of {len(values[place])} bytes")
             batch.close()
             future: asyncio.Future[RecordMetadata] = await producer.send_batch(batch, topic, partition=partition)
             self._in_flight.add(future)

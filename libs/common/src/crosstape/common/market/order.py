@@ -23,7 +23,7 @@ class OrderEvent(Struct, frozen=True, array_like=True, gc=False):
     The key of its record is the `user_id`, so that the events of one owner stay in order. `number` counts the order's
     events from 0, `time` is integer nanoseconds. `price` and `quantity` are those of the slice or the fill,
     `filled_quantity` what is filled so far, all decimal text, empty where they say nothing; `reason` says why an order
-    ended (`completed`, `expired`, `cancelled`).
+    ended (`completed`, `expired`, `cancelled`), or why a slice got less than it asked for.
     """
 
     user_id: str

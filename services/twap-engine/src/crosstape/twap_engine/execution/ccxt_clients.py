@@ -46,7 +46,7 @@ def open_clients(settings: TwapSettings) -> dict[str, CcxtClient]:
     """
     try:
         credentials = msgspec.json.decode(
-            settings.ccxt_credentials.get_secret_value(), type=dict[str, dict[str, str | bool]]
+            settings.ccxt_credentials.get_secret_value() or "{}", type=dict[str, dict[str, str | bool]]
         )
     except msgspec.MsgspecError:
         raise ValidationFailed("CROSSTAPE_CCXT_CREDENTIALS must be a JSON object by exchange.") from None

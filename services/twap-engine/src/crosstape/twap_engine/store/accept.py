@@ -15,7 +15,7 @@ from crosstape.common.errors import Conflict
 from crosstape.twap_engine import events
 from crosstape.twap_engine.order import ParentOrder, Progress
 from crosstape.twap_engine.store.database import Database
-from crosstape.twap_engine.store.rows import PROGRESS_COLUMNS, order_values, progress_values
+from crosstape.twap_engine.store.rows import PROGRESS_COLUMNS, AnyRow, order_values, progress_values
 from crosstape.twap_engine.store.slices import make_liquidity
 from crosstape.twap_engine.store.tables import orders, outbox
 
@@ -55,49 +55,58 @@ async def accept(database: Database, new: Sequence[NewOrder], owner: str) -> lis
 
 
 async def _accept(database: Database, new: Sequence[NewOrder], owner: str) -> list[Accepted]:
-    answers: dict[str, Accepted] = {}
     async with database.writing() as connection:
-        known = await _known(connection, new)
-        for one in sorted(new, key=lambda new: new.order.order_id):  # in one order, so that none waits in a circle
-            name = one.order.order_id
-            if (found := known.get(name)) is not None:
-                if found.request != one.request:
-                    raise Conflict(
-                        f"order_id {name} is taken by another order of yours: choose a new one, or repeat the same "
-                        "request.",
-                        {"order_id": name},
-                    )
-                warnings = msgspec.json.decode(found.warnings, type=list[str])
-                answers[name] = Accepted(one.order, one.progress, warnings, None)
-            else:
-                answers[name] = await _insert(connection, one, owner)
-    return [answers[one.order.order_id] for one in new]
+        known = {row.order_id: row for row in await _rows(connection, new)}
+        for one in new:
+            if (row := known.get(one.order.order_id)) is not None and row.request != one.request:
+                raise Conflict(
+                    f"order_id {row.order_id} is taken by another order of yours: choose a new one, or repeat the same "
+                    "request.",
+                    {"order_id": row.order_id},
+                )
+        missing = [one for one in new if one.order.order_id not in known]
+        if missing:
+            await _insert(connection, missing, owner)
+        rows = {row.order_id: row for row in await _rows(connection, new)}
+    return [_accepted(one, rows[one.order.order_id], is_new=one.order.order_id not in known) for one in new]
 
 
-async def _known(connection: AsyncConnection, new: Sequence[NewOrder]) -> dict[str, Any]:
+async def _rows(connection: AsyncConnection, new: Sequence[NewOrder]) -> Sequence[AnyRow]:
     rows = await connection.execute(
-        select(orders.c.order_id, orders.c.request, orders.c.warnings).where(
+        select(orders.c.id, orders.c.order_id, orders.c.request, orders.c.warnings).where(
             orders.c.user_id == new[0].order.user_id,
             orders.c.order_id.in_([one.order.order_id for one in new]),
         )
     )
-    return {row.order_id: row for row in rows}
+    return rows.all()
 
 
-async def _insert(connection: AsyncConnection, new: NewOrder, owner: str) -> Accepted:
-    told = events.accepted(new.order)
-    progress = msgspec.structs.replace(new.progress, events=len(told))
-    values = {
-        **order_values(new.order),
-        **dict(zip(PROGRESS_COLUMNS, progress_values(progress), strict=True)),
-        "request": new.request,
-        "canonical": new.canonical,
-        "warnings": msgspec.json.encode(new.warnings).decode(),
+async def _insert(connection: AsyncConnection, missing: Sequence[NewOrder], owner: str) -> None:
+    # In one order for everybody, so that two lists with the same names do not wait for each other.
+    ordered = sorted(missing, key=lambda one: one.order.order_id)
+    await connection.execute(insert(orders), [_values(one, owner) for one in ordered])
+    await make_liquidity(connection, {(market, one.order.side) for one in ordered for market in one.order.markets})
+    await connection.execute(insert(outbox), [{"events": events.pack(events.accepted(one.order))} for one in ordered])
+
+
+def _values(one: NewOrder, owner: str) -> dict[str, Any]:
+    return {
+        **order_values(one.order),
+        **dict(zip(PROGRESS_COLUMNS, progress_values(_begun(one)), strict=True)),
+        "request": one.request,
+        "canonical": one.canonical,
+        "warnings": msgspec.json.encode(one.warnings).decode(),
         "owner": owner,
         "token": FIRST_TOKEN,
     }
-    number = await connection.scalar(insert(orders).values(values).returning(orders.c.id))
-    order = msgspec.structs.replace(new.order, id=number)
-    await make_liquidity(connection, [(market, order.side) for market in order.markets])
-    await connection.execute(insert(outbox), {"events": events.pack(told)})
-    return Accepted(order, progress, new.warnings, FIRST_TOKEN)
+
+
+def _begun(one: NewOrder) -> Progress:
+    """It was told that the order is accepted."""
+    return msgspec.structs.replace(one.progress, events=1)
+
+
+def _accepted(one: NewOrder, row: AnyRow, *, is_new: bool) -> Accepted:
+    order = msgspec.structs.replace(one.order, id=row.id)
+    warnings = msgspec.json.decode(row.warnings, type=list[str])
+    return Accepted(order, _begun(one), warnings, FIRST_TOKEN if is_new else None)
