@@ -65,12 +65,15 @@ test: $(VENV)/.dev ## Every test, against the embedded engines
 test-unit: $(VENV)/.dev ## Only the quick ones: no engine, no second process
 	@$(BIN)/python -m pytest -m "not integration and not e2e" $(SHARED) $(TESTFLAGS)
 
-lint: $(VENV)/.dev ## Format, ruff, mypy --strict, import contracts, what a commit must not hold
+QUIET := KeywordDetector BasicAuthDetector  # what ruff's S rules look for, and URLs that show a form
+lint: $(VENV)/.dev ## Format, ruff, mypy --strict, import contracts, secrets, known holes
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make fix"; exit 1; }
 	@$(BIN)/ruff check --quiet .
-	@$(BIN)/mypy $(foreach m,$(MEMBERS),$(m)/src) tests conftest.py tools/check_repository.py
+	@$(BIN)/mypy $(foreach m,$(MEMBERS),$(m)/src) tests conftest.py tools/check_repository.py tools/audit_dependencies.py
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/check_repository.py
+	@git ls-files -z | grep -zvE '\.lock$$' | xargs -0 $(BIN)/detect-secrets-hook --no-verify $(foreach p,$(QUIET),--disable-plugin $(p))
+	@$(BIN)/python tools/audit_dependencies.py
 
 fix: $(VENV)/.dev ## Let ruff mend and format what it can, and write the generated pages anew
 	@mkdir -p docs && $(BIN)/crosstape settings > docs/settings.md

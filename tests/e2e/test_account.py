@@ -62,7 +62,8 @@ async def test_an_account_lives_as_the_seed_shows(door: Door) -> None:
 
 @pytest.mark.parametrize(("method", "path"), NEEDS_LOGIN, ids=lambda part: str(part).strip("/").replace("/", "-"))
 async def test_without_a_credential_it_is_401(door: Door, method: str, path: str) -> None:
-    for token in ("", "eyJhbGciOiJub25lIn0.e30.", f"ctk_{'a' * 16}_{'b' * 43}"):
+    unsigned = "eyJhbGciOiJub25lIn0.e30."  # pragma: allowlist secret
+    for token in ("", unsigned, f"ctk_{'a' * 16}_{'b' * 43}"):
         answer = await door.ask(method, path, token=token, json={} if method in ("POST", "PATCH") else None)
         assert_refused(answer, 401, "UNAUTHENTICATED")
         assert answer.headers["WWW-Authenticate"] == "Bearer"

@@ -27,6 +27,9 @@ log = structlog.get_logger(__name__)
 ANSWER_SECONDS = 5.0
 WATCH_SECONDS = 1.0
 FETCH_SECONDS = 0.25
+FETCH_WAIT_MS = 10
+"""aiokafka asks a broker one thing at a time, and not for partitions whose records were not taken yet: so long a record
+may have to wait for the answer about others."""
 RETRY_SECONDS = 0.05
 MAX_RECORDS = 1_000
 MAX_FETCH_BYTES = 16 * 1024 * 1024
@@ -89,7 +92,7 @@ class Follower:
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            fetch_max_wait_ms=int(FETCH_SECONDS * 1000),
+            fetch_max_wait_ms=FETCH_WAIT_MS,
             fetch_max_bytes=MAX_FETCH_BYTES,
             max_partition_fetch_bytes=MAX_FETCH_BYTES // 4,
             metadata_max_age_ms=30_000,
