@@ -217,12 +217,13 @@ async def test_ticks_bars_recovery_books_and_rights(world):
             assert response.status == 401
 
         # Logged off elsewhere: the socket ends within five seconds. Stopped: everybody is asked to come back.
-        async with world.client("/ws/v1/stream", session_id="gone") as revoked, world.client("/ws/v1/stream") as other:
+        gone = f"gone-{random.random()}"
+        async with world.client("/ws/v1/stream", session_id=gone) as revoked, world.client("/ws/v1/stream") as other:
             for one in (revoked, other):
                 await h.say(one, action="ping")
                 await h.hear(one)
             async with Redis.from_url(world.valkey.url) as redis:
-                entry, expires = session_entry("gone"), time.time() + 3600
+                entry, expires = session_entry(gone), time.time() + 3600
                 await redis.zadd(KEY, {entry: expires})
                 await redis.incr(COUNT_KEY)
                 await redis.publish(CHANNEL, f"{expires} {entry}")
