@@ -11,6 +11,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
+LONGEST_SECONDS = 120
 
 
 def verdict(report: dict[str, Any]) -> tuple[bool, str]:
@@ -40,9 +41,11 @@ def main() -> int:
         "off",
     ]
     command[0] = str(Path(sys.executable).with_name("pip-audit"))
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONGEST_SECONDS)
         is_good, lines = verdict(json.loads(answer.stdout))
+    except subprocess.TimeoutExpired:
+        is_good, lines = True, f"pip-audit: nothing was audited: no answer within {LONGEST_SECONDS} s"
     except json.JSONDecodeError:
         reason = (answer.stderr.strip().splitlines() or ["it said nothing"])[-1]
         is_good, lines = True, f"pip-audit: nothing was audited: {reason[:200]}"

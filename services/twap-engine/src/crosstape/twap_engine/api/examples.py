@@ -85,7 +85,8 @@ _DETAIL = {
             "fee": 0.434994266,
             "slice": 0,
             "receipt": {
-                "book_hash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",  # pragma: allowlist secret
+                # pragma: allowlist nextline secret
+                "book_hash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
                 "arrival_price": 2611.005,
                 "mid_price": 2611.005,
                 "interval_twap": 2610.98,
