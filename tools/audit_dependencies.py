@@ -43,9 +43,11 @@ def main() -> int:
     command[0] = str(Path(sys.executable).with_name("pip-audit"))
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONGEST_SECONDS)
-        is_good, lines = verdict(json.loads(answer.stdout))
     except subprocess.TimeoutExpired:
-        is_good, lines = True, f"pip-audit: nothing was audited: no answer within {LONGEST_SECONDS} s"
+        sys.stdout.write(f"pip-audit: nothing was audited: no answer within {LONGEST_SECONDS} s\n")
+        return 0
+    try:
+        is_good, lines = verdict(json.loads(answer.stdout))
     except json.JSONDecodeError:
         reason = (answer.stderr.strip().splitlines() or ["it said nothing"])[-1]
         is_good, lines = True, f"pip-audit: nothing was audited: {reason[:200]}"
