@@ -65,6 +65,7 @@ class Door:
             port,
             websocket_handshake_timeout=5,
             enable_auto_ping=False,
+            use_aiofastnet=True,
             max_frame_size=MOST_MESSAGE_BYTES,
             read_buffer_init_size=2_048,
             logger_name=logging.LoggerAdapter(logging.getLogger("picows.hub"), {}),  # a Logger makes one per socket
