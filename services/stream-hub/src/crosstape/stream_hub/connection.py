@@ -81,7 +81,7 @@ class Connection(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         now = asyncio.get_running_loop().time()
         self._transport = transport
-        self._raw = transport.underlying_transport
+        self._raw = cast(Any, transport.underlying_transport)  # aiofastnet's
         self._raw.set_write_buffer_limits(high=self._door.most_backlog)
         self.write_now: Write = self._raw.write_nocheck  # a tenth quicker; bytes, and from the loop, they always are
         self.backlog = self._raw.get_write_buffer_size
