@@ -26,6 +26,9 @@ PARTS = {
     "sink": "D. Bus → ClickHouse, with bars",
     "flush": "D. The flush of every second at 50 k trades/s",
     "query": "E. 1,000 bars from 100 M trades",
+    "orders": "F. When slices of TWAP orders start",
+    "fanout": "F. Bus → subscribers",
+    "gateway": "G. A request through the gateway",
 }
 README = Path(__file__).with_name("README.md")
 

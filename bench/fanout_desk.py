@@ -1,0 +1,63 @@
+"""The hub as `bench.fanout_hub` runs it: its own parts, with one market, and everybody let in."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from crosstape.common.identity.internal import InternalTokens
+from crosstape.common.identity.principal import Principal, Role, Scope
+from crosstape.common.market.instrument import Instrument
+from crosstape.stream_hub.channels import Channels
+from crosstape.stream_hub.desk import Desk
+from crosstape.stream_hub.directory import Directory
+from crosstape.stream_hub.door import Door
+from crosstape.stream_hub.fanout import Outbox
+from crosstape.stream_hub.founding import Founder
+from crosstape.stream_hub.hub import Hub
+from crosstape.stream_hub.limits import Admissions
+from crosstape.stream_hub.market import MarketState, RingSize
+from crosstape.stream_hub.stream_session import StreamSession
+
+MOST = 50_000
+
+
+class _Everybody:
+    async def authenticate(self, credential: str) -> Principal:
+        return Principal(
+            user_id="u", username="u", role=Role.QUANT, scopes=frozenset(Scope), credentials_version=1, expires_at=0
+        )
+
+    def check(self, principal: Principal) -> None:
+        """Nobody is revoked."""
+
+
+class _Lists:
+    async def exchanges(self) -> list[str]:
+        return ["binance"]
+
+    async def instruments(self, exchange: str) -> list[Instrument]:
+        return [Instrument("binance", "BTCUSDT", "BTC", "USDT")]
+
+
+async def open_door() -> tuple[MarketState, Door, asyncio.Task[None]]:
+    """A market to publish in, and the door behind which its subscribers are."""
+    outbox = Outbox()
+    history: Any = _Lists()
+    everybody: Any = _Everybody()
+    hub, directory = Hub(outbox, RingSize(10_000, 300.0)), Directory(history)
+    await directory.refresh()
+    door = Door(
+        outbox,
+        Admissions(MOST, MOST, MOST),
+        everybody,
+        InternalTokens("stream-hub", ["x" * 32]),
+        lambda connection: StreamSession(connection, desk),
+        anonymous_read=True,
+        most_backlog=8 * 1024 * 1024,
+    )
+    desk = Desk(hub, directory, Founder(history), history, Channels(outbox, history, door.spawn))
+    serving = asyncio.create_task(door.run("127.0.0.1", 0, asyncio.Event(), 0.0))
+    while not door.port:
+        await asyncio.sleep(0.01)
+    return hub.market("binance", "BTC-USDT"), door, serving
