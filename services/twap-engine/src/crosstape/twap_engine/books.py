@@ -12,8 +12,8 @@ from decimal import Decimal, localcontext
 
 import msgspec
 
-from crosstape.common.market.book import BookEvent, BookStale, BookUpdate, Level, OrderBook
-from crosstape.exchanges import DIALECTS
+from crosstape.common.market.book import BookEvent, BookUpdate, Level, OrderBook
+from crosstape.exchanges.followed_book import FollowedBook
 from crosstape.twap_engine.order import Market, Side
 from crosstape.twap_engine.schedule import EXACT
 
@@ -33,39 +33,32 @@ class MarketBook:
 
     def __init__(self, market: Market):
         self.market = market
-        self.book = OrderBook()
-        self._dialect = DIALECTS.get(market.exchange)
-        self._last_id: int | None = None
-        self.is_whole = False
+        self._followed = FollowedBook(market.exchange)
         self.time = 0
         self.heard = 0
         self._absent: dict[tuple[Side, str], int] = {}
         self._hash = ""
         self._touch: tuple[Decimal, Decimal] | None = None
 
-    def apply(self, event: BookEvent) -> None:
-        """Take in one record. The bus may have lost the one before, so the exchange's own rules are applied again."""
-        self._hash, self._touch = "", None
-        if isinstance(event, BookStale):
-            self.is_whole = False
-        elif event.is_snapshot or self.is_whole:
-            self._apply(event)
+    @property
+    def book(self) -> OrderBook:
+        return self._followed.book
 
-    def _apply(self, update: BookUpdate) -> None:
-        if not update.is_snapshot and self._dialect is not None:
-            follows = self._dialect.continues(self._last_id, update)
-            if follows is None:
-                return
-            if not follows:
-                self.is_whole = False
-                return
-        self.book.apply(update)
-        if update.is_snapshot or update.last_id is not None:
-            self._last_id = update.last_id
-        self.is_whole = self._dialect is None or self._dialect.verify(self.book, update)
-        self.time = update.time_received
-        if self._absent:
-            self._note_absent(update)
+    @property
+    def is_whole(self) -> bool:
+        return self._followed.broken is None
+
+    def apply(self, event: BookEvent) -> None:
+        """Take in one record."""
+        self._hash, self._touch = "", None
+        if self._followed.apply(event) and self.is_whole and isinstance(event, BookUpdate):
+            self.time = event.time_received
+            if self._absent:
+                self._note_absent(event)
+
+    def restart(self) -> None:
+        """Updates may be missing: the book holds no more until the next snapshot."""
+        self._followed.broken = "the bus restarted"
 
     def _note_absent(self, update: BookUpdate) -> None:
         """Of the watched prices, note those that have left the book."""
@@ -140,7 +133,7 @@ class Books:
     def restart(self) -> None:
         """The log began anew or could not be followed: nothing that is known holds until the next snapshots."""
         for book in self._books.values():
-            book.is_whole = False
+            book.restart()
 
     def tradable(self, market: Market, now: int) -> MarketBook | None:
         """The market's book if it may be traded on at `now`."""
