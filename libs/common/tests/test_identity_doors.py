@@ -151,6 +151,14 @@ async def test_without_any_key_nobody_can_tell(door: Door) -> None:
         await door.ask.authenticate(door.auth.token())
 
 
+async def test_a_token_of_an_auth_service_that_has_just_started_is_good(door: Door) -> None:
+    door.auth.is_away = True
+    with pytest.raises(ServiceUnavailable):
+        await door.ask.authenticate(door.auth.token())
+    door.auth.is_away = False
+    assert (await door.ask.authenticate(door.auth.token())).username == "alice"
+
+
 async def test_a_hanging_auth_service_holds_up_a_crowd_only_once(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(authenticator, "TIMEOUT_SECONDS", 0.3)
     monkeypatch.setattr(authenticator, "JWKS_SOONEST_SECONDS", 0.3)

@@ -31,6 +31,7 @@ API_KEY_FORM = re.compile(API_KEY_PREFIX + r"[A-Za-z0-9]{8,32}_[A-Za-z0-9_-]{32,
 JWKS_SECONDS = 60.0
 JWKS_SOONEST_SECONDS = 2.0
 """A token with an unknown `kid` makes us ask again, but not more often than this."""
+JWKS_MISSING_SECONDS = 0.2
 API_KEY_SECONDS = 30.0
 REFUSAL_SECONDS = 5.0
 TIMEOUT_SECONDS = 2.0
@@ -111,10 +112,19 @@ class Authenticator:
             return read_access_token(token, self._keys)
 
     async def _refresh_keys(self) -> bool:
-        """Whether the keys were asked for and came; asked at most every two seconds, by one at a time."""
+        """Whether the keys were asked for and came. One asks at a time, and whoever waits meanwhile takes its answer.
+
+        Known keys are asked for at most every two seconds. Without any, a token waits the moment until the next try:
+        the auth service may have just started.
+        """
+        seen = self._asked_at
         async with self._asking:
-            if time.monotonic() - self._asked_at < JWKS_SOONEST_SECONDS:
+            if self._asked_at != seen:
+                return bool(self._keys)
+            wait = self._asked_at + (JWKS_SOONEST_SECONDS if self._keys else JWKS_MISSING_SECONDS) - time.monotonic()
+            if wait > 0 and self._keys:
                 return False
+            await asyncio.sleep(wait)
             try:
                 async with asyncio.timeout(TIMEOUT_SECONDS), self._session.get(self._auth_url + JWKS_PATH) as response:
                     response.raise_for_status()
@@ -123,7 +133,7 @@ class Authenticator:
                 log.warning("signing_keys_away", error=type(error).__name__)
                 return False
             finally:
-                self._asked_at = time.monotonic()  # those who waited meanwhile do not ask one after another
+                self._asked_at = time.monotonic()
             return True
 
     async def _api_key(self, key: str) -> Principal:
