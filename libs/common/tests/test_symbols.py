@@ -7,9 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crosstape.common.errors import SymbolNotFound, ValidationFailed
+from crosstape.common.errors import ExchangeNotFound, ServiceUnavailable, SymbolNotFound, ValidationFailed
 from crosstape.common.market.instrument import Instrument, Kind
-from crosstape.common.symbols import SUGGESTIONS, Resolution, SymbolTable, exchange_id, split_tradingview
+from crosstape.common.symbols import (
+    SUGGESTIONS,
+    Resolution,
+    SymbolTable,
+    SymbolTables,
+    exchange_id,
+    split_tradingview,
+)
 
 PERPETUAL = Kind.PERPETUAL
 
@@ -258,3 +265,38 @@ def test_exchanges_have_further_names() -> None:
 )
 def test_a_tradingview_prefix_is_an_exchange(text: str, split: tuple[str | None, str]) -> None:
     assert split_tradingview(text) == split
+
+
+def two_lists_of_three() -> SymbolTables:
+    tables = SymbolTables()
+    tables.exchanges = ["coinbasepro", "kraken", "okx"]
+    tables.put("kraken", [Instrument("kraken", "XBTUSD", "BTC", "USD"), Instrument("kraken", "ETHUSD", "ETH", "USD")])
+    tables.put("coinbasepro", [Instrument("coinbasepro", "BTC-USD", "BTC", "USD")])
+    return tables
+
+
+def test_a_symbol_is_found_on_every_exchange_that_has_it() -> None:
+    tables = two_lists_of_three()
+    assert [found.instrument.exchange for found in tables.everywhere("btc-usd")] == ["coinbasepro", "kraken"]
+    assert [found.instrument.exchange for found in tables.everywhere("ETH/USD")] == ["kraken"]
+    with pytest.raises(SymbolNotFound) as refusal:
+        tables.everywhere("ETJ-USD")
+    assert set(refusal.value.details["suggestions"]) == {"BTC-USD", "ETH-USD"}
+
+
+def test_a_list_that_has_not_come_is_no_missing_exchange() -> None:
+    tables = two_lists_of_three()
+    assert tables.table("Coinbase").exchange == "coinbasepro"
+    assert tables.is_known and not tables.is_whole
+    with pytest.raises(ServiceUnavailable):
+        tables.table("okx")
+    with pytest.raises(ExchangeNotFound, match="coinbasepro, kraken, okx"):
+        tables.table("mtgox")
+    tables.put("okx", [])
+    assert tables.is_whole
+
+
+def test_before_any_list_nobody_is_told_that_something_does_not_exist() -> None:
+    for question in (lambda: SymbolTables().table("mtgox"), lambda: SymbolTables().everywhere("BTC-USD")):
+        with pytest.raises(ServiceUnavailable):
+            question()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
-from crosstape.common.errors import SymbolNotFound, ValidationFailed
+from crosstape.common.errors import ExchangeNotFound, ServiceUnavailable, SymbolNotFound, ValidationFailed
 from crosstape.common.market.instrument import Instrument, Kind
 
 LONGEST = 64
@@ -108,6 +108,61 @@ class SymbolTable:
         letters = "".join(filter(str.isalnum, _fold(text).removesuffix(".P")))
         near = difflib.get_close_matches(letters, self._joined, n=SUGGESTIONS, cutoff=0.5)
         return list(dict.fromkeys(symbol for joined in near for symbol in self._joined[joined]))[:SUGGESTIONS]
+
+
+def exchange_not_found(exchanges: Sequence[str]) -> ExchangeNotFound:
+    """The error of an exchange that is none of `exchanges`."""
+    return ExchangeNotFound(f"No such exchange. There are: {', '.join(exchanges)}.", {"exchanges": list(exchanges)})
+
+
+class SymbolTables:
+    """The tables of all `exchanges`, as far as their market lists are known."""
+
+    def __init__(self) -> None:
+        self.exchanges: list[str] = []
+        self._tables: dict[str, SymbolTable] = {}
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a table of any exchange."""
+        return bool(self._tables)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is a table of every exchange."""
+        return bool(self.exchanges) and all(exchange in self._tables for exchange in self.exchanges)
+
+    def put(self, exchange: str, instruments: Iterable[Instrument]) -> None:
+        """The market list of an exchange, in the place of the one before."""
+        self._tables[exchange] = SymbolTable(exchange, instruments)
+
+    def table(self, exchange: str) -> SymbolTable:
+        """The table of an exchange however it was written. Raises ExchangeNotFound, and ServiceUnavailable while its
+        list is not known."""
+        name = exchange_id(exchange)
+        if (table := self._tables.get(name)) is not None:
+            return table
+        if name in self.exchanges or not self.exchanges:
+            raise ServiceUnavailable("The exchange's market list is not known yet: try again in a moment.")
+        raise exchange_not_found(self.exchanges)
+
+    def everywhere(self, text: str) -> list[Resolution]:
+        """The instruments that `text` names on all exchanges, by exchange.
+
+        Raises SymbolNotFound when there is none, ValidationFailed, ServiceUnavailable while no list is known.
+        """
+        if not self._tables:
+            raise ServiceUnavailable("The market lists are not known yet: try again in a moment.")
+        found: list[Resolution] = []
+        suggestions: dict[str, None] = {}
+        for _, table in sorted(self._tables.items()):
+            try:
+                found.append(table.resolve(text))
+            except SymbolNotFound as error:
+                suggestions |= dict.fromkeys(error.details.get("suggestions", ()))
+        if not found:
+            raise SymbolNotFound(f"No exchange has a symbol {text}.", {"suggestions": list(suggestions)[:SUGGESTIONS]})
+        return found
 
 
 def _fold(text: str) -> str:

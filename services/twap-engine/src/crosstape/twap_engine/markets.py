@@ -12,10 +12,9 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from crosstape.common.errors import ExchangeNotFound, ServiceUnavailable, SymbolNotFound
 from crosstape.common.identity.internal import InternalTokens
 from crosstape.common.market.instrument import Instrument, Kind
-from crosstape.common.symbols import SUGGESTIONS, Resolution, SymbolTable, exchange_id, split_tradingview
+from crosstape.common.symbols import SymbolTables, split_tradingview
 from crosstape.twap_engine.order import Market
 
 log = structlog.get_logger(__name__)
@@ -53,24 +52,23 @@ class Directory:
         self._url = history_url.rstrip("/")
         self._session = session
         self._tokens = tokens
-        self._tables: dict[str, SymbolTable] = {}
-        self._exchanges: list[str] = []
+        self._tables = SymbolTables()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Fetch the lists now and then until `stop`."""
         while not stop.is_set():
             await self.refresh()
-            is_known = bool(self._exchanges) and all(exchange in self._tables for exchange in self._exchanges)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), REFRESH_SECONDS if is_known else RETRY_SECONDS)
+                await asyncio.wait_for(stop.wait(), REFRESH_SECONDS if self._tables.is_whole else RETRY_SECONDS)
 
     async def refresh(self) -> None:
         """Fetch every list that can be had; what is known of the others stays."""
         answer = await self._get("/exchanges", _Exchanges)
-        self._exchanges = answer.exchanges if answer else self._exchanges
-        for exchange in self._exchanges:
+        if answer is not None:
+            self._tables.exchanges = answer.exchanges
+        for exchange in self._tables.exchanges:
             if (listed := await self._get(f"/internal/instruments/{exchange}", _Instruments)) is not None:
-                self._tables[exchange] = SymbolTable(exchange, listed.instruments)
+                self._tables.put(exchange, listed.instruments)
 
     async def _get(self, path: str, kind: type[Answer]) -> Answer | None:
         try:
@@ -90,9 +88,9 @@ class Directory:
         Raises ExchangeNotFound, SymbolNotFound, ValidationFailed, and ServiceUnavailable while there is no list.
         """
         prefix, _ = split_tradingview(symbol)
-        if not exchange and prefix in self._exchanges:
+        if not exchange and prefix in self._tables.exchanges:
             exchange = prefix
-        found = [self._table(exchange).resolve(symbol)] if exchange else self._everywhere(symbol)
+        found = [self._tables.table(exchange).resolve(symbol)] if exchange else self._tables.everywhere(symbol)
         kind = Kind.SPOT if any(one.instrument.kind is Kind.SPOT for one in found) else Kind.PERPETUAL
         chosen = [one for one in found if one.instrument.kind is kind]
         exact = [one for one in chosen if one.quote_alias is None] or chosen
@@ -100,30 +98,4 @@ class Directory:
             markets=tuple(sorted(Market(one.instrument.exchange, one.instrument.symbol) for one in chosen)),
             canonical=exact[0].instrument.symbol,
             lot=max(Decimal(one.instrument.lot_size) if one.instrument.lot_size else UNTOLD_LOT for one in chosen),
-        )
-
-    def _everywhere(self, symbol: str) -> list[Resolution]:
-        if not self._tables:
-            raise ServiceUnavailable("The market lists are not known yet: try again in a moment.")
-        found: list[Resolution] = []
-        suggestions: dict[str, None] = {}
-        for _, table in sorted(self._tables.items()):
-            try:
-                found.append(table.resolve(symbol))
-            except SymbolNotFound as error:
-                suggestions |= dict.fromkeys(error.details.get("suggestions", ()))
-        if not found:
-            raise SymbolNotFound(
-                f"No exchange has a symbol {symbol}.", {"suggestions": list(suggestions)[:SUGGESTIONS]}
-            )
-        return found
-
-    def _table(self, exchange: str) -> SymbolTable:
-        name = exchange_id(exchange)
-        if (table := self._tables.get(name)) is not None:
-            return table
-        if name in self._exchanges or not self._exchanges:
-            raise ServiceUnavailable("The exchange's market list is not known yet: try again in a moment.")
-        raise ExchangeNotFound(
-            f"No such exchange. There are: {', '.join(self._exchanges)}.", {"exchanges": self._exchanges}
         )

@@ -12,9 +12,9 @@ import pyarrow as pa
 import structlog
 from msgspec import Struct
 
-from crosstape.common.errors import DatabaseError, ExchangeError, ExchangeNotFound, SymbolNotFound, ValidationFailed
+from crosstape.common.errors import DatabaseError, ExchangeError, SymbolNotFound, ValidationFailed
 from crosstape.common.market.instrument import Instrument, Kind
-from crosstape.common.symbols import SymbolTable, exchange_id, split_tradingview
+from crosstape.common.symbols import SymbolTable, exchange_id, exchange_not_found, split_tradingview
 from crosstape.history.store import Store
 
 log = structlog.get_logger(__name__)
@@ -60,9 +60,7 @@ class Markets:
         """The exchange that `text` names. Raises ExchangeNotFound."""
         exchange = exchange_id(text)
         if exchange not in self.exchanges:
-            raise ExchangeNotFound(
-                f"No such exchange. There are: {', '.join(self.exchanges)}.", {"exchanges": list(self.exchanges)}
-            )
+            raise exchange_not_found(self.exchanges)
         return exchange
 
     async def resolve(self, exchange: str, symbol: str) -> Market:
