@@ -111,7 +111,7 @@ async def test_a_statement_that_fails_tells_nothing_of_ours(auth: Auth) -> None:
 
 
 async def test_a_locked_sqlite_gives_up_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
-    monkeypatch.setattr("crosstape.auth.database.DEADLINE_SECONDS", 0.1)
+    monkeypatch.setattr("crosstape.common.sql.DEADLINE_SECONDS", 0.1)
     resources = await opened(settings(f"sqlite:///{tmp_path / 'auth.db'}", NO_REDIS), clock)
     async with resources.database.writing():
         with pytest.raises(DatabaseTimeout):

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from twap_world import ALPHA, ASKS_OF_THE_DYING, Ledger, Replica, TestClock, make_order, snapshot
 
+from crosstape.common.market.bar import NANOSECONDS
 from crosstape.twap_engine.clock import Clock
-from crosstape.twap_engine.order import NANOSECONDS
 
 pytestmark = pytest.mark.integration
 

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from twap_world import USER, Ledger, Replica, TestClock, make_order
 
+from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.book import BookUpdate
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.trade import Source, Trade, batch_trades
@@ -18,7 +19,7 @@ from crosstape.exchanges.binance import Binance
 from crosstape.exchanges.dialect import Channel
 from crosstape.ingestor.book_sync import BookSync
 from crosstape.twap_engine import analytics
-from crosstape.twap_engine.order import NANOSECONDS, Market
+from crosstape.twap_engine.order import Market
 from crosstape.twap_engine.store.read import Reader, read_order
 
 RECORDING = Path(__file__).resolve().parents[4] / "shared/recordings/binance/spot-btcusdt-20240808.jsonl.gz"

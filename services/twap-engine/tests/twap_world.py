@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.book import BookEvent, BookUpdate, Level
 from crosstape.twap_engine import events
 from crosstape.twap_engine.benchmarks import Benchmarks
@@ -15,7 +16,7 @@ from crosstape.twap_engine.books import Books
 from crosstape.twap_engine.clock import Clock
 from crosstape.twap_engine.engine import Engine
 from crosstape.twap_engine.execution.simulated import SimulatedExecutor
-from crosstape.twap_engine.order import NANOSECONDS, Market, ParentOrder, Progress, Side
+from crosstape.twap_engine.order import Market, ParentOrder, Progress, Side
 from crosstape.twap_engine.replica import ReplicaLife, new_name
 from crosstape.twap_engine.store.accept import NewOrder, accept
 from crosstape.twap_engine.store.database import Database

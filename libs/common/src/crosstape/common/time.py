@@ -9,8 +9,7 @@ import re
 from msgspec import Struct
 
 from crosstape.common.errors import InvalidTimeFormat
-
-NANOSECONDS = 1_000_000_000
+from crosstape.common.market.bar import NANOSECONDS
 
 _ISO = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?(Z|[-+ ](?:[01]\d|2[0-3]):[0-5]\d)?", re.ASCII

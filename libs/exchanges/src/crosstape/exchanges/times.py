@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from crosstape.common.errors import InvalidTimeFormat
-from crosstape.common.time import NANOSECONDS, parse_time
+from crosstape.common.market.bar import NANOSECONDS
+from crosstape.common.time import parse_time
 
 MILLISECOND = 1_000_000
 """Nanoseconds in one."""

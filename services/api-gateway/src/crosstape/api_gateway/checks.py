@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from crosstape.api_gateway.connection import Broken
 from crosstape.api_gateway.upstream import Upstream
 from crosstape.common.runtime.health import Check
+from crosstape.common.waiting import pause
 
 Probe = Callable[[], Awaitable[Mapping[str, Check]]]
 """Asks one part, says how it and the parts behind it are. Never raises."""
@@ -43,8 +44,7 @@ class Monitor:
         while not stop.is_set():
             answers = await asyncio.gather(*(probe() for probe in self._probes))
             self._latest = dict(enumerate(answers))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), self._interval)
+            await pause(stop, self._interval)
 
     def checks(self) -> dict[str, Check]:
         """Every part by name; exchange feeds as `feed:<exchange>`."""

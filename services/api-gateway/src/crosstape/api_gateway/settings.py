@@ -20,7 +20,7 @@ class GatewaySettings(InternalSettings):
 
     port: int = Field(8000, ge=0, le=65_535, description="port to listen on; 0 takes a free one")
 
-    history_url: HttpUrl = Field(HttpUrl("http://127.0.0.1:8010"), description="origin of history's REST API")
+    history_url: HttpUrl = Field(HttpUrl("http://127.0.0.1:8101"), description="origin of history's REST API")
     auth_url: HttpUrl = Field(HttpUrl("http://127.0.0.1:8102"), description="origin of the auth service")
     stream_hub_url: HttpUrl | None = Field(
         None, description="origin of stream-hub; empty: there is none, and its routes answer 503"

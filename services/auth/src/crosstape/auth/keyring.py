@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 from collections.abc import Callable
 
@@ -25,6 +24,7 @@ from crosstape.auth.tables import SigningKey
 from crosstape.common.errors import Conflict, DatabaseError, ServiceUnavailable
 from crosstape.common.identity.access import Claims, JwkSet, public_jwk, sign_access_token
 from crosstape.common.identity.authenticator import JWKS_SECONDS
+from crosstape.common.waiting import pause
 
 log = structlog.get_logger(__name__)
 
@@ -64,8 +64,7 @@ class KeyRing:
     async def run(self, stop: asyncio.Event) -> None:
         """Load again and again, so that a rotation by the operator reaches every replica."""
         while not stop.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), RELOAD_SECONDS)
+            await pause(stop, RELOAD_SECONDS)
             try:
                 await self.load()
             except DatabaseError as error:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from importlib.resources import files
 
 import structlog
-from alembic import command
-from alembic.config import Config
 from pydantic import SecretStr
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from crosstape.auth import audit, keyring
@@ -20,6 +17,7 @@ from crosstape.auth.hashing import PasswordHasher
 from crosstape.auth.settings import ADMIN
 from crosstape.auth.tables import User
 from crosstape.common.identity.principal import Role
+from crosstape.common.sql import upgrade
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +26,7 @@ async def prepare(database: Database, hasher: PasswordHasher, admin_password: Se
     """Bring the schema up to date and make what is missing, in one transaction. Repeatable. Raises DatabaseError."""
     invented = ""
     async with database.preparing() as db:
-        await (await db.connection()).run_sync(_migrate)
+        await (await db.connection()).run_sync(upgrade, "crosstape.auth")
         await keyring.add_first_key(db, now)
         if await db.scalar(select(User.id).where(User.role == Role.ADMIN.value).limit(1)) is None:
             invented = "" if admin_password else secrets.token_urlsafe(12)
@@ -43,10 +41,3 @@ async def _add_admin(db: AsyncSession, hasher: PasswordHasher, password: str, no
     async with hasher.turn():
         db.add(new_user(ADMIN, await hasher.hash(password), Role.ADMIN, now))
     audit.record(db, now, Event.REGISTERED, ADMIN, role=Role.ADMIN.value, by="first start")
-
-
-def _migrate(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(files("crosstape.auth") / "migrations"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")

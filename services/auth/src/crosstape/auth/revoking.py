@@ -7,7 +7,6 @@ lacks, `run` brings it within about a second of its return. Meanwhile auth itsel
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -22,6 +21,7 @@ from crosstape.auth.tables import Revocation
 from crosstape.common.errors import DatabaseError
 from crosstape.common.identity.revocations import CHANNEL, COUNT_KEY, KEY
 from crosstape.common.runtime.health import Check
+from crosstape.common.waiting import pause
 
 log = structlog.get_logger(__name__)
 
@@ -87,8 +87,7 @@ class Revoker:
                     log.warning("revocations_behind", error=type(error).__name__)
                 UNPUBLISHED.set(-1)
                 self._state = Check(is_up=False, detail={"reason": type(error).__name__})
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+            await pause(stop, LOOK_SECONDS)
 
     def check(self) -> Check:
         """Whether Redis knows every revocation."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pydantic import Field, SecretStr, field_validator
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from crosstape.auth.passwords import check_password
 from crosstape.common.errors import ValidationFailed
 from crosstape.common.runtime.settings import InternalSettings, ServiceSettings
+from crosstape.common.sql import DatabaseUrl
 
 ADMIN = "admin"
 """The name of the account that is made at the first start."""
@@ -17,7 +16,7 @@ ADMIN = "admin"
 class StoreSettings(ServiceSettings):
     """Where accounts are kept and who is told of revocations: what the operator's commands read too."""
 
-    auth_database_url: str = Field(
+    auth_database_url: DatabaseUrl = Field(
         "sqlite:////var/lib/crosstape/auth.db",
         description="`sqlite:////absolute/path` (embedded) or `postgresql://user:password@host:port/database`",
     )
@@ -30,17 +29,6 @@ class StoreSettings(ServiceSettings):
         19_456, ge=8, description="memory of one password hash; OWASP asks for 19456 with two passes"
     )
     argon2_passes: int = Field(2, ge=1, description="passes over that memory")
-
-    @field_validator("auth_database_url")
-    @classmethod
-    def _is_supported(cls, url: str) -> str:
-        try:
-            backend = make_url(url).get_backend_name()
-        except ArgumentError:
-            backend = ""
-        if backend not in ("sqlite", "postgresql"):
-            raise ValueError("must be a sqlite:/// or a postgresql:// URL")
-        return url
 
 
 class AuthSettings(InternalSettings, StoreSettings):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 
 import structlog
@@ -12,6 +11,7 @@ from sqlalchemy import delete
 from crosstape.auth.database import Database
 from crosstape.auth.tables import AuditEvent, LoginSession, RefreshToken, Revocation, SigningKey
 from crosstape.common.errors import DatabaseError
+from crosstape.common.waiting import pause
 
 log = structlog.get_logger(__name__)
 
@@ -36,5 +36,4 @@ async def keep_forgetting(database: Database, clock: Callable[[], float], stop: 
             await forget(database, clock())
         except DatabaseError as error:
             log.warning("upkeep_postponed", error=error.error_code)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), EVERY_SECONDS)
+        await pause(stop, EVERY_SECONDS)

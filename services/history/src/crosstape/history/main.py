@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from crosstape.common.errors import DatabaseError
-from crosstape.common.runtime.health import Check, Health
+from crosstape.common.runtime.health import Health
 from crosstape.common.runtime.lifecycle import Work, run_service
 from crosstape.common.runtime.settings import read_settings
 from crosstape.history.api.app import create_app
@@ -24,7 +23,6 @@ from crosstape.history.store import Store
 LONG_SECONDS = 60.0
 """Deadline of inserts, closings, and one page of an export."""
 PROBE_SECONDS = 2.0
-PING_SECONDS = 2.0
 RETRY_SECONDS = 1.0
 
 
@@ -50,7 +48,7 @@ async def build(settings: HistorySettings, stop: asyncio.Event) -> tuple[Any, Se
         try:
             await _migrate(settings, exports, stop)
             async with asyncio.TaskGroup() as group:
-                group.create_task(_watch_database(probes, health, stop), name="watch database")
+                group.create_task(health.watch_database(probes.ping, stop), name="watch database")
                 if settings.role.has_api:
                     group.create_task(markets.refresh(stop), name="market lists")
                 if settings.role.has_sink and not stop.is_set():
@@ -81,15 +79,3 @@ async def _migrate(settings: HistorySettings, store: Store, stop: asyncio.Event)
             await asyncio.sleep(RETRY_SECONDS)
         else:
             return
-
-
-async def _watch_database(store: Store, health: Health, stop: asyncio.Event) -> None:
-    state = Check(is_up=True)
-    health.watch("database", lambda: state)
-    while not stop.is_set():
-        try:
-            state = Check(is_up=True, detail={"response_time_ms": round(await store.ping(), 2)})
-        except DatabaseError as error:
-            state = Check(is_up=False, detail={"reason": error.error_code})
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), PING_SECONDS)

@@ -18,12 +18,13 @@ import msgspec
 from crosstape.common.bus.producer import Producer
 from crosstape.common.bus.topics import LEDGER, TRADES, market_key
 from crosstape.common.errors import PlatformError
+from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.ledger import Coverage, Gap, GapState
 from crosstape.common.market.trade import Source, batch_trades
 from crosstape.common.runtime.settings import BusUserSettings
 from crosstape.common.symbols import SymbolTable
-from crosstape.common.time import NANOSECONDS, parse_time
+from crosstape.common.time import parse_time
 from crosstape.exchanges import dialect_of
 from crosstape.exchanges.dialect import HistoryQuery
 from crosstape.exchanges.rest import ExchangeRest

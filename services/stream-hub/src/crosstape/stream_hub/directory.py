@@ -11,6 +11,7 @@ from msgspec import Struct
 from crosstape.common.errors import ServiceUnavailable
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.symbols import Resolution, SymbolTables
+from crosstape.common.waiting import pause
 from crosstape.stream_hub.history import History
 
 log = structlog.get_logger(__name__)
@@ -45,8 +46,7 @@ class Directory:
         """Fetch the lists now and then until `stop`."""
         while not stop.is_set():
             await self.refresh()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), REFRESH_SECONDS if self._tables.is_whole else RETRY_SECONDS)
+            await pause(stop, REFRESH_SECONDS if self._tables.is_whole else RETRY_SECONDS)
 
     async def refresh(self) -> None:
         """Fetch every list that can be had; what is known of the others stays."""

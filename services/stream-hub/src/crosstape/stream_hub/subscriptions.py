@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -85,7 +86,7 @@ async def _has_read(member: Connection) -> None:
         await asyncio.sleep(0.01)
 
 
-class RingSubscription(Generic[Entry]):
+class RingSubscription(ABC, Generic[Entry]):
     """A channel whose last messages are in a ring."""
 
     def __init__(self, channel: str, ring: Ring[Entry], group: Group):
@@ -93,9 +94,9 @@ class RingSubscription(Generic[Entry]):
         self._ring = ring
         self._group = group
 
+    @abstractmethod
     def _build(self, place: int, entry: Entry) -> Build | None:
         """The message of an entry; None for one of another channel."""
-        raise NotImplementedError
 
     async def join(self, member: Connection, request: Request, epoch: str) -> None:
         since = request.since

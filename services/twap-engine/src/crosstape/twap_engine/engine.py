@@ -14,11 +14,12 @@ import itertools
 import structlog
 
 from crosstape.common.errors import DatabaseError
+from crosstape.common.market.bar import NANOSECONDS
 from crosstape.twap_engine.benchmarks import Benchmarks
 from crosstape.twap_engine.clock import Clock
 from crosstape.twap_engine.execution.executor import Due, Executor, Held, Outcome
 from crosstape.twap_engine.metrics import FILLS, LATENESS, LOST, MISSED, OPEN, UNFILLED
-from crosstape.twap_engine.order import NANOSECONDS, CloseReason, ParentOrder, Progress, Status
+from crosstape.twap_engine.order import CloseReason, ParentOrder, Progress, Status
 from crosstape.twap_engine.schedule import Over, Run, Wait, next_step
 from crosstape.twap_engine.store import replicas
 from crosstape.twap_engine.store import slices as store

@@ -14,6 +14,7 @@ import aiohttp
 from crosstape.common.bus.connection import BusSettings
 from crosstape.common.bus.producer import Producer
 from crosstape.common.errors import DatabaseError
+from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.runtime.health import Health
 from crosstape.common.runtime.lifecycle import Work, run_service, unless_stopped
 from crosstape.common.runtime.settings import read_settings
@@ -29,7 +30,6 @@ from crosstape.twap_engine.execution.executor import Executor
 from crosstape.twap_engine.execution.simulated import SimulatedExecutor
 from crosstape.twap_engine.feed import Feed
 from crosstape.twap_engine.markets import Directory
-from crosstape.twap_engine.order import NANOSECONDS
 from crosstape.twap_engine.relay import Relay
 from crosstape.twap_engine.replica import ReplicaLife, new_name
 from crosstape.twap_engine.settings import ExecutorKind, TwapSettings

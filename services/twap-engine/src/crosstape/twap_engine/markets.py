@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from decimal import Decimal
 from typing import TypeVar
 
@@ -15,6 +14,7 @@ from msgspec import Struct
 from crosstape.common.identity.internal import InternalTokens
 from crosstape.common.market.instrument import Instrument, Kind
 from crosstape.common.symbols import SymbolTables, split_tradingview
+from crosstape.common.waiting import pause
 from crosstape.twap_engine.order import Market
 
 log = structlog.get_logger(__name__)
@@ -58,8 +58,7 @@ class Directory:
         """Fetch the lists now and then until `stop`."""
         while not stop.is_set():
             await self.refresh()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), REFRESH_SECONDS if self._tables.is_whole else RETRY_SECONDS)
+            await pause(stop, REFRESH_SECONDS if self._tables.is_whole else RETRY_SECONDS)
 
     async def refresh(self) -> None:
         """Fetch every list that can be had; what is known of the others stays."""

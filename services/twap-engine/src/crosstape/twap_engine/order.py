@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from msgspec import Struct
 
-NANOSECONDS = 1_000_000_000
+from crosstape.common.market.bar import NANOSECONDS
 
 
 class Side(enum.StrEnum):

@@ -16,6 +16,7 @@ from crosstape.common.bus.topics import ORDERS
 from crosstape.common.errors import DatabaseError
 from crosstape.common.market.order import OrderEvent
 from crosstape.common.runtime.lifecycle import unless_stopped
+from crosstape.common.waiting import pause
 from crosstape.twap_engine.metrics import WAITING_EVENTS
 from crosstape.twap_engine.replica import ReplicaLife
 from crosstape.twap_engine.store import outbox
@@ -41,8 +42,7 @@ class Relay:
         will tell it."""
         while not stop.is_set():
             if not await unless_stopped(stop, self.step()):
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+                await pause(stop, LOOK_SECONDS)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_SECONDS):
                 await self.step()

@@ -13,11 +13,12 @@ import uuid
 import structlog
 
 from crosstape.common.errors import DatabaseError
+from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.runtime.health import Check
+from crosstape.common.waiting import pause
 from crosstape.twap_engine.clock import Clock
 from crosstape.twap_engine.engine import Engine
 from crosstape.twap_engine.metrics import TAKEN_OVER
-from crosstape.twap_engine.order import NANOSECONDS
 from crosstape.twap_engine.store import replicas
 from crosstape.twap_engine.store.database import Database
 
@@ -61,8 +62,7 @@ class ReplicaLife:
                 log.warning("beat_missed", error=error.error_code)
             else:
                 self._failure = ""
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), self._beat_seconds)
+            await pause(stop, self._beat_seconds)
 
     async def resign(self) -> None:
         """Leave: called once the engine has stopped."""

@@ -9,10 +9,9 @@ from typing import Annotated
 from msgspec import Struct
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from crosstape.common.runtime.settings import BusUserSettings, InternalSettings, comma_list
+from crosstape.common.sql import DatabaseUrl
 from crosstape.common.symbols import exchange_id
 
 BASIS_POINT = Decimal("0.0001")
@@ -36,7 +35,7 @@ class Limits(Struct, frozen=True):
 class TwapSettings(InternalSettings, BusUserSettings):
     """What the TWAP engine reads."""
 
-    orders_database_url: str = Field(
+    orders_database_url: DatabaseUrl = Field(
         "sqlite:////var/lib/crosstape/orders.db",
         description="`sqlite:////absolute/path` (embedded) or `postgresql://user:password@host:port/database`",
     )
@@ -85,17 +84,6 @@ class TwapSettings(InternalSettings, BusUserSettings):
         if not all(fee.is_finite() and 0 <= fee <= HIGHEST_FEE_BPS for fee in fees.values()):
             raise ValueError(f"a fee is 0 to {HIGHEST_FEE_BPS} basis points")
         return fees
-
-    @field_validator("orders_database_url")
-    @classmethod
-    def _is_supported(cls, url: str) -> str:
-        try:
-            backend = make_url(url).get_backend_name()
-        except ArgumentError:
-            backend = ""
-        if backend not in ("sqlite", "postgresql"):
-            raise ValueError("must be a sqlite:/// or a postgresql:// URL")
-        return url
 
     @property
     def fee_rates(self) -> dict[str, Decimal]:

@@ -30,7 +30,6 @@ FETCH_SECONDS = 0.25
 FETCH_WAIT_MS = 10
 """aiokafka asks a broker one thing at a time, and not for partitions whose records were not taken yet: so long a record
 may have to wait for the answer about others."""
-RETRY_SECONDS = 0.05
 MAX_RECORDS = 1_000
 MAX_FETCH_BYTES = 16 * 1024 * 1024
 
@@ -172,15 +171,6 @@ class Follower:
             self.starts[place.topic, place.partition] = self._next[place] = start
             if start < ends[place]:
                 self._ends[place] = ends[place]
-
-    async def _places(self) -> list[TopicPartition]:
-        """Every partition of the topics; a topic that was just made may not be known at once."""
-        while True:
-            await self._consumer.topics()
-            numbers = {name: self._consumer.partitions_for_topic(name) for name in self._codecs}
-            if all(numbers.values()):
-                return [TopicPartition(name, number) for name, found in numbers.items() for number in sorted(found)]
-            await asyncio.sleep(RETRY_SECONDS)
 
     async def _begin_again(self) -> None:
         """The log is another one, and all of it is new."""

@@ -7,8 +7,7 @@ through `on_loss`, and whoever feeds the bus repairs from the source.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import structlog
@@ -19,6 +18,7 @@ from aiokafka.structs import RecordMetadata
 
 from crosstape.common.bus.connection import BusSettings, is_passing, wait_for_broker
 from crosstape.common.bus.topics import MAX_RECORD_BYTES, Topic
+from crosstape.common.waiting import pause
 
 log = structlog.get_logger(__name__)
 
@@ -76,8 +76,7 @@ class Producer:
         """
         acknowledged = 0
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._must_reconnect.wait(), WATCH_SECONDS)
+            await pause(self._must_reconnect, WATCH_SECONDS)
             if self._must_reconnect.is_set():
                 self._must_reconnect.clear()
                 await self._rebuild(self._producer)
@@ -126,20 +125,11 @@ class Producer:
 
         Raises MessageSizeTooLargeError for a record that it will never take.
         """
-        while True:
-            producer, restarts = self._producer, self._restarts
-            try:
-                await (await self._append(topic, key, record))
-            except (KafkaError, OSError) as error:
-                if isinstance(error, MessageSizeTooLargeError):
-                    raise
-                log.warning("delivery_failed", topic=topic.name, error=type(error).__name__)
-                await asyncio.sleep(RETRY_SECONDS)
-                await self._rebuild(producer)
-            else:
-                if self._restarts == restarts:
-                    return
-                await self._rebuild(producer)
+
+        async def send(producer: AIOKafkaProducer) -> None:
+            await (await self._append(topic, key, record))
+
+        await self._until_taken(topic.name, send)
 
     async def deliver_all(self, topic: Topic[Record], key: bytes, records: Sequence[Record]) -> None:
         """Return once the broker has all `records`, in their order; tries again for as long as it takes, and then
@@ -150,20 +140,25 @@ class Producer:
         values = [topic.codec.encode(record) for record in records]
         if (longest := max(map(len, values), default=0)) > MAX_RECORD_BYTES:
             raise MessageSizeTooLargeError(f"a record of {longest} bytes")
+        await self._until_taken(topic.name, lambda producer: self._send_batches(producer, topic.name, key, values))
+
+    async def _until_taken(self, topic: str, send: Callable[[AIOKafkaProducer], Awaitable[None]]) -> None:
+        """Repeat `send` until the broker has acknowledged it in a log that did not start again meanwhile."""
         while True:
             producer, restarts = self._producer, self._restarts
             if producer is None:
                 raise RuntimeError("the producer is not open")
             try:
-                await self._send_batches(producer, topic.name, key, values)
+                await send(producer)
+            except MessageSizeTooLargeError:
+                raise
             except (KafkaError, OSError) as error:
-                log.warning("delivery_failed", topic=topic.name, error=type(error).__name__)
+                log.warning("delivery_failed", topic=topic, error=type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)
-                await self._rebuild(producer)
             else:
                 if self._restarts == restarts:
                     return
-                await self._rebuild(producer)
+            await self._rebuild(producer)
 
     async def _send_batches(self, producer: AIOKafkaProducer, topic: str, key: bytes, values: list[bytes]) -> None:
         partitions = sorted(await producer.partitions_for(topic))

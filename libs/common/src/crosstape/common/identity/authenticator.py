@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import time
 
@@ -17,6 +16,7 @@ from crosstape.common.identity.access import JwkSet, PublicKeys, UnknownKey, pub
 from crosstape.common.identity.internal import InternalTokens
 from crosstape.common.identity.principal import Principal
 from crosstape.common.identity.revocations import Revocations
+from crosstape.common.waiting import pause
 
 log = structlog.get_logger(__name__)
 
@@ -60,8 +60,7 @@ class Authenticator:
         """Fetch the signing keys now and then."""
         while not stop.is_set():
             await self._refresh_keys()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), JWKS_SECONDS if self._keys else JWKS_SOONEST_SECONDS)
+            await pause(stop, JWKS_SECONDS if self._keys else JWKS_SOONEST_SECONDS)
 
     async def authenticate(self, credential: str) -> Principal:
         """Who shows `credential` (an access token or an API key).

@@ -7,9 +7,7 @@ with every entry, and a channel that tells each new one. An entry lives as long 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Iterable
 from typing import cast
 
 import structlog
@@ -17,6 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from crosstape.common.identity.principal import Principal
+from crosstape.common.waiting import pause
 
 log = structlog.get_logger(__name__)
 
@@ -101,8 +100,7 @@ class RevocationFeed:
                 if not is_away:
                     log.warning("revocations_away", error=type(error).__name__)
                 is_away = True
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), POLL_SECONDS)
+                await pause(stop, POLL_SECONDS)
             else:
                 is_away = False
 
@@ -116,7 +114,7 @@ class RevocationFeed:
                 # However many entries come at once, all of them are read anew only once a second.
                 while not stop.is_set() and (left := caught_up_at + POLL_SECONDS - time.monotonic()) > 0:
                     if message := await channel.get_message(ignore_subscribe_messages=True, timeout=left):
-                        self._take([message["data"]])
+                        self._take(message["data"])
 
     async def _catch_up(self) -> None:
         count = await self._redis.get(COUNT_KEY)
@@ -131,10 +129,9 @@ class RevocationFeed:
         self._revocations.forget_expired(now)
         self._synced_at = time.monotonic()
 
-    def _take(self, messages: Iterable[bytes | str]) -> None:
-        for message in messages:
-            expires_at, _, entry = _text(message).partition(" ")
-            self._revocations.add(entry, float(expires_at))
+    def _take(self, message: bytes | str) -> None:
+        expires_at, _, entry = _text(message).partition(" ")
+        self._revocations.add(entry, float(expires_at))
 
 
 def _text(value: bytes | str) -> str:

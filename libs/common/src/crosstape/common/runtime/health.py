@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from msgspec import Struct
+
+from crosstape.common.errors import DatabaseError
+from crosstape.common.waiting import pause
+
+PING_SECONDS = 2.0
 
 
 class Check(Struct, frozen=True):
@@ -45,3 +50,14 @@ class Health:
         checks = self.checks()
         draining = self._stopping is not None and self._stopping.is_set()
         return not draining and all(checks[name].is_up for name in self._needs), checks
+
+    async def watch_database(self, ping: Callable[[], Awaitable[float]], stop: asyncio.Event) -> None:
+        """Keep the check `database` by asking `ping` every two seconds until `stop`; its answer is in milliseconds."""
+        state = Check(is_up=True)
+        self.watch("database", lambda: state)
+        while not stop.is_set():
+            try:
+                state = Check(is_up=True, detail={"response_time_ms": round(await ping(), 2)})
+            except DatabaseError as error:
+                state = Check(is_up=False, detail={"reason": error.error_code})
+            await pause(stop, PING_SECONDS)

@@ -13,7 +13,8 @@ from crosstape.auth.api.errors import answers
 from crosstape.auth.keyring import CACHE_SECONDS
 from crosstape.auth.resources import Context
 from crosstape.common.identity.authenticator import API_KEY_PATH, JWKS_PATH
-from crosstape.common.time import NANOSECONDS, parse_time
+from crosstape.common.market.bar import NANOSECONDS
+from crosstape.common.time import parse_time
 from crosstape.common.web.bodies import StrictJsonRoute
 from crosstape.common.web.identity import VerifiedBy
 

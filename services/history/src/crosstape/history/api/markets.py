@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -15,6 +14,7 @@ from msgspec import Struct
 from crosstape.common.errors import DatabaseError, ExchangeError, SymbolNotFound, ValidationFailed
 from crosstape.common.market.instrument import Instrument, Kind
 from crosstape.common.symbols import SymbolTable, exchange_id, exchange_not_found, split_tradingview
+from crosstape.common.waiting import pause
 from crosstape.history.store import Store
 
 log = structlog.get_logger(__name__)
@@ -98,8 +98,7 @@ class Markets:
     async def refresh(self, stop: asyncio.Event) -> None:
         """Keep the lists that were asked for fresh until `stop`, so that no request waits for an exchange twice."""
         while not stop.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), TICK_SECONDS)
+            await pause(stop, TICK_SECONDS)
             for exchange in filter(self._is_stale, list(self._known)):
                 await self._refresh(exchange)
 

@@ -11,8 +11,8 @@ from msgspec import Struct
 from pydantic import BaseModel, BeforeValidator, Field
 
 from crosstape.common.errors import ValidationFailed
-from crosstape.common.market.bar import Interval
-from crosstape.common.time import NANOSECONDS, parse_time
+from crosstape.common.market.bar import NANOSECONDS, Interval
+from crosstape.common.time import parse_time
 
 DEFAULT_LIMIT = 1_000
 MAX_LIMIT = 10_000

@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
+from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.decimals import decimal_text, plain_text
 from crosstape.twap_engine import analytics
-from crosstape.twap_engine.order import NANOSECONDS, Status
+from crosstape.twap_engine.order import Status
 from crosstape.twap_engine.schedule import EXACT
 from crosstape.twap_engine.store.accept import Accepted
 from crosstape.twap_engine.store.read import Detail

@@ -17,11 +17,12 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from crosstape.common.errors import ExchangeError
+from crosstape.common.market.bar import NANOSECONDS
 from crosstape.twap_engine.books import Books
 from crosstape.twap_engine.clock import Clock
 from crosstape.twap_engine.execution.ccxt_clients import CcxtClient, Executed, OrderUnknown
 from crosstape.twap_engine.execution.executor import Due, Outcome
-from crosstape.twap_engine.order import NANOSECONDS, Benchmark, Fill, Market, ParentOrder, Progress, SliceResult
+from crosstape.twap_engine.order import Benchmark, Fill, Market, ParentOrder, Progress, SliceResult
 from crosstape.twap_engine.schedule import EXACT, advance
 from crosstape.twap_engine.settings import Limits
 from crosstape.twap_engine.store import sent as store

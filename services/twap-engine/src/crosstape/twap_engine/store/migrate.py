@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection
-
+from crosstape.common.sql import upgrade
 from crosstape.twap_engine.store.database import Database
 
 
 async def migrate(database: Database) -> None:
     """Run what migrations are missing, all or none, by one process at a time. Raises DatabaseError."""
     async with database.preparing() as connection:
-        await connection.run_sync(_upgrade)
-
-
-def _upgrade(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(files("crosstape.twap_engine") / "migrations"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+        await connection.run_sync(upgrade, "crosstape.twap_engine")
