@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
 from tests.e2e.door import ADMIN_PASSWORD, PASSWORD, Door, assert_refused
-from tests.engines.plugin import Broker, Valkey
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
@@ -33,12 +30,6 @@ NEEDS_LOGIN = [
     ("GET", "/api/v1/completeness/binance/btcusdt"),
 ]
 OPEN = ["/health", "/health/ready", "/health/live", "/ping", "/exchanges", "/binance/symbols", "/openapi.json", "/docs"]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def door(broker: Broker, valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Door]:
-    async with Door(broker, valkey, tmp_path_factory.mktemp("door")) as door:
-        yield door
 
 
 async def test_an_account_lives_as_the_seed_shows(door: Door) -> None:

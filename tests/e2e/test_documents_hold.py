@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from tests.e2e.door import Door
-from tests.engines.plugin import Broker, Valkey
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(400)]
 
+ROOT = Path(__file__).parents[2]
 CASES = 2_000
 SEED = "1"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def door(broker: Broker, valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Door]:
-    async with Door(broker, valkey, tmp_path_factory.mktemp("documents")) as door:
-        yield door
 
 
 async def check(door: Door, directory: Path, token: str, *options: str) -> int:
@@ -56,3 +49,9 @@ async def test_every_operation_answers_as_the_document_says(door: Door, tmp_path
 async def test_a_logoff_answers_as_the_document_says(door: Door, tmp_path: Path) -> None:
     _, login = await door.new_user()
     assert await check(door, tmp_path, login["access_token"], "--max-examples", "5", "--include-path", "/logoff")
+
+
+async def test_the_committed_document_is_the_served_one(door: Door) -> None:
+    """The reference's pages are made from it, without a running platform."""
+    committed = json.loads((ROOT / "docs" / "reference" / "openapi.json").read_text())
+    assert (await door.ask("GET", "/openapi.json")).json == committed

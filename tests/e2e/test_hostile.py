@@ -7,7 +7,6 @@ import asyncio
 import base64
 import json
 import re
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,17 +14,10 @@ import pytest_asyncio
 import websockets
 
 from tests.e2e.door import PASSWORD, Door
-from tests.engines.plugin import Broker, Valkey
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
 ORDER = '{"symbol":"BTC-USD","side":"buy","total_quantity":%s,"limit_price":30000,"duration":5,"interval":1}'
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def door(broker: Broker, valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Door]:
-    async with Door(broker, valkey, tmp_path_factory.mktemp("hostile")) as door:
-        yield door
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

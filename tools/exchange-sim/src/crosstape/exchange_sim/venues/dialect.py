@@ -1,6 +1,7 @@
 """What every exchange's dialect offers the server, and the little they share."""
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -36,7 +37,7 @@ def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) 
     return Answer(msgspec.json.encode(body), status, headers or {})
 
 
-class Dialect:
+class Dialect(ABC):
     """One exchange's public protocol. Stateless but for its markets: sockets and subscriptions live outside.
 
     Every `now_ns` it is given is the exchange's clock as it tells it (see clock.py). `spoil_pattern`
@@ -50,22 +51,22 @@ class Dialect:
         self.markets = markets
         self.clock = clock
 
+    @abstractmethod
     def rest(self, address: str, path: str, query: Query, now_ns: int) -> Answer:
         """`address` is `spot.rest` and the like; `path` is what follows it, with its leading slash."""
-        raise NotImplementedError
 
-    def greet(self, session: Session, query: Query, feed: Feed, now_ns: int) -> None:
+    def greet(self, session: Session, query: Query, feed: Feed, now_ns: int) -> None:  # noqa: B027 (most say nothing)
         """A socket was opened."""
 
-    def receive(self, session: Session, text: str, feed: Feed, now_ns: int) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def receive(self, session: Session, text: str, feed: Feed, now_ns: int) -> None: ...
 
-    def channel(self, key: ChannelKey) -> Channel:
-        raise NotImplementedError
+    @abstractmethod
+    def channel(self, key: ChannelKey) -> Channel: ...
 
+    @abstractmethod
     def refused(self, status: int) -> Answer:
         """The exchange's own body for 429 and 5xx."""
-        raise NotImplementedError
 
     def native_id(self, market: Market, number: int) -> str:
         """The trade id as the exchange writes it."""
