@@ -60,13 +60,17 @@ async def stored_trades(session: aiohttp.ClientSession, history: str, exchange: 
         parameters["cursor"] = page["next_cursor"]
 
 
-async def true_trades(session: aiohttp.ClientSession, simulator: str, market: dict[str, Any]) -> dict[str, Row]:
-    """Every trade the simulator ever made in `market` (one of `/_truth/markets`), by id."""
+async def true_trades(
+    session: aiohttp.ClientSession, simulator: str, market: dict[str, Any], *, since: str = ""
+) -> dict[str, Row]:
+    """Every trade the simulator still knows of `market` (one of `/_truth/markets`), by id; from the id `since` on."""
     url = f"{simulator}/_truth/{market['exchange']}/{market['symbol']}/trades"
-    trades = await get(session, url, kind=market["kind"], limit="1000000")
+    begin = {"from_id": since} if since else {}
+    trades = await get(session, url, kind=market["kind"], limit="1000000", **begin)
+    base = Decimal(market["contract_value"])
     return {
         trade["trade_id"]: Row(
-            trade["time_ns"] // 1_000, Decimal(trade["price"]), Decimal(trade["quantity"]), trade["side"]
+            trade["time_ns"] // 1_000, Decimal(trade["price"]), Decimal(trade["quantity"]) * base, trade["side"]
         )
         for trade in trades
     }

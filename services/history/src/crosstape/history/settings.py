@@ -7,6 +7,7 @@ import enum
 from pydantic import Field, field_validator
 
 from crosstape.common.runtime.settings import BusUserSettings, CommaList, InternalSettings, comma_list
+from crosstape.exchanges import DIALECTS
 
 
 class Role(enum.StrEnum):
@@ -37,7 +38,7 @@ class HistorySettings(InternalSettings, BusUserSettings):
         "", description="name of the ClickHouse cluster to create replicated tables on; empty for a single server"
     )
     exchanges: CommaList = Field(
-        ["binance", "kraken", "coinbasepro", "okx", "bybit"], description="exchanges the platform answers for"
+        default_factory=lambda: list(DIALECTS), description="exchanges the platform answers for"
     )
     exchange_origin: str = Field(
         "", description="origin of simulated exchanges, such as `http://127.0.0.1:9200`; empty for the real ones"

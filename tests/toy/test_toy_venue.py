@@ -1,0 +1,101 @@
+"""One module and one table row make an exchange: a venue that only this folder knows, through the whole platform."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.e2e.stack import Service, get, until
+from tests.e2e.tape import Row, bar_facts, bars_of, stored_bars, stored_trades
+from tests.engines.plugin import Broker
+from tests.toy.dialect import PAGE
+from tests.toy.venue import Venue
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+ROOT = Path(__file__).parents[2]
+SPELLINGS = ("LLAMA-GOLD", "llama~gold", "LLAMA/GOLD", "llamagold", "TOY:LLAMAGOLD")
+SECONDS = 30.0
+
+
+def service(name: str, module: str, environment: Mapping[str, str], directory: Path) -> Service:
+    """A service as it is, but for the row."""
+    return Service(name, "tests.toy.service", (module,), {"PYTHONPATH": str(ROOT), **environment}, directory)
+
+
+async def test_a_venue_of_one_module_and_one_row_has_a_tape_a_ledger_and_bars(broker: Broker, tmp_path: Path) -> None:
+    async with Venue() as venue, aiohttp.ClientSession() as session:
+        shared = {"CROSSTAPE_KAFKA_BOOTSTRAP": broker.bootstrap, "CROSSTAPE_EXCHANGE_ORIGIN": venue.origin}
+        store = {"CROSSTAPE_CLICKHOUSE_URL": f"chdb://{tmp_path / 'clickhouse'}"}
+        history = service("history", "crosstape.history", shared | store, tmp_path)
+        reading = {"CROSSTAPE_EXCHANGE": "toy", "CROSSTAPE_SYMBOLS": "llama/gold", "CROSSTAPE_HISTORY_URL": history.url}
+        ingestor = service("ingestor", "crosstape.ingestor", shared | reading, tmp_path)
+        await asyncio.gather(history.start(), ingestor.start())
+        try:
+            await until(listens(venue), seconds=SECONDS, describe=lambda: "nobody subscribed")
+            await venue.trade(40)
+            await venue.trade(1, is_told=False)  # 41
+            await venue.trade(1)
+            await stored(session, history, venue)
+
+            await venue.hang_up()
+            await venue.trade(70)
+            await until(listens(venue), seconds=SECONDS, describe=lambda: "nobody came back")
+            await stored(session, history, venue)
+            await venue.trade(5)
+            tape = await stored(session, history, venue)
+
+            ledger = await told_repaired(session, history)
+            assert ledger["missing_ids"] == []
+            assert {43, 43 + PAGE} <= set(venue.asked_from), "what the outage hid did not come from history by id"
+            assert "toy" in (await get(session, f"{history.url}/exchanges"))["exchanges"]
+            assert await live_books(session, ingestor) == 1
+            for spelling in SPELLINGS:
+                bars = await stored_bars(session, history.url, "toy", spelling)
+                assert bar_facts(bars) == bars_of("toy", "LLAMA-GOLD", tape), spelling
+        finally:
+            await asyncio.gather(ingestor.stop(), history.stop())
+
+
+def listens(venue: Venue) -> Any:
+    async def has_listener() -> bool:
+        return venue.has_listener
+
+    return has_listener
+
+
+async def stored(session: aiohttp.ClientSession, history: Service, venue: Venue) -> dict[str, Row]:
+    """The tape, once it is what the venue traded; fails when it does not become that."""
+    truth = {str(deal.number): Row(deal.time_ms * 1_000, deal.price, deal.quantity, deal.side) for deal in venue.deals}
+    tape: dict[str, Row] = {}
+
+    async def is_the_truth() -> bool:
+        tape.update(await stored_trades(session, history.url, "toy", "LLAMA-GOLD"))
+        return tape == truth
+
+    await until(is_the_truth, seconds=SECONDS, describe=lambda: f"{len(tape)} of {len(truth)} trades: {tape}")
+    return tape
+
+
+async def told_repaired(session: aiohttp.ClientSession, history: Service) -> dict[str, Any]:
+    """The ledger, once it tells both repairs: of the trade that was left out, and of the lost connection."""
+    ledger: dict[str, Any] = {}
+
+    async def tells() -> bool:
+        ledger.update(await get(session, f"{history.url}/api/v1/completeness/toy/llama~gold"))
+        causes = {minute["cause"] for minute in ledger["minutes"] if minute["status"] == "repaired"}
+        return causes == {"sequence", "disconnect"}
+
+    await until(tells, seconds=SECONDS, describe=lambda: ledger)
+    return ledger
+
+
+async def live_books(session: aiohttp.ClientSession, ingestor: Service) -> int:
+    """How many books the ingestor has verified and keeps."""
+    found: int = (await get(session, f"{ingestor.url}/readyz"))["checks"]["feed"]["live_books"]
+    return found
