@@ -15,13 +15,15 @@ PACKAGES = {
     "wrk": ("wrk", "libluajit-5.1-2", "libluajit-5.1-common"),
     "nginx": ("nginx", "nginx-common"),
     "caddy": ("caddy",),
+    "promtool": ("prometheus",),
 }
 _PLACES = ("usr/bin", "usr/sbin")
 
 
 def find(name: str) -> str | None:
     """The program's path; None when this machine has it not, and its packages cannot be had."""
-    return shutil.which(name, path=_path()) or (_unpack(name) and shutil.which(name, path=_path()))
+    found = shutil.which(name, path=_path())
+    return shutil.which(name, path=_path()) if found is None and _unpack(name) else found
 
 
 def environment() -> dict[str, str]:

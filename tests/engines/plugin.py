@@ -1,4 +1,7 @@
-"""Fixtures: a real broker and a real Valkey, those of `make demo`; and the machine's own PostgreSQL."""
+"""Fixtures: a real broker, Valkey and ClickHouse, those of `make demo`; and the machine's own PostgreSQL.
+
+With CROSSTAPE_TEST_ENGINES=containers they are those of docker-compose.yml.
+"""
 
 import asyncio
 import shutil
@@ -9,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from crosstape.cli import engines, ports
+from crosstape.cli import engines, ports, probe
 from crosstape.cli.process import Process
-from tests.engines import postgres
+from tests.engines import containers, postgres
+from tests.engines.containers import Container
 
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
@@ -20,7 +24,7 @@ STOP_SECONDS = 10.0
 class Engine:
     """A running engine. `kill` and `restart` are for tests of what the platform does without it."""
 
-    def __init__(self, process: Process, port: int) -> None:
+    def __init__(self, process: Process | Container, port: int) -> None:
         self._process = process
         self.port = port
 
@@ -48,6 +52,13 @@ class Engine:
     async def stop(self) -> None:
         await self._process.stop(STOP_SECONDS)
 
+    def forget(self, directory: Path) -> None:
+        """Lose what it stored, in `directory` or in its container."""
+        if isinstance(self._process, Container):
+            self._process.remove()
+        else:
+            shutil.rmtree(directory, ignore_errors=True)
+
 
 @dataclass(frozen=True, slots=True)
 class Broker:
@@ -69,7 +80,7 @@ class Broker:
     async def restart_empty(self) -> None:
         """Come back as a broker does whose disk was lost."""
         await self.engine.stop()
-        shutil.rmtree(self.directory)
+        self.engine.forget(self.directory)
         await self.engine.start()
 
 
@@ -109,16 +120,42 @@ class Postgres:
 
 
 def _running(engine: Engine) -> Iterator[Engine]:
-    asyncio.run(engine.start())
     try:
+        asyncio.run(engine.start())
         yield engine
     finally:
         asyncio.run(engine.stop())
 
 
+def _contained(
+    service: str,
+    port: int,
+    inner_port: int,
+    ready: probe.Probe,
+    variables: dict[str, str] | None = None,
+    command: str = "",
+) -> Iterator[Engine]:
+    """An engine of the compose file."""
+    if reason := containers.missing():
+        pytest.skip(reason)
+    container = Container(service, port, inner_port, ready, variables or {}, command)
+    try:
+        yield from _running(Engine(container, port))
+    finally:
+        container.remove()
+
+
 def _brokers(directory: Path) -> Iterator[Broker]:
     port = ports.free_port()
     data = directory / "data"
+    if containers.are_wanted():
+        variables = containers.environment("kafka") | {
+            "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://{ports.LOOPBACK}:{port}",
+            "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
+        }
+        for engine in _contained("kafka", port, 9092, probe.kafka(ports.LOOPBACK, port), variables):
+            yield Broker(engine, data)
+        return
     quick = {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1"}  # slower for hours, but it starts in half the time
     command = replace(engines.kafka(port, ports.free_port(), data), environment=quick)
     for engine in _running(Engine(Process(command, directory / "broker.log"), port)):
@@ -127,12 +164,23 @@ def _brokers(directory: Path) -> Iterator[Broker]:
 
 def _valkeys(directory: Path) -> Iterator[Valkey]:
     port = ports.free_port()
+    if containers.are_wanted():
+        command_line = "valkey-server --appendonly yes --appendfsync everysec --save ''"
+        for engine in _contained("valkey", port, 6379, probe.redis(ports.LOOPBACK, port), command=command_line):
+            yield Valkey(engine)
+        return
     command = engines.valkey(port, directory / "data")
     for engine in _running(Engine(Process(command, directory / "valkey.log"), port)):
         yield Valkey(engine)
 
 
 def _postgreses(logs: Path) -> Iterator[Postgres]:
+    if containers.are_wanted():
+        port = ports.free_port()
+        variables = containers.environment("postgres") | {"POSTGRES_HOST_AUTH_METHOD": "trust"}
+        for engine in _contained("postgres", port, 5432, postgres.probe(port), variables):
+            yield Postgres(engine)
+        return
     if reason := postgres.missing():
         pytest.skip(reason)
     with postgres.data_directory() as directory:
@@ -181,6 +229,18 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
 def own_postgres_server(tmp_path: Path) -> Iterator[Postgres]:
     """A PostgreSQL of this test alone: yours to kill and restart."""
     yield from _postgreses(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def clickhouse_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An empty ClickHouse for the session, as CROSSTAPE_CLICKHOUSE_URL has it: chDB, or the compose file's server."""
+    if not containers.are_wanted():
+        yield f"chdb://{tmp_path_factory.mktemp('history') / 'store'}"
+        return
+    port = ports.free_port()
+    variables = containers.environment("clickhouse") | {"CLICKHOUSE_PASSWORD": "crosstape"}
+    for _ in _contained("clickhouse", port, 8123, probe.http(ports.LOOPBACK, port, "/ping"), variables):
+        yield f"http://crosstape:crosstape@{ports.LOOPBACK}:{port}/crosstape"
 
 
 @pytest.fixture

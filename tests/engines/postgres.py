@@ -58,7 +58,7 @@ def postgres(directory: Path) -> Command:
     return Command(
         name="postgres",
         argv=(*_as_user(), _required("postgres"), "-D", str(data), *words),
-        ready=_probe(port),
+        ready=probe(port),
         port=port,
         is_isolated=True,
     )
@@ -74,8 +74,10 @@ async def create_database(port: int, name: str) -> str:
     return f"postgresql://{OWNER}@{LOOPBACK}:{port}/{name}"
 
 
-def _probe(port: int) -> Probe:
-    async def probe() -> str:
+def probe(port: int) -> Probe:
+    """Ready when it takes a connection."""
+
+    async def answers() -> str:
         try:
             connection = await asyncpg.connect(host=LOOPBACK, port=port, user=OWNER, database="postgres", timeout=2)
         except asyncpg.PostgresError as error:
@@ -83,7 +85,7 @@ def _probe(port: int) -> Probe:
         await connection.close()
         return ""
 
-    return probe
+    return answers
 
 
 def _as_user() -> tuple[str, ...]:

@@ -11,9 +11,13 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from crosstape.cli import engines, ports
 from crosstape.cli.process import Process
+from tests.engines import containers
 from tests.engines.plugin import Broker, Valkey
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(containers.are_wanted(), reason="of the engines of one machine, not of containers"),
+]
 
 
 async def _round_trip(broker: Broker, topic: str, value: bytes) -> bytes:

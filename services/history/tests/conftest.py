@@ -23,8 +23,8 @@ Client = Callable[..., Awaitable[Answer]]
 
 
 @pytest.fixture(scope="session")
-def store_url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"chdb://{tmp_path_factory.mktemp('history') / 'store'}"
+def store_url(clickhouse_url: str) -> str:
+    return clickhouse_url
 
 
 @pytest.fixture(scope="session")

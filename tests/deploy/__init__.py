@@ -1,0 +1,1 @@
+"""What an operator runs, held to the code: image, compose file, manifests, alerts, dashboards and runbooks."""

@@ -1,0 +1,330 @@
+"""The manifests: valid by Kubernetes' own schemas, and held to our rules of what a pod may be and how it ends."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+from crosstape.common.bus.topics import TRADES
+from crosstape.history.sink.service import GROUP
+from tests.deploy import code
+from tests.deploy.containers import deployments, pods
+from tests.deploy.tools import OVERLAYS, ROOT, compose, of_kind, overlay
+
+KUBERNETES = ("1.34", "1.37")
+"""The oldest release that has all that is used (a pause before SIGTERM), and the newest whose schemas there are."""
+
+CUSTOM = frozenset(
+    {
+        "ClickHouseInstallation", "ClickHouseKeeperInstallation", "Cluster", "ExternalSecret", "Gateway", "HTTPRoute",
+        "Kafka", "KafkaNodePool", "PrometheusRule", "ScaledObject", "ServiceMonitor",
+    }
+)  # fmt: skip
+"""Kinds of operators: no package carries their schemas."""
+
+CRDS = "CROSSTAPE_CRDS"
+
+
+@pytest.mark.parametrize("release", KUBERNETES)
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_resources_are_valid(name: str, release: str) -> None:
+    for resource in overlay(name):
+        if resource["kind"] not in CUSTOM:
+            kubernetes_validate.validate(resource, release, strict=True)
+
+
+def test_a_misspelled_field_is_noticed() -> None:
+    """The gate above can fail."""
+    (resource, *_) = of_kind("prod", "Deployment")
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate({**resource, "spec": {**resource["spec"], "replica": 1}}, "1.34", strict=True)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_custom_resources_are_valid(name: str) -> None:
+    if CRDS not in os.environ:
+        pytest.skip(
+            f"no package carries the operators' schemas: `kubectl get crd -o yaml > crds.yaml`, {CRDS}=crds.yaml"
+        )
+    schemas = {
+        (f"{crd['spec']['group']}/{version['name']}", crd["spec"]["names"]["kind"]): version["schema"][
+            "openAPIV3Schema"
+        ]
+        for document in yaml.load_all(Path(os.environ[CRDS]).read_text(), yaml.CSafeLoader)
+        if document
+        for crd in document.get("items", [document])
+        for version in crd["spec"]["versions"]
+    }
+    for resource in of_kind(name, *CUSTOM):
+        schema = _closed(schemas[resource["apiVersion"], resource["kind"]])
+        schema["properties"]["metadata"] = {}
+        jsonschema.validate(resource, schema)
+
+
+def _closed(schema: Any) -> Any:
+    """A structural schema that refuses what it does not name, as a server with --validate=strict does."""
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("x-kubernetes-int-or-string"):
+        return {"type": ["integer", "string"]}
+    closed = {
+        key: value for key, value in schema.items() if key not in ("format", "nullable", "pattern")
+    }  # RE2 is not Python
+    for key in ("items", "additionalProperties"):
+        if key in closed:
+            closed[key] = _closed(closed[key])
+    if "properties" in closed:
+        closed["properties"] = {name: _closed(part) for name, part in closed["properties"].items()}
+        if not schema.get("x-kubernetes-preserve-unknown-fields"):
+            closed.setdefault("additionalProperties", False)
+    return closed
+
+
+# --- what a pod of ours is ------------------------------------------------------------------------------------------
+
+
+def _templates(name: str) -> list[tuple[str, dict[str, Any]]]:
+    """Every pod that we describe ourselves, Valkey's included."""
+    return [
+        (resource["metadata"]["name"], resource["spec"]["template"])
+        for resource in of_kind(name, "Deployment", "StatefulSet")
+    ]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_pods_meet_the_restricted_standard(name: str) -> None:
+    for who, template in _templates(name):
+        pod = template["spec"]
+        assert pod["securityContext"]["runAsNonRoot"], who
+        assert pod["securityContext"]["runAsUser"] > 0, who
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, who
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys(), who
+        assert {next(iter(volume.keys() - {"name"})) for volume in pod["volumes"]} <= {
+            "emptyDir",
+            "projected",
+            "secret",
+        }
+        for container in pod["containers"]:
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False, who
+            assert context["readOnlyRootFilesystem"], who
+            assert context["capabilities"] == {"drop": ["ALL"]}, who
+            assert not [port for port in container["ports"] if "hostPort" in port], who
+    for namespace in of_kind(name, "Namespace"):
+        assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_pods_have_no_rights_in_the_cluster_and_no_variables_of_its_services(name: str) -> None:
+    for who, template in _templates(name):
+        assert template["spec"]["automountServiceAccountToken"] is False, who
+        assert template["spec"]["enableServiceLinks"] is False, who
+    assert not of_kind(name, "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_memory_is_bounded_and_processor_asked_for_but_never_throttled(name: str) -> None:
+    for who, template in _templates(name):
+        for container in template["spec"]["containers"]:
+            resources = container["resources"]
+            assert resources["requests"].keys() == {"cpu", "memory"}, who
+            assert resources["limits"].keys() == {"memory"}, who
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_images_have_a_version(name: str) -> None:
+    images = [container["image"] for _, template in _templates(name) for container in template["spec"]["containers"]]
+    images += [
+        container["image"]
+        for resource in of_kind(name, "ClickHouseInstallation", "ClickHouseKeeperInstallation")
+        for template in resource["spec"]["templates"]["podTemplates"]
+        for container in template["spec"]["containers"]
+    ]
+    images += [resource["spec"]["imageName"] for resource in of_kind(name, "Cluster")]
+    assert not [image for image in images if image.rpartition(":")[2] in ("", "latest", image)]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_engines_are_those_of_the_compose_file(name: str) -> None:
+    tags = {service: entry["image"].rpartition(":")[2] for service, entry in compose()["services"].items()}
+    (kafka,) = of_kind(name, "Kafka")
+    assert kafka["spec"]["kafka"]["version"] == tags["kafka"]
+    assert {cluster["spec"]["imageName"].rpartition(":")[2] for cluster in of_kind(name, "Cluster")} == {
+        tags["postgres"]
+    }
+    text = yaml.safe_dump(of_kind(name, "ClickHouseInstallation", "StatefulSet"))
+    assert f"clickhouse/clickhouse-server:{tags['clickhouse']}" in text
+    assert f"valkey/valkey:{tags['valkey']}" in text
+
+
+# --- probes, and how a pod ends -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_probes_ask_paths_that_exist_for_what_they_mean(name: str) -> None:
+    services = {container.name: container for container in pods(name) if container.module}
+    for deployment in deployments(name):
+        who = deployment["metadata"]["name"]
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        probes = {kind: container[kind]["httpGet"] for kind in ("startupProbe", "livenessProbe", "readinessProbe")}
+        assert {probe["port"] for probe in probes.values()} == {"http"}, who
+        if who in services:
+            assert {probe["path"] for probe in probes.values()} <= code.operations_paths(), who
+            assert probes["livenessProbe"]["path"] == "/livez", "asking dependencies would restart us for their sake"
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_nothing_is_killed_while_it_drains(name: str) -> None:
+    hub_drain = 0.0
+    for container in pods(name):
+        hub_drain = max(hub_drain, float(container.environment.get("CROSSTAPE_DRAIN_SECONDS", 0)))
+    services = {container.name: container for container in pods(name)}
+    for deployment in deployments(name):
+        who = deployment["metadata"]["name"]
+        pod = deployment["spec"]["template"]["spec"]
+        pause = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+        drain = float(services[who].environment.get("CROSSTAPE_SHUTDOWN_SECONDS", 0))
+        assert pod["terminationGracePeriodSeconds"] > pause + drain, who
+        if who in ("stream-hub", "api-gateway"):  # what holds sockets
+            assert drain > hub_drain > 0, who
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_rollouts_never_take_the_last_ready_pod(name: str) -> None:
+    for deployment in deployments(name):
+        assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    guarded = [budget["spec"]["selector"]["matchLabels"] for budget in of_kind(name, "PodDisruptionBudget")]
+    for deployment in deployments(name):
+        labels = deployment["spec"]["template"]["metadata"]["labels"].items()
+        assert len([selector for selector in guarded if selector.items() <= labels]) == 1, deployment["metadata"][
+            "name"
+        ]
+
+
+# --- how many -------------------------------------------------------------------------------------------------------
+
+
+def test_production_has_two_of_everything_on_different_nodes() -> None:
+    scaled = {
+        resource["spec"]["scaleTargetRef"]["name"]: resource["spec"].get(
+            "minReplicas", resource["spec"].get("minReplicaCount")
+        )
+        for resource in of_kind("prod", "HorizontalPodAutoscaler", "ScaledObject")
+    }
+    for deployment in deployments("prod"):
+        who, spec = deployment["metadata"]["name"], deployment["spec"]
+        assert ("replicas" in spec) != (who in scaled), f"{who}: a number that the scaler would fight"
+        assert int(scaled.get(who, spec.get("replicas", 0))) >= 2, who
+        spread = {rule["topologyKey"]: rule for rule in spec["template"]["spec"]["topologySpreadConstraints"]}
+        assert spread["kubernetes.io/hostname"]["whenUnsatisfiable"] == "DoNotSchedule", who
+        assert "topology.kubernetes.io/zone" in spread, who
+
+
+def test_every_exchange_of_the_compose_file_has_an_ingestor() -> None:
+    wanted = {name for name in compose()["services"] if name.startswith("ingestor-")}
+    for name in OVERLAYS:
+        found = [container for container in pods(name) if container.module == "crosstape.ingestor"]
+        assert {container.name for container in found} == wanted
+        assert {f"ingestor-{container.own['CROSSTAPE_EXCHANGE']}" for container in found} == wanted
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_sinks_scale_on_the_lag_of_their_own_group_and_no_further_than_partitions(name: str) -> None:
+    (scaler,) = of_kind(name, "ScaledObject")
+    (trigger,) = scaler["spec"]["triggers"]
+    sink = next(container for container in pods(name) if container.name == scaler["spec"]["scaleTargetRef"]["name"])
+    assert sink.own["CROSSTAPE_ROLE"] == "sink"
+    assert trigger["type"] == "kafka"
+    assert trigger["metadata"]["topic"] == TRADES.name
+    assert trigger["metadata"]["consumerGroup"] == GROUP
+    assert trigger["metadata"]["bootstrapServers"] == sink.environment["CROSSTAPE_KAFKA_BOOTSTRAP"]
+    assert scaler["spec"]["maxReplicaCount"] <= TRADES.partitions
+
+
+def test_production_engines_are_replicated() -> None:
+    for resource in of_kind("prod", "KafkaNodePool"):
+        assert resource["spec"]["replicas"] >= 3
+    for resource in of_kind("prod", "Cluster"):
+        assert resource["spec"]["instances"] >= 3
+        assert resource["spec"]["postgresql"]["synchronous"]["number"] >= 1
+    for resource in of_kind("prod", "ClickHouseInstallation", "ClickHouseKeeperInstallation"):
+        assert resource["spec"]["configuration"]["clusters"][0]["layout"]["replicasCount"] >= 3
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_topics_have_as_many_replicas_as_the_brokers_can_give(name: str) -> None:
+    brokers = sum(
+        pool["spec"]["replicas"] for pool in of_kind(name, "KafkaNodePool") if "broker" in pool["spec"]["roles"]
+    )
+    (kafka,) = of_kind(name, "Kafka")
+    wanted = {int(container.shared["CROSSTAPE_TOPIC_REPLICATION"]) for container in pods(name) if container.module}
+    assert wanted == {brokers}
+    assert kafka["spec"]["kafka"]["config"]["min.insync.replicas"] <= max(1, brokers - 1)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_history_creates_its_tables_on_the_cluster_that_there_is(name: str) -> None:
+    (clickhouse,) = of_kind(name, "ClickHouseInstallation")
+    clusters = {cluster["name"] for cluster in clickhouse["spec"]["configuration"]["clusters"]}
+    told = {
+        container.own["CROSSTAPE_CLICKHOUSE_CLUSTER"]
+        for container in pods(name)
+        if container.name.startswith("history-")
+    }
+    assert told == clusters
+
+
+# --- what is watched, and by which names ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_every_service_is_scraped_where_it_answers(name: str) -> None:
+    (monitor,) = of_kind(name, "ServiceMonitor")
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert endpoint["path"] in code.operations_paths()
+    chosen = {rule["key"]: set(rule["values"]) for rule in monitor["spec"]["selector"]["matchExpressions"]}
+    scraped = {
+        service["metadata"]["name"]
+        for service in of_kind(name, "Service")
+        if all(service["metadata"]["labels"].get(key) in values for key, values in chosen.items())
+        and endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
+    }
+    assert scraped == {container.name for container in pods(name) if container.module}
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_services_select_the_pods_of_their_name(name: str) -> None:
+    templates = dict(_templates(name))
+    for service in of_kind(name, "Service"):
+        template = templates[service["metadata"]["name"]]
+        assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+        listening = {port["name"] for container in template["spec"]["containers"] for port in container["ports"]}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= listening
+        matching = [
+            who
+            for who, other in templates.items()
+            if service["spec"]["selector"].items() <= other["metadata"]["labels"].items()
+        ]
+        assert matching == [service["metadata"]["name"]]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_secrets_that_are_mounted_come_from_somewhere(name: str) -> None:
+    written = {f"{cluster['metadata']['name']}-app" for cluster in of_kind(name, "Cluster")}  # by CloudNativePG
+    if name == "prod":
+        written |= {secret["spec"]["target"]["name"] for secret in of_kind(name, "ExternalSecret")}
+    else:
+        script = (ROOT / "deploy/k8s/overlays/dev/make-secrets.sh").read_text()
+        written |= {line.split()[1] for line in script.splitlines() if line.startswith("put ")}
+    mounted = {
+        source["secret"]["name"]
+        for _, template in _templates(name)
+        for volume in template["spec"]["volumes"]
+        for source in volume.get("projected", {}).get("sources", ())
+    }
+    assert mounted == written
+    assert not of_kind(name, "Secret"), "a secret in a repository is none"

@@ -1,0 +1,104 @@
+"""Each runbook is whole, and what it tells an operator to type, to look for and to set exists."""
+
+import re
+import shlex
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from crosstape.api_gateway.routes import ROUTES
+from tests.deploy import code
+from tests.deploy.tools import ROOT, compose, of_kind
+
+FOLDER = ROOT / "docs/runbooks"
+PAGES = sorted(path for path in FOLDER.glob("*.md") if path.name != "README.md")
+COMMANDS = [
+    (path, line)
+    for path in PAGES
+    for block in re.findall(r"```sh\n(.*?)```", path.read_text(), re.DOTALL)
+    for line in block.splitlines()
+]
+VERBS = frozenset({"logs", "get", "describe", "exec", "rollout", "scale", "set", "top", "port-forward"})
+WORKLOADS = {"deploy": "Deployment", "statefulset": "StatefulSet", "hpa": "HorizontalPodAutoscaler"}
+
+
+def test_there_is_a_page_for_each_alert_and_none_beside() -> None:
+    alerts = re.findall(r"runbook: docs/runbooks/(\S+)", (ROOT / "deploy/prometheus/alerts.yml").read_text())
+    assert sorted(alerts) == [path.name for path in PAGES]
+    index = (FOLDER / "README.md").read_text()
+    assert sorted(re.findall(r"\]\(([\w-]+\.md)\)", index)) == sorted(alerts)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_page_says_what_it_means_how_to_see_it_and_what_to_do(path: Path) -> None:
+    text = path.read_text()
+    title, meaning = text.split("\n", 2)[0::2]
+    assert title.removeprefix("# ").lower() == path.stem.replace("-", "")
+    assert meaning.strip()
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["How to see it", "What to do"]
+    assert "\n1. " in text
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        assert (FOLDER / link).exists(), link
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_settings_log_events_and_series_exist(path: Path) -> None:
+    text = path.read_text()
+    variables = frozenset().union(*(code.variables(module) for module in code.service_modules()))
+    assert set(re.findall(r"CROSSTAPE_[A-Z_]*[A-Z]", text)) - {"CROSSTAPE_X"} <= variables | {"CROSSTAPE_"}
+    source = "".join(file.read_text() for file in ROOT.glob("[ls]*s/*/src/**/*.py"))
+    for word in re.findall(r"`([a-z]+(?:_[a-z]+)+)`", text):
+        assert f'"{word}"' in source or word in code.metrics(), f"nothing logs or exposes {word}"
+
+
+@pytest.mark.parametrize(
+    ("path", "line"), COMMANDS, ids=lambda value: value.stem if isinstance(value, Path) else value[:40]
+)
+def test_command_names_what_exists(path: Path, line: str) -> None:
+    words = shlex.split(line.removesuffix(" &"))
+    if words[0] == "curl":
+        (url,) = [word for word in words if word.startswith("http://127.0.0.1:8000/")]
+        asked = "/" + url.split("/", 3)[3].partition("?")[0]
+        assert asked == "/health/ready" or any(_fits(route.pattern, asked) for route in ROUTES), asked
+        return
+    assert words[:3] == ["kubectl", "-n", "crosstape"], "runbooks type kubectl and curl"
+    assert words[3] in VERBS
+    for word in words[4:]:
+        kind, _, name = word.partition("/")
+        if kind in WORKLOADS and name:
+            _exists(kind, name)
+    for kind, name in pairwise(words):
+        if kind == "hpa" and not name.startswith("-"):
+            _exists(kind, name)
+        if kind == "-m":
+            assert find_spec(name), name
+    for selector in re.findall(r" -l (\S+)", line):
+        assert _labelled(selector), selector
+
+
+def _exists(kind: str, name: str) -> None:
+    assert name in {resource["metadata"]["name"] for resource in of_kind("prod", WORKLOADS[kind])}, name
+
+
+def _labelled(selector: str) -> bool:
+    """Whether we give some pod that label; the operators' own are those of our network policies."""
+    key, _, value = selector.partition("=")
+    pods = [
+        resource["spec"]["template"]["metadata"]["labels"] for resource in of_kind("prod", "Deployment", "StatefulSet")
+    ]
+    chosen = [policy["spec"]["podSelector"].get("matchLabels", {}) for policy in of_kind("prod", "NetworkPolicy")]
+    return any(labels.get(key) == value for labels in [*pods, *chosen])
+
+
+def _fits(pattern: str, path: str) -> bool:
+    return re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(pattern)), path) is not None
+
+
+def test_what_the_index_says_of_compose_is_so() -> None:
+    for service in re.findall(
+        r"`docker compose (?:logs --since 10m|restart|exec|config) (\S+?)(?: COMMAND)?`",
+        (FOLDER / "README.md").read_text(),
+    ):
+        assert service in compose()["services"]
