@@ -1,0 +1,28 @@
+"""The platform's services, and their modules."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+SERVICES = {
+    "ingestor": "crosstape.ingestor",
+    "history": "crosstape.history",
+    "stream-hub": "crosstape.stream_hub",
+    "twap-engine": "crosstape.twap_engine",
+    "auth": "crosstape.auth",
+    "api-gateway": "crosstape.api_gateway",
+}
+"""Every service and its package, in the order of the data's way."""
+
+
+def sources(package: str) -> Iterator[tuple[str, str]]:
+    """The name and the text of every module of a package, none of them imported."""
+    spec = importlib.util.find_spec(package)
+    for folder in (spec.submodule_search_locations if spec else None) or ():
+        root = Path(folder)
+        for path in sorted(root.rglob("*.py")):
+            parts = path.relative_to(root).with_suffix("").parts
+            yield ".".join([package, *parts]).removesuffix(".__init__"), path.read_text()
