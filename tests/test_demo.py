@@ -39,15 +39,19 @@ def until(condition: Callable[[], Any], seconds: float = READY_SECONDS) -> Any:
 
 def api_key(run: Run) -> str:
     """The key that the demo makes and prints."""
-    file = Path(run.secrets_directory) / "crosstape_api_key"
-    until(file.exists)
-    return file.read_text()
+    key: str = until(lambda: Home(Path(run.home)).kept_secret("api_key"))
+    return key
 
 
 def get(run: Run, path: str) -> Any:
     request = urllib.request.Request(run.gateway_url + path, headers={"Authorization": f"Bearer {api_key(run)}"})
     with urllib.request.urlopen(request, timeout=10) as response:
         return json.load(response)
+
+
+def page(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as response:
+        return str(response.read().decode())
 
 
 def trade_ids(run: Run) -> list[int]:
@@ -63,7 +67,8 @@ def begin(tmp_path: Path) -> Iterator[Begin]:
     started: list[subprocess.Popen[str]] = []
 
     def run() -> "subprocess.Popen[str]":
-        options = ["--port", str(free_port()), "--home", str(tmp_path), "--exchanges", "binance,kraken", "--rate", "50"]
+        ports = ["--port", str(free_port()), "--dashboard-port", str(free_port())]
+        options = [*ports, "--home", str(tmp_path), "--exchanges", "binance,kraken", "--rate", "50"]
         command = [sys.executable, "-m", "crosstape.cli", "demo", "--symbols", "2", *options]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
         return started[-1]
@@ -94,6 +99,7 @@ def test_demo_gets_ready_answers_survives_a_crash_and_goes_on_where_it_ended(beg
     run = running(first)
     assert get(run, "/exchanges") == {"exchanges": ["binance", "kraken"]}
     assert "BTCUSDT" in get(run, "/binance/symbols")["symbols"]
+    assert "streamlit" in page(run.dashboard_url).lower()
     before = until(lambda: trade_ids(run))
 
     victim = next(listing for listing in run.processes if listing.name == "ingestor-binance")

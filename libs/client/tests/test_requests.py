@@ -276,3 +276,19 @@ def test_unix_seconds_keep_their_fraction() -> None:
     assert time_text(Decimal("1672531200.123456")) == "2023-01-01T00:00:00.123456Z"
     assert time_text(0) == "1970-01-01T00:00:00Z"
     assert time_text("20250701-0000") == "20250701-0000"
+
+
+async def test_a_raw_request_is_sent_once_and_its_answer_returned_whatever_it_is(
+    platform: ScriptedPlatform, client: AsyncClient
+) -> None:
+    platform.on("GET /anything", refusal(503, "DATABASE_ERROR"))
+    answer = await client.send("GET", "/anything?limit=1")
+    assert (answer.status, answer.headers["X-Request-ID"]) == (503, "req-1")
+    assert b"DATABASE_ERROR" in answer.body
+    assert [(asked.target, asked.bearer) for asked in platform.asked] == [("/anything?limit=1", "ctk_1_key")]
+
+
+async def test_a_raw_request_that_nobody_answers_is_a_failed_connection(free_port: int) -> None:
+    async with AsyncClient(f"http://127.0.0.1:{free_port}") as client:
+        with pytest.raises(ConnectionFailed):
+            await client.send("GET", "/health")

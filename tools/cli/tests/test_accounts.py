@@ -30,7 +30,7 @@ def test_a_command_goes_to_the_running_platforms_database(tmp_path: Path, shown:
     home = Home(tmp_path / "demo")
     home.prepare()
     with home.locked():
-        home.write_run(Run(os.getpid(), "demo", "", "", "", "", "redis://here/0", "", str(home.secrets)))
+        home.write_run(Run(os.getpid(), "demo", "", "", "", "", "redis://here/0", "", str(home.directory)))
         assert administer("users", ["role", "bob", "admin"], [home]) == 3
     database = f"sqlite:///{home.directory}/auth/auth.db"
     assert shown.read_text() == f"-P -m crosstape.auth.admin users role bob admin {database} redis://here/0\n"

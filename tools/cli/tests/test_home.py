@@ -21,7 +21,7 @@ RUN = Run(
     kafka_bootstrap="127.0.0.1:20003",
     redis_url="redis://127.0.0.1:20004/0",
     clickhouse_url="chdb:///data/clickhouse",
-    secrets_directory="/data/secrets",
+    home="/data",
     processes=[Listing("history", 2, 20001, "http://127.0.0.1:20001", "history.log")],
 )
 Usage = namedtuple("Usage", "total used free")

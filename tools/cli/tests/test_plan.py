@@ -8,14 +8,14 @@ from crosstape.cli.supervisor import levels
 
 
 def plan(tmp_path: Path, simulation: Simulation | None = None, symbols: tuple[str, ...] = ()) -> Plan:
-    return Plan(Choice(8000, ("binance", "okx"), simulation, symbols), Home(tmp_path))
+    return Plan(Choice(8000, 8501, ("binance", "okx"), simulation, symbols), Home(tmp_path))
 
 
 def test_demo_has_every_process_and_one_ingestor_for_each_exchange(tmp_path: Path) -> None:
     names = [command.name for command in plan(tmp_path, Simulation()).commands()]
     assert names == [
         "kafka", "valkey", "exchange-sim", "history", "ingestor-binance", "ingestor-okx",
-        "auth", "stream-hub", "twap-engine", "gateway",
+        "auth", "stream-hub", "twap-engine", "gateway", "dashboard",
     ]  # fmt: skip
 
 
@@ -34,6 +34,7 @@ def test_what_serves_clients_stops_first_and_engines_last(tmp_path: Path) -> Non
         ["history", "auth"],
         ["ingestor-binance", "ingestor-okx", "stream-hub", "twap-engine"],
         ["gateway"],
+        ["dashboard"],
     ]
 
 

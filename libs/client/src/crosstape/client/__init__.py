@@ -9,6 +9,7 @@ from crosstape.client.blocking_feed import BlockingBookFeed, BlockingFeed, Strea
 from crosstape.client.blocking_rows import Rows
 from crosstape.client.book_feed import BookFeed, BookFeedEvent
 from crosstape.client.books import Book, ConsolidatedBook, ExchangeLevel, Level, StaleVenue, Venue, checksum, is_intact
+from crosstape.client.calls import RawAnswer
 from crosstape.client.cvd import CvdEvent, CvdFeed, CvdSnapshot, CvdTick
 from crosstape.client.directory import Check, Exchanges, Health, Readiness, Symbols
 from crosstape.client.errors import (
@@ -50,7 +51,16 @@ from crosstape.client.events import (
     Unsubscribed,
     WrongBook,
 )
-from crosstape.client.orders import Execution, Order, OrderAccepted, OrderSummary, TwapOrder
+from crosstape.client.orders import (
+    Benchmark,
+    Execution,
+    Order,
+    OrderAccepted,
+    OrderProgress,
+    OrderSummary,
+    Slippage,
+    TwapOrder,
+)
 from crosstape.client.rows import AsyncRows
 from crosstape.client.stream import AsyncStream
 from crosstape.client.trades import CompletenessPage, Minute, Trade, TradePage
@@ -65,6 +75,7 @@ __all__ = [
     "BarClose",
     "BarPage",
     "BarRevision",
+    "Benchmark",
     "BlockingBookFeed",
     "BlockingFeed",
     "Book",
@@ -109,14 +120,17 @@ __all__ = [
     "OrderAccepted",
     "OrderEvent",
     "OrderNotFound",
+    "OrderProgress",
     "OrderSummary",
     "RateLimited",
+    "RawAnswer",
     "Readiness",
     "Recovered",
     "Refused",
     "ReplayComplete",
     "Rows",
     "Scope",
+    "Slippage",
     "StaleVenue",
     "Stream",
     "StreamClosed",

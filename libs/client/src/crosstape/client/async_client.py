@@ -6,7 +6,7 @@ from typing import Any, Self, TypeVar
 
 from crosstape.client.bars import Interval
 from crosstape.client.book_feed import BookFeed
-from crosstape.client.calls import Call, Page, Paged
+from crosstape.client.calls import Call, Page, Paged, RawAnswer
 from crosstape.client.cvd import CvdFeed, cvd_feed
 from crosstape.client.endpoints import Endpoints
 from crosstape.client.rows import AsyncRows
@@ -55,6 +55,10 @@ class AsyncClient(Endpoints):
     async def call(self, call: Call[T], /) -> T:
         """Send a call that a route's function made. Raises ApiError, ConnectionFailed, UnexpectedAnswer."""
         return await self._transport.call(call)
+
+    async def send(self, method: str, target: str, body: bytes | None = None) -> RawAnswer:
+        """Send any request to `target` (path and query), once, and return what comes. Raises ConnectionFailed."""
+        return await self._transport.send(method, target, body)
 
     def rows(self, paged: Paged[PageT, Row], /) -> AsyncRows[PageT, Row]:
         """The rows of a list that comes in pages; nothing is sent until they are read."""

@@ -8,7 +8,7 @@ from crosstape.client.async_client import DEFAULT_TIMEOUT, DEFAULT_URL, AsyncCli
 from crosstape.client.bars import Interval
 from crosstape.client.blocking_feed import BlockingBookFeed, BlockingFeed, Stream
 from crosstape.client.blocking_rows import Rows
-from crosstape.client.calls import Call, Page, Paged
+from crosstape.client.calls import Call, Page, Paged, RawAnswer
 from crosstape.client.cvd import CvdEvent
 from crosstape.client.endpoints import Endpoints
 from crosstape.client.loop_thread import LoopThread
@@ -49,6 +49,10 @@ class Client(Endpoints):
     def call(self, call: Call[T], /) -> T:
         """Send a call that a route's function made."""
         return self._loop.run(self._client.call(call))
+
+    def send(self, method: str, target: str, body: bytes | None = None) -> RawAnswer:
+        """Send any request to `target` (path and query), once, and return what comes. Raises ConnectionFailed."""
+        return self._loop.run(self._client.send(method, target, body))
 
     def rows(self, paged: Paged[PageT, Row], /) -> Rows[PageT, Row]:
         """The rows of a list that comes in pages; nothing is sent until they are read."""

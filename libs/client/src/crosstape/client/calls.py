@@ -46,6 +46,15 @@ class Call(Struct, Generic[T], frozen=True):
         return None if self.body is None else _encoder.encode(self.body)
 
 
+class RawAnswer(Struct, frozen=True, kw_only=True):
+    """An answer as it came, whatever its status. `seconds` is how long it took."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    seconds: float
+
+
 def get(path: str, answer: type[T], **query: object) -> Call[T]:
     """A GET, which is always repeatable."""
     return Call("GET", path, answer, query=query, is_repeatable=True)

@@ -61,8 +61,32 @@ class Execution(Struct, frozen=True, kw_only=True):
     exchange: str | None = None
 
 
+class Benchmark(Struct, frozen=True, kw_only=True):
+    """The market's own average prices from the order's start to its end (or now); None where nothing was seen."""
+
+    twap: Decimal | None = None
+    vwap: Decimal | None = None
+
+
+class Slippage(Struct, frozen=True, kw_only=True):
+    """How much worse than each price the order was filled, in basis points (negative: better)."""
+
+    arrival: Decimal | None = None
+    twap: Decimal | None = None
+    vwap: Decimal | None = None
+
+
+class OrderProgress(Struct, frozen=True, kw_only=True):
+    """`filled` is the part of the quantity, 0 to 1; `slices_missed` are those whose time passed without them."""
+
+    filled: Decimal
+    slices: int
+    slices_run: int
+    slices_missed: int
+
+
 class Order(Struct, frozen=True, kw_only=True):
-    """An order in full. `close_reason` says how a closed one ended: completed, expired or cancelled."""
+    """An order in full. `close_reason` says how a closed one ended: completed, expired or cancelled. Times are UTC."""
 
     order_id: str
     username: str
@@ -75,8 +99,15 @@ class Order(Struct, frozen=True, kw_only=True):
     status: str
     executions: tuple[Execution, ...]
     close_reason: str | None = None
+    exchange: str | None = None
     filled_quantity: Decimal | None = None
     average_price: Decimal | None = None
+    benchmark: Benchmark = Benchmark()
+    slippage_bps: Slippage = Slippage()
+    progress: OrderProgress | None = None
+    created_at: dt.datetime | None = None
+    closed_at: dt.datetime | None = None
+    estimated_completion: dt.datetime | None = None
 
 
 def submit_twap(*orders: TwapOrder) -> Call[OrderAccepted]:

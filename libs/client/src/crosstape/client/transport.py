@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Mapping
 from importlib.metadata import version
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ import msgspec
 from yarl import URL
 
 from crosstape.client.accounts import Tokens, refresh
-from crosstape.client.calls import Call
+from crosstape.client.calls import Call, RawAnswer
 from crosstape.client.credentials import Credentials
 from crosstape.client.errors import (
     ConnectionFailed,
@@ -66,6 +67,21 @@ class Transport:
         if call.ends_session:
             self.credentials.forget()
         return answer
+
+    async def send(self, method: str, target: str, body: bytes | None) -> RawAnswer:
+        """Send a request once, as it is given, and return what comes. Raises ConnectionFailed."""
+        headers = {"Accept": JSON, **({} if body is None else {"Content-Type": JSON})}
+        if bearer := await self.credentials.bearer():
+            headers["Authorization"] = f"Bearer {bearer}"
+        url = URL(self.base_url + target, encoded=True)
+        began = time.monotonic()
+        try:
+            async with self.session.request(method, url, data=body, headers=headers, allow_redirects=False) as response:
+                content = await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ConnectionFailed(f"No answer from {self.base_url}: {_reason(error)}") from error
+        seconds = time.monotonic() - began
+        return RawAnswer(status=response.status, headers=response.headers, body=content, seconds=seconds)
 
     async def export(self, call: Call[Any], media_type: str) -> AsyncIterator[bytes]:
         """The answer as a file of `media_type`, piece by piece. Raises ConnectionFailed when it breaks off."""

@@ -25,5 +25,4 @@ def administer(group: str, words: Sequence[str], homes: Sequence[Home]) -> int:
 
 def _stores(homes: Sequence[Home]) -> dict[str, str]:
     run = find_run(homes)
-    database = Home(Path(run.secrets_directory).parent).data("auth") / "auth.db"
-    return {_DATABASE: f"sqlite:///{database}", "CROSSTAPE_REDIS_URL": run.redis_url}
+    return {_DATABASE: Home(Path(run.home)).accounts_url, "CROSSTAPE_REDIS_URL": run.redis_url}

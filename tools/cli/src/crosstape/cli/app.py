@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port of the gateway on 127.0.0.1.")]
+DashboardPort = Annotated[int, typer.Option(min=1, max=65535, help="Port of the dashboard on 127.0.0.1.")]
 HomeOption = Annotated[
     Path | None,
     typer.Option("--home", help="Folder of the state. Default: $CROSSTAPE_HOME or .crosstape, and demo or live."),
@@ -43,6 +44,7 @@ def main() -> None:
 @app.command()
 def demo(
     port: Port = 8000,
+    dashboard_port: DashboardPort = 8501,
     home: HomeOption = None,
     exchanges: Exchanges = "binance,kraken,coinbasepro,okx,bybit",
     symbols: Annotated[int, typer.Option(min=1, help="Bases that trade fast on each exchange.")] = 20,
@@ -60,27 +62,34 @@ def demo(
     from crosstape.cli.plan import Simulation
 
     simulation = Simulation(symbols, rate, seed, faults, recordings, times, speed)
-    _run(port, home, exchanges, log_level, simulation=simulation)
+    _run((port, dashboard_port), home, exchanges, log_level, simulation=simulation)
 
 
 @app.command()
 def up(
     port: Port = 8000,
+    dashboard_port: DashboardPort = 8501,
     home: HomeOption = None,
-    exchanges: Exchanges = "binance,kraken,coinbasepro,okx,bybit",
+    exchanges: Annotated[
+        str | None, typer.Option(help="Exchanges to read, separated by commas. Default: all that are native.")
+    ] = None,
     symbols: Annotated[
         str, typer.Option(help="Markets to read, separated by commas, in any spelling.")
     ] = "BTC-USD,ETH-USD",
     log_level: LogLevel = "INFO",
 ) -> None:
     """Run the whole platform with the [b]real[/b] exchanges, until Ctrl-C."""
-    _run(port, home, exchanges, log_level, symbols=_words(symbols))
+    from crosstape.exchanges import DIALECTS
+
+    chosen = ",".join(DIALECTS) if exchanges is None else exchanges
+    _run((port, dashboard_port), home, chosen, log_level, symbols=_words(symbols))
 
 
 @app.command()
 def replay(
     recordings: Annotated[Path, typer.Argument(help="Folder of recorded frames, or one file of them.")],
     port: Port = 8000,
+    dashboard_port: DashboardPort = 8501,
     home: HomeOption = None,
     exchanges: Exchanges = "binance,kraken,coinbasepro,okx,bybit",
     times: Annotated[str, typer.Option(help="recorded: as they were; now: shifted to the present.")] = "recorded",
@@ -90,7 +99,7 @@ def replay(
     from crosstape.cli.plan import Simulation
 
     simulation = Simulation(recordings=recordings, times=times, speed=speed)
-    _run(port, home, exchanges, "INFO", simulation=simulation, name="replay")
+    _run((port, dashboard_port), home, exchanges, "INFO", simulation=simulation, name="replay")
 
 
 @app.command()
@@ -172,7 +181,7 @@ def settings() -> None:
 
 
 def _run(
-    port: int,
+    ports: tuple[int, int],
     home: Path | None,
     exchanges: str,
     log_level: str,
@@ -188,7 +197,7 @@ def _run(
     from crosstape.cli.plan import Choice
 
     folder = Home(home or default_directory(name if simulation else "live"))
-    choice = Choice(port, _words(exchanges), simulation, symbols, log_level.upper())
+    choice = Choice(*ports, _words(exchanges), simulation, symbols, log_level.upper())
     run_platform(choice, folder, Console())
 
 

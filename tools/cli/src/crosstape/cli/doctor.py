@@ -119,6 +119,8 @@ def _running(run: Run) -> Iterator[Finding]:
             )
         elif listing.name == "exchange-sim":
             yield _answers(listing, listing.url, "/_truth/markets")
+        elif listing.name == "dashboard":
+            yield _answers(listing, listing.url, "/_stcore/health")
         elif listing.url:
             yield _answers(listing, listing.url, "/readyz")
         else:

@@ -40,8 +40,9 @@ class Run:
     kafka_bootstrap: str
     redis_url: str
     clickhouse_url: str
-    secrets_directory: str
+    home: str
     processes: list[Listing] = field(default_factory=list)
+    dashboard_url: str = ""
 
 
 class Home:
@@ -57,6 +58,11 @@ class Home:
 
     def data(self, name: str) -> Path:
         return self.directory / name
+
+    @property
+    def accounts_url(self) -> str:
+        """The database of accounts."""
+        return f"sqlite:///{self.data('auth') / 'auth.db'}"
 
     @property
     def secrets(self) -> Path:

@@ -40,6 +40,8 @@ MODULES = {
     "crosstape.twap_engine": "crosstape-twap-engine",
     "crosstape.api_gateway": "crosstape-api-gateway",
     "crosstape.exchange_sim": "crosstape-exchange-sim",
+    "streamlit": "streamlit",
+    "crosstape.dashboard": "crosstape-dashboard",
 }
 """What the processes import, and the package that has it: looked for before anything starts."""
 
@@ -60,6 +62,7 @@ def run_platform(choice: Choice, home: Home, console: Console) -> None:
     """Run a platform until SIGINT, SIGTERM or SIGHUP. Raises CliError for everything a user can mend."""
     require_modules()
     require_free(choice.port, "--port")
+    require_free(choice.dashboard_port, "--dashboard-port")
     home.prepare()
     with home.locked():
         if choice.simulation and choice.simulation.recordings:

@@ -1,6 +1,6 @@
 """What a platform on one machine is made of: every process, its port, its settings, and what it needs.
 
-Everything listens on loopback. The gateway's port is the user's choice, the others are free ones.
+Everything listens on loopback. The ports of gateway and dashboard are the user's choice, the others are free ones.
 """
 
 import asyncio
@@ -41,6 +41,7 @@ class Choice:
     """What the user chose. Without a `simulation` the real exchanges are read, and `symbols` names the markets."""
 
     port: int
+    dashboard_port: int
     exchanges: tuple[str, ...] = EXCHANGES
     simulation: Simulation | None = None
     symbols: tuple[str, ...] = ()
@@ -59,7 +60,8 @@ class Plan:
             *("stream-hub", "stream-hub-sockets", "twap-engine"),
         )
         names = (*engines_and_services, *map(ingestor, choice.exchanges))
-        self._ports = {**dict(zip(names, _distinct_ports(len(names)), strict=True)), "gateway": choice.port}
+        chosen = {"gateway": choice.port, "dashboard": choice.dashboard_port}
+        self._ports = {**dict(zip(names, _distinct_ports(len(names)), strict=True)), **chosen}
 
     def commands(self) -> list[Command]:
         """Every process of the platform."""
@@ -74,6 +76,7 @@ class Plan:
             self._stream_hub(),
             self._twap_engine(),
             self._gateway(),
+            self._dashboard(),
         ]
 
     def run(self, supervisor: Supervisor, pid: int) -> Run:
@@ -82,12 +85,13 @@ class Plan:
             pid=pid,
             mode="demo" if self._choice.simulation else "live",
             gateway_url=self._url("gateway"),
+            dashboard_url=self._url("dashboard"),
             history_url=self._url("history"),
             exchange_origin=self._exchange_origin,
             kafka_bootstrap=f"{LOOPBACK}:{self._ports['kafka']}",
             redis_url=self._redis_url,
             clickhouse_url=self._clickhouse_url,
-            secrets_directory=str(self._home.secrets),
+            home=str(self._home.directory),
             processes=[
                 Listing(
                     name=process.command.name,
@@ -150,9 +154,8 @@ class Plan:
         )
 
     def _auth(self) -> Command:
-        database = self._home.data("auth") / "auth.db"
         settings = {
-            "CROSSTAPE_AUTH_DATABASE_URL": f"sqlite:///{database}",
+            "CROSSTAPE_AUTH_DATABASE_URL": self._home.accounts_url,
             "CROSSTAPE_ADMIN_PASSWORD": self._home.secret("admin_password"),
         }
         return self._service("auth", "crosstape.auth", settings, needs=("valkey",))
@@ -176,6 +179,18 @@ class Plan:
                 "CROSSTAPE_TWAP_URL": self._url("twap-engine"),
             },
             needs=("valkey", "history", "auth", "stream-hub", "twap-engine", *map(ingestor, self.exchanges)),
+        )
+
+    def _dashboard(self) -> Command:
+        """It needs no other process to start, and leaves the machine to the broker until that one is ready."""
+        port = self._ports["dashboard"]
+        return Command(
+            name="dashboard",
+            argv=_module("crosstape.dashboard.launch", "--port", str(port), "--url", self._url("gateway")),
+            ready=probe.http(LOOPBACK, port, "/_stcore/health"),
+            port=port,
+            needs=("gateway",),
+            after=("kafka",),
         )
 
     def _service(

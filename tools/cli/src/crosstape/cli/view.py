@@ -62,6 +62,7 @@ class View:
         lines = [
             f"\n[bold green]Crosstape runs[/] with {kind} ({', '.join(exchanges)}), ready after {seconds:.1f} s.",
             "Ctrl-C stops it; the next run goes on from here.\n",
+            f"  dashboard   [bold]{run.dashboard_url}[/]",
             f"  gateway     [bold]{gateway}[/]",
             f"  API docs    {gateway}/docs",
             f"  health      {gateway}/health/ready",

@@ -1,0 +1,1 @@
+"""The trader's web app of Crosstape, in Streamlit. It reaches the platform through the SDK only."""

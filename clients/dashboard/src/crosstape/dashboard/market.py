@@ -1,0 +1,123 @@
+"""One market, followed live: its bars, its tape and its running volume delta."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from crosstape.client import (
+    Bar,
+    BarClose,
+    BarRevision,
+    Client,
+    CvdEvent,
+    CvdSnapshot,
+    CvdTick,
+    Refused,
+    Unknown,
+)
+from crosstape.client.bars import Interval
+from crosstape.dashboard.bars import BarSeries
+from crosstape.dashboard.follower import Follower, Link
+
+HISTORY_BARS = 600
+TAPE_TRADES = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """What is looked at."""
+
+    exchange: str
+    symbol: str
+    interval: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class MarketState:
+    """A market at one moment. `trades` are newest first; `version` changes when older bars did."""
+
+    market: Market
+    link: Link
+    bars: Sequence[Bar]
+    version: int
+    cvd: Decimal | None
+    trades: Sequence[CvdTick]
+
+
+class MarketFeed:
+    """Follows `market` from `start` to `close`."""
+
+    def __init__(self, client: Client, market: Market) -> None:
+        self.market = market
+        self._client = client
+        self._lock = threading.Lock()
+        self._series = BarSeries(market.interval)
+        self._tape: deque[CvdTick] = deque(maxlen=TAPE_TRADES)
+        self._cvd: Decimal | None = None
+        self._looked_before: int | None = None
+        self._follower: Follower[CvdEvent] = Follower(
+            "market",
+            lambda: client.cvd(market.exchange, market.symbol, interval=market.interval),
+            self._take,
+        )
+
+    def start(self) -> None:
+        self._follower.start()
+
+    def close(self) -> None:
+        self._follower.close()
+
+    def state(self) -> MarketState:
+        """What is known now."""
+        with self._lock:
+            return MarketState(
+                self.market,
+                self._follower.link,
+                tuple(self._series.bars),
+                self._series.version,
+                self._cvd,
+                tuple(reversed(self._tape)),
+            )
+
+    def load_older(self, before: int) -> None:
+        """Fetch bars that lie before `before`, once, if that is the first one. Raises CrosstapeError."""
+        with self._lock:
+            is_first = bool(self._series.bars) and self._series.bars[0].timestamp == before
+            if not is_first or self._looked_before == before:
+                return
+            self._looked_before = before
+        market = self.market
+        older = self._client.ohlcv(
+            market.exchange, market.symbol, interval=market.interval, end=before, limit=HISTORY_BARS
+        ).all()
+        with self._lock:
+            self._series.prepend(older)
+
+    def _take(self, event: CvdEvent | Refused) -> None:
+        match event:
+            case CvdSnapshot():
+                self._begin(event)
+            case CvdTick():
+                with self._lock:
+                    self._cvd = event.cvd
+                    self._tape.append(event)
+                    self._series.tick(event)
+            case BarClose(bar=bar) | BarRevision(bar=bar):
+                with self._lock:
+                    self._series.put(bar)
+            case Unknown() | Refused():
+                pass  # nothing that a chart shows
+
+    def _begin(self, snapshot: CvdSnapshot) -> None:
+        """History is read between the snapshot and the first trade after it, which waits in the feed's buffer."""
+        now = int(time.time())
+        market = self.market
+        history = self._client.ohlcv(market.exchange, market.symbol, interval=market.interval, limit=HISTORY_BARS).all()
+        with self._lock:
+            self._cvd = snapshot.cvd
+            self._series.begin(history, snapshot.bar, now)

@@ -1,0 +1,141 @@
+"""TWAP orders: reading the ticket, what it will do, and how an order goes. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+
+from crosstape.client import Order, TwapOrder
+from crosstape.client.orders import Side
+from crosstape.dashboard.book_view import Spread
+from crosstape.dashboard.markup import tag, text
+from crosstape.dashboard.words import clock, compact, places_of, plain, span
+
+ALL_EXCHANGES = "All exchanges"
+_MARGIN = Decimal("0.001")
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What is written on the ticket; quantity and price as they were typed, so that no digit changes."""
+
+    symbol: str
+    exchange: str
+    side: Side
+    quantity: str
+    limit_price: str
+    duration: int
+    interval: int
+
+    def problems(self) -> list[str]:
+        """What has to be mended before it can be sent."""
+        found = []
+        if number(self.quantity) is None:
+            found.append("Quantity: write a positive number, such as 0.25.")
+        if number(self.limit_price) is None:
+            found.append("Limit price: write a positive number. The order never trades beyond it.")
+        if self.interval > self.duration:
+            found.append("The time between slices cannot be longer than the whole order.")
+        return found
+
+    def order(self) -> TwapOrder:
+        """The order. Raises ValueError when there are problems."""
+        quantity, limit_price = number(self.quantity), number(self.limit_price)
+        if quantity is None or limit_price is None or self.problems():
+            raise ValueError(" ".join(self.problems()))
+        return TwapOrder(
+            symbol=self.symbol,
+            side=self.side,
+            total_quantity=quantity,
+            limit_price=limit_price,
+            duration=self.duration,
+            interval=self.interval,
+            exchange=None if self.exchange == ALL_EXCHANGES else self.exchange,
+        )
+
+    def summary(self) -> str:
+        """What it will do, in one sentence."""
+        quantity, limit_price = number(self.quantity), number(self.limit_price)
+        if quantity is None or limit_price is None or self.problems():
+            return "The order is cut into equal slices, one at each step, and never trades beyond the limit price."
+        slices = self.duration // self.interval + 1
+        bound = "at most" if self.side == "buy" else "at least"
+        return (
+            f"{slices} slices of about {compact(quantity / slices)}, one every {span(self.interval)}, over "
+            f"{span(self.duration)}; {bound} {plain(limit_price)} each, {compact(quantity * limit_price)} in all."
+        )
+
+
+def number(typed: str) -> Decimal | None:
+    """A positive number as it was typed (thousands separated by commas or spaces are fine); None for anything else."""
+    try:
+        value = Decimal(typed.replace(",", "").replace(" ", ""))
+    except InvalidOperation:
+        return None
+    return value if value.is_finite() and value > 0 else None
+
+
+def marketable(side: Side, gap: Spread) -> Decimal:
+    """A limit price that trades at once and leaves room for 0.1 % of movement, in the book's own places."""
+    best, factor = (gap.ask, 1 + _MARGIN) if side == "buy" else (gap.bid, 1 - _MARGIN)
+    return round(best * factor, places_of(gap.bid, gap.ask))
+
+
+def filled_share(order: Order) -> float:
+    """How much of it is filled, 0 to 1."""
+    return float(min(Decimal(1), (order.filled_quantity or Decimal(0)) / order.total_quantity))
+
+
+def time_share(order: Order, now: dt.datetime) -> float:
+    """How much of its time is over, 0 to 1. `now` is UTC without a zone, as the order's times are."""
+    if order.status != "open" or order.created_at is None:
+        return 1.0
+    return min(1.0, max(0.0, (now - order.created_at).total_seconds() / order.duration))
+
+
+def card(order: Order, now: dt.datetime) -> str:
+    """An order with its progress, its average price and what that is worth against the market's own TWAP and VWAP."""
+    filled, elapsed = filled_share(order), time_share(order, now)
+    status = order.close_reason or order.status
+    places = places_of(order.limit_price, *(execution.price for execution in order.executions[:20]))
+    left = "" if order.status != "open" else f"{span(order.duration * (1 - elapsed))} left"
+    figures = [
+        ("Filled", f"{compact(order.filled_quantity or Decimal(0))} / {compact(order.total_quantity)}"),
+        ("Average", plain(order.average_price, places)),
+        ("Limit", plain(order.limit_price, places)),
+        ("Market TWAP", plain(order.benchmark.twap, places)),
+        ("Slippage", _bps(order.slippage_bps.twap)),
+        ("Fills", str(len(order.executions))),
+    ]
+    return tag(
+        "article",
+        tag(
+            "header",
+            text("b", f"{order.side.upper()} {order.symbol}", css=f"ct-{order.side}"),
+            text("span", order.exchange or "all exchanges"),
+            text("span", status, css=f"ct-status ct-{status}"),
+            text("time", left or (clock(order.created_at) if order.created_at else "")),
+        ),
+        tag(
+            "div",
+            tag("i", style=f"width:{filled * 100:.1f}%"),
+            tag("u", style=f"left:{elapsed * 100:.1f}%"),
+            css="ct-progress",
+            role="progressbar",
+            aria_valuenow=f"{filled * 100:.0f}",
+            aria_valuemin="0",
+            aria_valuemax="100",
+            aria_label="filled, in per cent; the mark is the time that has passed",
+        ),
+        tag("dl", *(tag("div", text("dt", name), text("dd", value)) for name, value in figures), css="ct-results"),
+        css="ct-order",
+        data_order=order.order_id,
+        data_filled=f"{filled:.4f}",
+        data_fills=str(len(order.executions)),
+        data_status=status,
+    )
+
+
+def _bps(value: Decimal | None) -> str:
+    return "–" if value is None else f"{plain(value, 2, signed=True)} bps"

@@ -1,0 +1,168 @@
+"""The account's side of the live connection: one stream with a book and the account's own orders."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from crosstape.client import (
+    Book,
+    BookEvent,
+    BookStale,
+    Client,
+    ConsolidatedBook,
+    ConsolidatedBookEvent,
+    Order,
+    OrderEvent,
+    Refused,
+    Stream,
+    StreamEvent,
+)
+from crosstape.dashboard.follower import Follower, Link
+
+BOOK_LEVELS = 50
+BOOK_MILLISECONDS = 500
+RECENT_ORDERS = 12
+REFRESH_SECONDS = 2.0
+"""An open order is read again so often, as its benchmark moves without an event."""
+
+NOTICES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class BookState:
+    """The book that is followed. Without `book`, `reason` says why there is none, where that is known."""
+
+    link: Link
+    channel: str
+    book: Book | ConsolidatedBook | None
+    reason: str = ""
+    received: float = 0.0
+    """When it came, on the monotonic clock."""
+
+
+class TradingFeed:
+    """Follows one book at a time, and the account's orders, from `start` to `close`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._stream: Stream | None = None
+        self._channel = ""
+        self._book: Book | ConsolidatedBook | None = None
+        self._reason = ""
+        self._received = 0.0
+        self._orders: dict[str, Order] = {}
+        self._read_at: dict[str, float] = {}
+        self._changed: set[str] = set()
+        self._has_listed = False
+        self._notices: deque[OrderEvent] = deque(maxlen=NOTICES)
+        self._follower: Follower[StreamEvent] = Follower("trading", self._open, self._take, self._subscribe)
+
+    @property
+    def link(self) -> Link:
+        return self._follower.link
+
+    def start(self) -> None:
+        self._follower.start()
+
+    def close(self) -> None:
+        self._follower.close()
+
+    def follow_book(self, exchange: str, symbol: str) -> None:
+        """Follow this book (`*`: of all exchanges) and no other."""
+        channel = f"book:{exchange}:{symbol}"
+        with self._lock:
+            if channel == self._channel:
+                return
+            before, self._channel = self._channel, channel
+            self._book, self._reason = None, ""
+            stream = self._stream
+        if stream is not None:
+            if before:
+                stream.unsubscribe(before)
+            stream.subscribe(channel, depth=BOOK_LEVELS, interval_ms=BOOK_MILLISECONDS)
+
+    def book(self) -> BookState:
+        """The book as it is now."""
+        with self._lock:
+            return BookState(self.link, self._channel, self._book, self._reason, self._received)
+
+    def notices(self) -> list[OrderEvent]:
+        """What happened to orders since the last call."""
+        with self._lock:
+            told = list(self._notices)
+            self._notices.clear()
+            return told
+
+    def orders(self) -> list[Order]:
+        """The account's latest orders, newest first, as far as changes are known. Raises CrosstapeError."""
+        if not self._has_listed:
+            summaries = self._client.orders(limit=RECENT_ORDERS)
+            with self._lock:
+                self._changed.update(summary.order_id for summary in summaries)
+                self._has_listed = True
+        for order_id in self._due():
+            order = self._client.order(order_id)
+            with self._lock:
+                self._orders[order_id] = order
+                self._read_at[order_id] = time.monotonic()
+                self._changed.discard(order_id)
+        return self.known_orders()
+
+    def known_orders(self) -> list[Order]:
+        """The same as they were read last, without asking anybody."""
+        with self._lock:
+            found = sorted(self._orders.values(), key=lambda order: str(order.created_at), reverse=True)
+            return found[:RECENT_ORDERS]
+
+    def add(self, order_id: str) -> None:
+        """Show this order, which was just submitted, at once."""
+        with self._lock:
+            self._changed.add(order_id)
+
+    def _due(self) -> set[str]:
+        now = time.monotonic()
+        with self._lock:
+            open_ones = {
+                order_id
+                for order_id, order in self._orders.items()
+                if order.status == "open" and now - self._read_at[order_id] > REFRESH_SECONDS
+            }
+            return self._changed | open_ones
+
+    def _open(self) -> Stream:
+        stream = self._client.stream()
+        with self._lock:
+            self._stream = stream
+        return stream
+
+    def _subscribe(self) -> None:
+        with self._lock:
+            stream, channel = self._stream, self._channel
+        if stream is not None:
+            stream.subscribe("orders")
+            if channel:
+                stream.subscribe(channel, depth=BOOK_LEVELS, interval_ms=BOOK_MILLISECONDS)
+
+    def _take(self, event: StreamEvent | Refused) -> None:
+        with self._lock:
+            match event:
+                case BookEvent(book=book) | ConsolidatedBookEvent(book=book) if self._is_followed(book):
+                    self._book, self._reason, self._received = book, "", time.monotonic()
+                case BookStale(reason=reason):
+                    self._book, self._reason = None, reason
+                case Refused(channel=channel, message=message) if channel and channel.startswith("book:"):
+                    self._book, self._reason = None, message
+                case OrderEvent(order_id=order_id):
+                    self._changed.add(order_id)
+                    self._notices.append(event)
+                case _:
+                    pass  # acknowledgements, and books that are not followed any more
+
+    def _is_followed(self, book: Book | ConsolidatedBook) -> bool:
+        """Whether it is the book that was asked for last: late ones of the one before are passed over."""
+        exchange = book.exchange if isinstance(book, Book) else "*"
+        return self._channel.startswith(f"book:{exchange}:")

@@ -1,0 +1,220 @@
+"""The dashboard in headless Chromium against a running demo: what a trader does and sees in their first minutes."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from crosstape.cli.home import Home, Run
+from crosstape.cli.ports import free_port
+from crosstape.cli.running import find_run
+from crosstape.client import Client
+from tests.browser.desk import PASSWORD, WAIT_SECONDS, Desk
+from tests.engines.chromium import NoChromium, chromium
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+READY_SECONDS = 90.0
+STOP_SECONDS = 30.0
+NEW_PASSWORD = "a battery staple that is correct"
+OPEN_SOCKETS = b"crosstape_hub_sockets "
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium; the tests are skipped where none can be had."""
+    try:
+        found = chromium()
+    except NoChromium as reason:
+        pytest.skip(str(reason))
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=found.program,
+            env={**os.environ, **found.environment},
+            args=["--no-sandbox", "--disable-dev-shm-usage"],  # its sandbox refuses root; what it loads is ours
+        )
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Home]:
+    """The folder of a demo that runs, with two exchanges; started only where there is a browser for it."""
+    folder = Home(tmp_path_factory.mktemp("demo"))
+    options = ["--port", str(free_port()), "--dashboard-port", str(free_port()), "--home", str(folder.directory)]
+    markets = ["--exchanges", "binance,kraken", "--symbols", "2", "--rate", "60"]
+    with (folder.directory / "output").open("wb") as output:
+        demo = subprocess.Popen(
+            [sys.executable, "-m", "crosstape.cli", "demo", *options, *markets], stdout=output, stderr=output
+        )
+    try:
+        end = time.monotonic() + READY_SECONDS
+        while not folder.run_file.exists():
+            told = (folder.directory / "output").read_text()
+            assert demo.poll() is None and time.monotonic() < end, f"the demo does not get ready: {told[-2_000:]}"
+            time.sleep(0.2)
+        yield folder
+    finally:
+        demo.send_signal(signal.SIGINT)
+        demo.wait(STOP_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def desk(browser: Browser, home: Home) -> Iterator[Desk]:
+    """A wide window in which a new account is signed in, on the trading page, with bars on the chart."""
+    opened = Desk(browser, running(home).dashboard_url)
+    opened.open()
+    opened.enter("Register", "alice", PASSWORD)
+    opened.until(lambda: opened.page.locator(".ct-book .ct-bid").count() > 3, "a book")
+    opened.until(lambda: opened.drawn("bars") not in ("", "0"), "bars on the chart")
+    yield opened
+    opened.close()
+
+
+def running(home: Home) -> Run:
+    return find_run([home])
+
+
+def test_wrong_password_is_refused_in_a_sentence(browser: Browser, home: Home) -> None:
+    desk = Desk(browser, running(home).dashboard_url)
+    desk.open()
+    desk.enter("Sign in", "nobody", "not the password")
+    desk.page.get_by_text("The username or the password is wrong.").wait_for()
+    desk.shoot("sign-in")
+    assert desk.errors == []
+    desk.close()
+
+
+def test_chart_and_book_move_without_the_chart_being_drawn_anew(desk: Desk) -> None:
+    assert desk.drawn("market") == "binance|BTC-USDT|1m"
+    desk.until(lambda: desk.drawn("state") == "live", "the chart to be live")
+    desk.page.wait_for_timeout(1_500)  # the typeface arrives, and is drawn with once
+    redraws, bars = desk.drawn("redraws"), int(desk.drawn("bars"))
+    before, book = (desk.drawn("time"), desk.drawn("volume")), desk.book()
+    desk.until(lambda: (desk.drawn("time"), desk.drawn("volume")) != before, "the newest bar to change")
+    desk.until(lambda: desk.book() != book, "the book to change")
+    assert int(desk.drawn("bars")) >= bars
+    assert desk.drawn("redraws") == redraws
+    assert {"binance", "kraken"} <= set(desk.book().split())
+    desk.page.get_by_role("tab", name="Tape").click()
+    assert re.search(r"\d\d:\d\d:\d\d", desk.page.locator(".ct-tape tbody").inner_text())
+    desk.page.get_by_role("tab", name="Depth").click()
+    desk.page.locator(".ct-depths .ct-asks").wait_for()
+    desk.page.get_by_role("tab", name="Book").click()
+
+
+def test_twap_order_fills_and_is_drawn_on_the_chart(desk: Desk) -> None:
+    page = desk.page
+    page.get_by_role("button", name="Limit from the book").click()
+    limit = page.get_by_label("Limit price")
+    desk.until(limit.input_value, "a limit price from the book")
+    page.get_by_label("Quantity (BTC)").fill("0.05")
+    page.get_by_label("Duration (s)").fill("8")
+    page.get_by_label("A slice every (s)").fill("2")
+    page.keyboard.press("Enter")
+    page.get_by_text("5 slices of about 0.0100").wait_for()
+    page.get_by_role("button", name="Buy BTC-USDT").click()
+    desk.until(lambda: page.locator(".ct-order").count() == 1, "the order's card")
+    desk.until(lambda: int(desk.order().get_attribute("data-fills") or 0) > 0, "a fill")
+    desk.until(lambda: int(desk.drawn("fills") or 0) > 0, "fills on the chart")
+    desk.until(lambda: desk.drawn("benchmarks") == "1", "the benchmark's line on the chart")
+    desk.shoot("trade-light")
+    desk.until(lambda: desk.order().get_attribute("data-status") == "completed", "the order to be completed")
+    assert desk.order().get_attribute("data-filled") == "1.0000"
+
+
+def test_completeness_is_shown_minute_by_minute(desk: Desk) -> None:
+    desk.go("Completeness")
+    cells = desk.page.locator(".ct-map i")
+    cells.first.wait_for()
+    assert re.search(r"UTC: (complete|unknown|repaired|quiet|gap)", cells.first.get_attribute("title") or "")
+    desk.page.get_by_text("Missing trade ids").wait_for()
+    desk.shoot("completeness")
+
+
+def test_playground_sends_what_its_form_says(desk: Desk) -> None:
+    page = desk.page
+    desk.go("API")
+    page.get_by_role("combobox", name="Part").click()
+    page.get_by_role("option", name="Trades").click()
+    page.get_by_role("heading", name="GET /api/v1/trades/{exchange}/{symbol}").wait_for()
+    page.get_by_label("limit", exact=True).fill("2")
+    page.keyboard.press("Enter")
+    page.get_by_text("limit=2").wait_for()
+    page.get_by_role("button", name="Send").click()
+    page.get_by_text(re.compile(r"200 ?in \d+ ms")).wait_for()
+    assert page.get_by_text('"trade_id"').count() >= 1
+    desk.shoot("playground")
+
+
+def test_phone_in_dark_mode_has_every_page_without_scrolling_sideways(browser: Browser, home: Home) -> None:
+    desk = Desk(browser, running(home).dashboard_url, width=390, height=844, scheme="dark")
+    desk.open()
+    desk.enter("Register", "bob", PASSWORD)
+    desk.until(lambda: desk.drawn("bars") not in ("", "0"), "bars on the chart")
+    assert desk.drawn("theme") == "dark"
+    desk.page.wait_for_timeout(1_500)
+    desk.shoot("trade-phone-dark")
+    assert desk.overflow() <= 0
+    for name, landmark in (("Completeness", ".ct-map"), ("API", "text=Operation"), ("Account", "text=New key")):
+        desk.go(name)
+        desk.page.locator(landmark).first.wait_for()
+        assert desk.overflow() <= 0, name
+    assert desk.errors == []
+    desk.close()
+
+
+def test_lost_platform_is_told_and_left_behind_when_it_is_back(desk: Desk, home: Home) -> None:
+    desk.go("Trade")
+    desk.until(lambda: desk.drawn("state") == "live", "the chart to be live")
+    assert desk.errors == []
+    gateway = next(listing for listing in running(home).processes if listing.name == "gateway")
+    os.kill(gateway.pid, signal.SIGKILL)
+    banner = desk.page.get_by_text("Disconnected.")
+    banner.first.wait_for()
+    banner.first.wait_for(state="hidden")
+    before = (desk.drawn("time"), desk.drawn("volume"))
+    desk.until(lambda: (desk.drawn("time"), desk.drawn("volume")) != before, "the chart to move again")
+
+
+def test_signing_out_ends_the_session(desk: Desk) -> None:
+    desk.go("Account")
+    desk.page.get_by_role("button", name="Sign out").click()
+    desk.page.get_by_role("tab", name="Register").wait_for()
+    desk.enter("Sign in", "alice", PASSWORD)
+    desk.until(lambda: desk.drawn("bars") not in ("", "0"), "bars on the chart")
+
+
+def test_a_login_that_was_ended_elsewhere_goes_back_to_the_sign_in_page(desk: Desk, home: Home) -> None:
+    with Client(running(home).gateway_url) as elsewhere:
+        elsewhere.login("alice", PASSWORD)
+        elsewhere.change_password(PASSWORD, NEW_PASSWORD)
+    desk.page.get_by_text("Your session has ended. Sign in again to go on.").wait_for()
+    desk.enter("Sign in", "alice", NEW_PASSWORD)
+    desk.until(lambda: desk.drawn("bars") not in ("", "0"), "bars on the chart")
+
+
+def test_closing_the_window_ends_its_streams(desk: Desk, home: Home) -> None:
+    hub = next(listing for listing in running(home).processes if listing.name == "stream-hub")
+
+    def sockets() -> float:
+        with urllib.request.urlopen(f"{hub.url}/metrics", timeout=10) as response:
+            return next(
+                float(line.split()[1]) for line in response.read().split(b"\n") if line.startswith(OPEN_SOCKETS)
+            )
+
+    assert sockets() >= 2
+    desk.close()
+    end = time.monotonic() + WAIT_SECONDS
+    while sockets():
+        assert time.monotonic() < end, f"{sockets()} streams are left"
+        time.sleep(0.2)
