@@ -57,7 +57,9 @@ class Demo:
         command = [sys.executable, "-m", "crosstape.cli", "demo", "--home", str(self.home.directory)]
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
-                [*command, "--port", str(free_port()), *self._options], stdout=output, stderr=subprocess.STDOUT
+                [*command, "--port", str(free_port()), "--dashboard-port", str(free_port()), *self._options],
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
 
     def require_running(self) -> None:
