@@ -12,10 +12,10 @@ INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" $(foreach m,$(MEMBERS),--no-emit-package crosstape-$(notdir $(m)))
 
-.PHONY: help demo up test test-unit lint fix bench lock clean
+.PHONY: help demo up test test-unit soak lint fix docs k8s-validate compose-validate bench lock clean
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 20
 
 # --- setting up: the stamps say what is installed, and depend on what it was installed from --------------------
 
@@ -65,19 +65,32 @@ test: $(VENV)/.dev ## Every test, against the embedded engines
 test-unit: $(VENV)/.dev ## Only the quick ones: no engine, no second process
 	@$(BIN)/python -m pytest -m "not integration and not e2e" $(SHARED) $(TESTFLAGS)
 
+MINUTES ?= 30
+soak: $(VENV)/.dev ## The demo with faults on for MINUTES=30: what it promised, what it kept (SOAK="--seed 2 ...")
+	@exec $(BIN)/python -m tests.soak --minutes $(MINUTES) $(SOAK)
+
 QUIET := KeywordDetector BasicAuthDetector  # what ruff's S rules look for, and URLs that show a form
 lint: $(VENV)/.dev ## Format, ruff, mypy --strict, import contracts, secrets, known holes
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make fix"; exit 1; }
 	@$(BIN)/ruff check --quiet .
-	@$(BIN)/mypy $(foreach m,$(MEMBERS),$(m)/src) tests conftest.py tools/check_repository.py tools/audit_dependencies.py
+	@$(BIN)/mypy $(foreach m,$(MEMBERS),$(m)/src) tests conftest.py docs/generator tools/check_repository.py tools/audit_dependencies.py
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/check_repository.py
-	@git ls-files -z | grep -zvE '\.lock$$' | xargs -0 $(BIN)/detect-secrets-hook --no-verify $(foreach p,$(QUIET),--disable-plugin $(p))
+	@git ls-files -z | grep -zvE '\.lock$$|^docs/reference/(openapi\.json|rest\.md)$$' | xargs -0 $(BIN)/detect-secrets-hook --no-verify $(foreach p,$(QUIET),--disable-plugin $(p))
 	@$(BIN)/python tools/audit_dependencies.py
 
+k8s-validate: $(VENV)/.dev ## Render the Kubernetes overlays and hold them to schemas, rules and code (no Docker)
+	@$(BIN)/python -m pytest -q $(foreach t,kubernetes network settings_hold alerts dashboards runbooks,tests/deploy/test_$(t).py) $(TESTFLAGS)
+
+compose-validate: $(VENV)/.dev ## docker-compose.yml and Dockerfile: config, hadolint, rules, code (no Docker)
+	@$(BIN)/python -m pytest -q $(foreach t,compose image settings_hold,tests/deploy/test_$(t).py) $(TESTFLAGS)
+
 fix: $(VENV)/.dev ## Let ruff mend and format what it can, and write the generated pages anew
-	@mkdir -p docs && $(BIN)/crosstape settings > docs/settings.md
+	@$(BIN)/python -m docs.generator
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+docs: $(VENV)/.dev ## The documentation site, into .crosstape/site (DOCS="serve" shows it while you write)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(or $(DOCS),build --strict)
 
 BENCH_VENV := .crosstape/bench-venv
 $(BENCH_VENV)/.installed: $(VENV)/.bootstrap requirements-bench.lock $(KAFKA_LOCK) $(MEMBERS:%=%/pyproject.toml)
