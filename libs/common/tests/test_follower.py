@@ -74,6 +74,18 @@ async def test_catching_up_is_told(own_broker):
             assert seen == 50
 
 
+async def test_what_stands_in_the_log_is_passed_once_it_was_handed_over(own_broker):
+    settings = BusSettings(own_broker.bootstrap)
+    async with Producer(settings) as producer, Follower(settings, {TRADES: 60.0, BARS: 60.0}) as follower:
+        await asyncio.wait_for(follower.has_passed(TRADES), 10)
+        await publish(producer, 1, 2)
+        passing = asyncio.create_task(follower.has_passed(TRADES))
+        _, pending = await asyncio.wait({passing}, timeout=0.5)
+        assert pending
+        assert ids((await read(follower, 2))[0]) == [1, 2]
+        await asyncio.wait_for(passing, 10)
+
+
 async def test_epoch_outlives_a_restart_and_not_the_loss_of_the_log(own_broker):
     settings = BusSettings(own_broker.bootstrap)
     async with Producer(settings) as producer, Follower(settings, {TRADES: 60.0}) as follower:

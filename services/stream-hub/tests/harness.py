@@ -197,13 +197,15 @@ class Platform:
         self.most_backlog = 1024 * 1024
         self.ring = RingSize(10_000, 300.0)
         self.port = 0
+        self.has_every_trade = asyncio.Event()
+        self.has_every_trade.set()
 
     async def start(self) -> None:
         """A new hub on a new port, which reads the log from its beginning."""
         self.stop_event = asyncio.Event()
         outbox = Outbox()
         self.hub = Hub(outbox, self.ring)
-        founder = Founder(self.history)
+        founder = self.founder = Founder(self.history, self.has_every_trade.wait)
         directory = Directory(self.history)
         await directory.refresh()
         self.door = Door(

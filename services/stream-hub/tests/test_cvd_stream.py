@@ -71,6 +71,20 @@ async def test_redelivered_trades_count_once(platform):
         assert [(tick["trade_id"], tick["cvd"]) for tick in heard] == [(1, 1), (2, 2), (3, 3)]
 
 
+async def test_a_trade_that_history_knew_before_the_hub_is_told_and_counts_once(platform):
+    platform.has_every_trade.clear()
+    platform.history.store([h.trade(1), h.trade(2), h.trade(3)])
+    platform.trades(h.trade(2), stored=False)
+    await h.until(lambda: platform.history.asked)
+    platform.trades(h.trade(3), stored=False)
+    platform.has_every_trade.set()
+    await h.until(lambda: not platform.founder.missing)
+    told = [tick for _, tick in platform.hub.market("binance", "BTC-USDT").ticks]
+    assert [(tick.trade.trade_id, tick.cvd) for tick in told] == [(2, 2), (3, 3)]
+    async with platform.client(PATH, **headers(platform)) as socket:
+        assert (await h.hear(socket))["cvd"] == 3
+
+
 async def test_bar_close_and_late_trade_are_what_rest_answers(platform):
     minute = now_minute() - MINUTE
     second = minute // NANOSECONDS

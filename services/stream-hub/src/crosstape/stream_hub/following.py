@@ -13,6 +13,7 @@ from crosstape.common.bus.connection import BusSettings
 from crosstape.common.bus.follower import Follower
 from crosstape.common.bus.topics import BARS, BOOKS, LEDGER, ORDERS, TRADES, Topic
 from crosstape.common.runtime.health import Check
+from crosstape.common.runtime.lifecycle import unless_stopped
 from crosstape.stream_hub.hub import Hub
 
 log = structlog.get_logger(__name__)
@@ -35,6 +36,7 @@ class Following:
         self._hub = hub
         self._ring_seconds = ring_seconds
         self._polled = 0.0
+        self._follower: asyncio.Future[Follower] = asyncio.get_running_loop().create_future()
         self.caught_up = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -47,25 +49,34 @@ class Following:
             BOOKS: BOOK_SECONDS,
             LEDGER: LEDGER_SECONDS,
         }
-        async with Follower(self._settings, topics) as follower:
+        async with contextlib.AsyncExitStack() as stack:
+            follower = await unless_stopped(stop, stack.enter_async_context(Follower(self._settings, topics)))
+            if follower is None:
+                return
             self._hub.begin(follower.epoch, follower.start_of)
+            self._follower.set_result(follower)
             swept = pruned = time.monotonic()
-            async with contextlib.aclosing(follower.arrivals()) as batches:
-                async for arrivals in batches:
-                    if stop.is_set():
-                        break
-                    self._hub.take(arrivals)
-                    now = self._polled = time.monotonic()
-                    if arrivals.is_caught_up and not self.caught_up.is_set():
-                        log.info("caught_up", markets=len(self._hub.markets()))
-                        self.caught_up.set()
-                    if now - swept >= SWEEP_SECONDS:
-                        swept = now
-                        self._hub.sweep(time.time())
-                    if now - pruned >= PRUNE_SECONDS:
-                        pruned = now
-                        self._hub.prune(time.time())
-                    await asyncio.sleep(0)
+            batches = await stack.enter_async_context(contextlib.aclosing(follower.arrivals()))
+            async for arrivals in batches:
+                if stop.is_set():
+                    break
+                self._hub.take(arrivals)
+                now = self._polled = time.monotonic()
+                if arrivals.is_caught_up and not self.caught_up.is_set():
+                    log.info("caught_up", markets=len(self._hub.markets()))
+                    self.caught_up.set()
+                if now - swept >= SWEEP_SECONDS:
+                    swept = now
+                    self._hub.sweep(time.time())
+                if now - pruned >= PRUNE_SECONDS:
+                    pruned = now
+                    self._hub.prune(time.time())
+                await asyncio.sleep(0)
+
+    async def has_every_trade(self) -> None:
+        """Return once the hub has every trade that stands in the log now."""
+        follower = await asyncio.shield(self._follower)
+        await follower.has_passed(TRADES)
 
     def check(self) -> Check:
         """Up while the bus is read."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -23,10 +24,14 @@ HOUR = 3_600
 
 
 class Founder:
-    """Asks history for every market of which trades come; `run` does the work, `ensure` waits for one market."""
+    """Asks history for every market of which trades come; `run` does the work, `ensure` waits for one market.
 
-    def __init__(self, history: History):
+    `has_every_trade` returns once the hub has every trade that stands in the log now.
+    """
+
+    def __init__(self, history: History, has_every_trade: Callable[[], Awaitable[None]]):
         self._history = history
+        self._has_every_trade = has_every_trade
         self._wanted: asyncio.Queue[MarketState] = asyncio.Queue()
         self._founded: dict[MarketState, asyncio.Event] = {}
 
@@ -82,5 +87,7 @@ class Founder:
         ) as pages:
             async for page in pages:
                 trades += page
+        # History may be ahead of us: what it knows and the bus still has to bring would count as told already.
+        await self._has_every_trade()
         market.found(closed, trades, known_from)
         log.info("market_founded", exchange=exchange, symbol=symbol, minutes=len(closed), trades=len(trades))

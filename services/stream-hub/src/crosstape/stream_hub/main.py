@@ -62,9 +62,9 @@ async def build(settings: HubSettings, stop: asyncio.Event) -> tuple[Any, Sequen
     history = History(settings.history_url, session, tokens)
     outbox = Outbox()
     hub = Hub(outbox, RingSize(settings.ring_trades, settings.ring_seconds))
-    founder = Founder(history)
-    directory = Directory(history)
     following = Following(settings.bus, hub, settings.ring_seconds)
+    founder = Founder(history, following.has_every_trade)
+    directory = Directory(history)
 
     def make_session(connection: Connection) -> Session:
         return SESSIONS[connection.hello.path[0]](connection, desk)
