@@ -148,8 +148,27 @@ async def test_watermarks_name_the_newest_trade_and_the_holes(client: Client, si
             "newest_trade_id": 9,
             "newest_time": START + 200 * SECOND,
             "holes": [[3, 4], [6, 8]],
+            "covered_until": 0,
         }
     ]
+
+
+async def test_watermarks_say_until_when_earlier_connections_covered(client: Client, sink: Sink, symbol: str) -> None:
+    await sink.insert([at(symbol, 1, 5)])
+    await sink.close_all()
+    spans = ((0, 10), (0, 20), (5, 15), (30, 90))
+    await sink.writer.store_events(
+        [Coverage("binance", symbol, START + start * SECOND, START + end * SECOND) for start, end in spans]
+    )
+
+    async def covered_until(before: int) -> int:
+        markets = (await client(f"/internal/watermarks/binance?before={before}")).json["markets"]
+        (found,) = [market["covered_until"] for market in markets if market["symbol"] == symbol]
+        assert isinstance(found, int)
+        return found
+
+    assert await covered_until(START + 30 * SECOND) == START + 20 * SECOND
+    assert await covered_until(START) == 0
 
 
 async def test_the_audit_recomputes_compares_and_hashes(client: Client, sink: Sink, symbol: str) -> None:

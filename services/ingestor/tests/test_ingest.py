@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import pytest
+import structlog
 
 from crosstape.common.market.instrument import Instrument
+from crosstape.common.market.trade import Source, batch_trades
+from crosstape.common.testing.builders import make_trade
 from crosstape.exchanges.dialect import MalformedFrame, Subscription
 from crosstape.ingestor.ingest import TradeHandler
 from crosstape.ingestor.market import Market
@@ -43,3 +47,35 @@ def test_an_unreadable_frame_is_an_outage_of_trades_without_numbers(is_numbered:
     with pytest.raises(MalformedFrame):
         handler.on_frame(bytearray(b"{"), 90)
     assert repairs.outages == outages
+
+
+class Sent:
+    """A producer that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.records: list[Any] = []
+
+    async def send(self, topic: object, key: bytes, record: object) -> None:
+        self.records.append(record)
+
+
+async def test_a_trade_that_no_tape_can_hold_is_left_out_and_shown_once_by_its_identity() -> None:
+    producer = Sent()
+    publisher = Publisher("x", cast(Any, producer), lambda is_pressed: None)
+    with structlog.testing.capture_logs() as lines:
+        running = asyncio.create_task(publisher.run())
+        for number, price in enumerate(["1", "NaN", "-1", "2"]):
+            publisher.trade(make_trade(number, exchange="x", symbol="A-B", price=price))
+        async with asyncio.timeout(10):
+            while not producer.records:
+                await asyncio.sleep(0.001)
+        running.cancel()
+    (batch,) = producer.records
+    assert batch.identity() == {"exchange": "x", "symbol": "A-B", "first_trade_id": 0, "last_trade_id": 3, "trades": 2}
+    (line,) = lines
+    assert (line["event"], line["exchange"], line["symbol"], line["trade_id"]) == ("trade_refused", "x", "A-B", 1)
+
+
+def test_a_batch_of_text_ids_is_called_by_them() -> None:
+    batch = batch_trades([make_trade("a"), make_trade("b")], Source.STREAM)
+    assert (batch.identity()["first_trade_id"], batch.identity()["last_trade_id"]) == ("a", "b")

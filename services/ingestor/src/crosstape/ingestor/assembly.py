@@ -15,7 +15,7 @@ from crosstape.exchanges.dialect import Channel, Dialect, Subscription
 from crosstape.exchanges.rest import ExchangeRest, resolve
 from crosstape.ingestor.audit import Auditor
 from crosstape.ingestor.feed import Feed, FeedHandler
-from crosstape.ingestor.ingest import BookHandler, TradeHandler, report_coverage
+from crosstape.ingestor.ingest import BookHandler, TradeHandler, report_coverage, tell_last_trade_age
 from crosstape.ingestor.market import Market
 from crosstape.ingestor.publish import Publisher
 from crosstape.ingestor.repair import MarketRepair
@@ -71,6 +71,7 @@ class Ingestor:
             for subscription in dialect.subscriptions(instruments, frozenset({Channel.BOOK}))
         ]
         self._book_feeds = [self._book_feed(book) for book in self._books]
+        tell_last_trade_age(dialect.exchange, self._markets)
 
     def _feed(self, subscription: Subscription, handler: FeedHandler) -> Feed:
         origin = self._settings.exchange_origin or None
@@ -98,6 +99,7 @@ class Ingestor:
             self._publisher.run(),
             self._publisher.run_ledger(),
             self._auditor.run(),
+            self._auditor.run_busy(),
             report_coverage(self._publisher, self._markets, COVERAGE_SECONDS),
             *(repair.run() for repair in self._repairs.values()),
             *(book.fetch_snapshots() for book in self._books),

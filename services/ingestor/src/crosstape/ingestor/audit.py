@@ -2,7 +2,8 @@
 
 A socket reveals a hole only with the next trade, and the bus may lose records that were sent. So on a timer, and at
 once after the bus reported a loss, the tape's own holes are asked for and repaired like any other; markets that have
-been silent are looked up in the exchange's history.
+been silent are looked up in the exchange's history, and those whose trades have no numbers always: before so many have
+come that its history no longer reaches what the socket may have left out.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Sequence
 
 import aiohttp
 import msgspec
@@ -32,6 +34,7 @@ ROUNDS_AFTER_LOSS = 4
 
 QUICK_SECONDS = 2.5
 RETRY_SECONDS = 1.0
+BUSY_SECONDS = 0.5
 
 
 class _Belief(Struct, frozen=True):
@@ -40,6 +43,16 @@ class _Belief(Struct, frozen=True):
     holes: frozenset[tuple[int, int]]
     stored: int
     published: int
+
+
+def ended_before(stored: Watermark, began: int) -> int:
+    """When the tape ended (ns) that a process continues which began at `began` (ns).
+
+    `stored` may come late, while history is away: its newest trade can then be one of the process's own.
+    """
+    if stored.newest_time < began:
+        return stored.newest_time
+    return min(stored.newest_time, stored.covered_until or began)
 
 
 class Auditor:
@@ -63,6 +76,7 @@ class Auditor:
         self._history_url = history_url
         self._tokens = tokens
         self._every = every
+        self._began = time.time_ns()
         self._beliefs: dict[str, _Belief] = {}
         self._quick_rounds = 0
         self._lost = asyncio.Event()
@@ -87,6 +101,14 @@ class Auditor:
             await self._audit_tape(is_last_quick=was_quick and self._quick_rounds == 0)
             await self._audit_exchange()
 
+    async def run_busy(self) -> None:
+        """Look markets up as often as their exchange's short history demands, until cancelled."""
+        while True:
+            await asyncio.sleep(BUSY_SECONDS)
+            if self.has_resumed:
+                busy = [symbol for symbol, market in self._markets.items() if market.is_soon_out_of_reach]
+                await self._audit_markets(busy)
+
     async def _pause(self) -> None:
         if self._quick_rounds:
             self._quick_rounds -= 1
@@ -99,7 +121,9 @@ class Auditor:
     async def _watermarks(self) -> dict[str, Watermark] | None:
         """The tape's watermarks, or None while history is away, which is said once."""
         try:
-            watermarks = await fetch_watermarks(self._session, self._history_url, self._tokens, self._exchange)
+            watermarks = await fetch_watermarks(
+                self._session, self._history_url, self._tokens, self._exchange, self._began
+            )
         except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
             if self._is_history_there:
                 log.warning("watermarks_unavailable", exchange=self._exchange, error=str(error) or type(error).__name__)
@@ -126,7 +150,7 @@ class Auditor:
                 for first, last in stored.holes:
                     if (found := market.sequence.reopen(first, last)) is not None:
                         repair.hole(found, "restart")
-            repair.outage(Outage(stored.newest_time, now, "restart"))
+            repair.outage(Outage(ended_before(stored, self._began), now, "restart"))
         self.has_resumed = True
 
     async def _audit_tape(self, *, is_last_quick: bool) -> None:
@@ -162,12 +186,21 @@ class Auditor:
                 self._repairs[market.symbol].hole(hole, "bus")
 
     async def _audit_exchange(self) -> None:
-        for symbol, market in self._markets.items():
-            is_silent = time.time_ns() - market.last_trade_received > SILENT_NANOSECONDS
-            if market.connected_since is None or (market.sequence is not None and not is_silent):
+        now = time.time_ns()
+        await self._audit_markets(
+            [
+                symbol
+                for symbol, market in self._markets.items()
+                if market.sequence is None or now - market.last_trade_received > SILENT_NANOSECONDS
+            ]
+        )
+
+    async def _audit_markets(self, symbols: Sequence[str]) -> None:
+        for symbol in symbols:
+            if self._markets[symbol].connected_since is None:
                 continue
             try:
                 await self._repairs[symbol].audit()
             except ExchangeError as error:
-                log.warning("audit_delayed", symbol=symbol, error=error.message)
+                log.warning("audit_delayed", exchange=self._exchange, symbol=symbol, error=error.message)
                 return

@@ -45,7 +45,12 @@ class GenericFeed:
             except (FeedError, MalformedFrame, ExchangeError) as error:
                 failures = 0 if self.market.connected_since else failures + 1
                 self._interrupted()
-                log.warning("feed_interrupted", symbol=self.market.symbol, error=str(error))
+                log.warning(
+                    "feed_interrupted",
+                    exchange=self._exchange.exchange,
+                    symbol=self.market.symbol,
+                    error=str(error),
+                )
             await asyncio.sleep(backoff(failures, 0.5 + random.random() / 2))
 
     async def _watch(self) -> None:

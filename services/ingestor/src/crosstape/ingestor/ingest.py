@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 import structlog
+from prometheus_client import Gauge
 
 from crosstape.common.errors import ExchangeError
 from crosstape.common.market.book import BookUpdate
@@ -21,6 +23,11 @@ from crosstape.ingestor.repair import MarketRepair, Outage
 
 log = structlog.get_logger(__name__)
 
+LAST_TRADE_AGE = Gauge(
+    "crosstape_ingestor_last_trade_age_seconds",
+    "Since the newest trade of any market came, or since the start while none did",
+    ["exchange"],
+)
 SNAPSHOT_DEPTH = 1_000
 """Levels a side in the snapshots that are published for readers who come later."""
 
@@ -133,7 +140,8 @@ class BookHandler:
                 snapshot = await self._rest.book_snapshot(self._instruments[symbol])
             except ExchangeError as error:
                 failures += 1
-                log.warning("book_snapshot_failed", symbol=symbol, error=error.message)
+                exchange = self._instruments[symbol].exchange
+                log.warning("book_snapshot_failed", exchange=exchange, symbol=symbol, error=error.message)
                 await asyncio.sleep(backoff(failures, 0.9))
                 self._wanted.put_nowait(symbol)
                 continue
@@ -156,6 +164,17 @@ class BookHandler:
                         self.feed.reconnect(f"the book of {symbol} is crossed")
                 elif (whole := book.whole(time.time_ns(), SNAPSHOT_DEPTH)) is not None:
                     self._publisher.book(whole)
+
+
+def tell_last_trade_age(exchange: str, markets: Mapping[str, Market]) -> None:
+    """Have the metric say from now on how old the newest trade of `markets` is."""
+    started = time.time_ns()
+
+    def age() -> float:
+        newest = max((market.last_trade_received for market in markets.values()), default=0)
+        return max(0, time.time_ns() - (newest or started)) / 1e9
+
+    LAST_TRADE_AGE.labels(exchange).set_function(age)
 
 
 def publish_coverage(publisher: Publisher, market: Market, now: int) -> None:

@@ -26,7 +26,7 @@ from crosstape.exchanges.rest import ExchangeRest
 from crosstape.ingestor.assembly import COVERAGE_SECONDS, Ingestor, Part
 from crosstape.ingestor.feed import backoff
 from crosstape.ingestor.generic import GenericFeed, generic_check
-from crosstape.ingestor.ingest import report_coverage
+from crosstape.ingestor.ingest import report_coverage, tell_last_trade_age
 from crosstape.ingestor.publish import Publisher
 from crosstape.ingestor.settings import IngestorSettings
 
@@ -52,7 +52,7 @@ async def ingest(settings: IngestorSettings, health: Health, stop: asyncio.Event
     dialect = dialect_of(settings.exchange)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=HTTP_SECONDS)) as session:
         rest = ExchangeRest(dialect, settings.exchange_origin or None, session)
-        listed = await unless_stopped(stop, _listed(rest))
+        listed = await unless_stopped(stop, _listed(dialect.exchange, rest))
         if listed is None:
             return
         ingestor = Ingestor(settings, dialect, rest, session, _chosen(settings, listed))
@@ -65,13 +65,14 @@ async def ingest_generic(settings: IngestorSettings, health: Health, stop: async
     """The same for an exchange that only ccxt knows."""
     exchange = open_exchange(exchange_id(settings.exchange))
     try:
-        listed = await unless_stopped(stop, _listed(exchange))
+        listed = await unless_stopped(stop, _listed(exchange.exchange, exchange))
         if listed is None:
             return
         async with Producer(settings.bus) as producer:
             publisher = Publisher(exchange.exchange, producer, on_pressure=lambda is_pressed: None)
             feeds = [GenericFeed(exchange, instrument, publisher) for instrument in _chosen(settings, listed)]
             markets = {feed.market.symbol: feed.market for feed in feeds}
+            tell_last_trade_age(exchange.exchange, markets)
             health.watch("feed", lambda: generic_check(feeds))
             others = [
                 publisher.run(),
@@ -106,14 +107,14 @@ def _chosen(settings: IngestorSettings, listed: list[Instrument]) -> list[Instru
     return chosen
 
 
-async def _listed(exchange: ExchangeRest | CcxtExchange) -> list[Instrument]:
+async def _listed(name: str, exchange: ExchangeRest | CcxtExchange) -> list[Instrument]:
     failures = 0
     while True:
         try:
             return await exchange.markets()
         except ExchangeError as error:
             failures += 1
-            log.warning("markets_unavailable", error=error.message)
+            log.warning("markets_unavailable", exchange=name, error=error.message)
             await asyncio.sleep(backoff(failures, 0.5 + random.random() / 2))
 
 

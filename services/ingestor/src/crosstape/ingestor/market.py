@@ -12,13 +12,18 @@ from crosstape.ingestor.sequence import Hole, TradeSequence
 REMEMBERED_IDS = 5_000
 """How many unordered trade ids are remembered to tell new trades in the exchange's history from published ones."""
 
+LEAST_REACH = 60
+"""Trades that the shortest history reaches back (Bybit's spot markets): how far others do is learned from their pages.
+"""
+
 
 class Market:
     """One instrument: its id sequence (where ids are numbered), and since when it is connected.
 
     `connected_since`, `disconnected_at` and `bridged_until` are ns of our clock; up to `bridged_until` the tape is
     known to hold what the exchange's history has. `unfillable` are id ranges that its
-    history does not reach: they are not asked for again by this process.
+    history does not reach: they are not asked for again by this process. `unaudited` trades without numbers came since
+    the exchange's history was last compared, which reaches back at least `reach` trades.
     """
 
     def __init__(self, instrument: Instrument, *, is_numbered: bool, now: int):
@@ -29,16 +34,24 @@ class Market:
         self.bridged_until = now
         self.last_trade_received = 0
         self.unfillable: list[tuple[int, int]] = []
+        self.unaudited = 0
+        self.reach = LEAST_REACH
         self._seen: OrderedDict[TradeId, None] = OrderedDict()
 
     @property
     def symbol(self) -> str:
         return self.instrument.symbol
 
+    @property
+    def is_soon_out_of_reach(self) -> bool:
+        """Whether what the socket left out could soon be older than anything the exchange's history still holds."""
+        return self.unaudited > self.reach // 2
+
     def observe(self, trade: Trade) -> Hole | None:
         """Note one trade of this market, live or repaired; returns the hole it reveals."""
         if self.sequence is not None and isinstance(trade.trade_id, int):
             return self.sequence.observe(trade.trade_id, trade.time)
+        self.unaudited += 1
         self._seen[trade.trade_id] = None
         if len(self._seen) > REMEMBERED_IDS:
             self._seen.popitem(last=False)

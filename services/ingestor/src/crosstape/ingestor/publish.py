@@ -7,8 +7,10 @@ import contextlib
 from collections import deque
 from collections.abc import Callable
 
-from prometheus_client import Counter, Gauge
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
 
+from crosstape.common import tracing
 from crosstape.common.bus.producer import Producer
 from crosstape.common.bus.topics import BOOKS, LEDGER, TRADES, market_key
 from crosstape.common.market.book import BookEvent
@@ -16,14 +18,24 @@ from crosstape.common.market.decimals import are_positive_decimal_lines, is_posi
 from crosstape.common.market.ledger import LedgerEvent
 from crosstape.common.market.trade import Source, Trade, TradeBatch, batch_trades
 
+log = structlog.get_logger(__name__)
+
+NANOSECONDS = 1_000_000_000
 WINDOW_SECONDS = 0.004
 MAX_BATCH = 500
+SAMPLE_CHARACTERS = 60
 HIGH_WATER, LOW_WATER = 50_000, 10_000
 """Values waiting for the bus at which the sockets stop and start being read again."""
 
 PUBLISHED = Counter("crosstape_ingestor_trades_published_total", "Trades handed to the bus", ["exchange", "source"])
 REFUSED = Counter("crosstape_ingestor_trades_refused_total", "Trades that no tape can hold", ["exchange", "reason"])
 WAITING = Gauge("crosstape_ingestor_values_waiting", "Trades and book events waiting for the bus", ["exchange"])
+EXCHANGE_DELAY = Histogram(
+    "crosstape_ingestor_exchange_delay_seconds",
+    "From the exchange's time of a trade to its receipt, both clocks' errors included, of the first of each batch",
+    ["exchange"],
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
 
 
 class Publisher:
@@ -44,6 +56,8 @@ class Publisher:
         self._has_ledger = asyncio.Event()
         self._ledger_idle = asyncio.Event()
         self._ledger_idle.set()
+        self._exchange_delay = EXCHANGE_DELAY.labels(exchange)
+        self._shown: set[str] = set()
         self._waiting = 0
         self._is_pressed = False
         self._wake = asyncio.Event()
@@ -120,6 +134,8 @@ class Publisher:
         self._wake.clear()
         WAITING.labels(self._exchange).set(taken)
         for (symbol, source), rows in trades.items():
+            if source is Source.STREAM:
+                self._exchange_delay.observe(max(0, rows[0].time_received - rows[0].time) / NANOSECONDS)
             await self._send_trades(symbol, source, rows)
         for event in books:
             await self._producer.send(BOOKS, market_key(event.exchange, event.symbol), event)
@@ -135,7 +151,10 @@ class Publisher:
         for start in range(0, len(rows), MAX_BATCH):
             batch = self._batch(rows[start : start + MAX_BATCH], source)
             if batch is not None:
-                await self._producer.send(TRADES, key, batch)
+                with tracing.trace("publish trades", begun=rows[start].time_received) as span:
+                    if span.is_recording():
+                        span.set_attributes(tracing.own(batch.identity()))
+                    await self._producer.send(TRADES, key, batch)
                 published += len(batch)
         PUBLISHED.labels(self._exchange, source.name.lower()).inc(published)
 
@@ -149,6 +168,20 @@ class Publisher:
         return batch_trades(good, source) if good else None
 
     def _holdable(self, rows: list[Trade]) -> list[Trade]:
-        good = [row for row in rows if is_positive_decimal(row.price) and is_positive_decimal(row.quantity)]
-        REFUSED.labels(self._exchange, "decimal").inc(len(rows) - len(good))
+        good = [row for row in rows if _is_holdable(row)]
+        if bad := [row for row in rows if not _is_holdable(row)]:
+            REFUSED.labels(self._exchange, "decimal").inc(len(bad))
+            self._show(bad[0])
         return good
+
+    def _show(self, bad: Trade) -> None:
+        """The metric counts what is refused; one line a market shows what it is."""
+        if bad.symbol not in self._shown:
+            self._shown.add(bad.symbol)
+            price, quantity = bad.price[:SAMPLE_CHARACTERS], bad.quantity[:SAMPLE_CHARACTERS]
+            trade = {"exchange": bad.exchange, "symbol": bad.symbol, "trade_id": bad.trade_id}
+            log.warning("trade_refused", **trade, price=price, quantity=quantity)
+
+
+def _is_holdable(trade: Trade) -> bool:
+    return is_positive_decimal(trade.price) and is_positive_decimal(trade.quantity)

@@ -104,7 +104,9 @@ class MarketRepair:
                 await self._repair_holes()
                 await self._repair_outages()
             except ExchangeError as error:
-                log.warning("repair_delayed", symbol=self._market.symbol, error=error.message)
+                instrument = self._market.instrument
+                market = {"exchange": instrument.exchange, "symbol": instrument.symbol}
+                log.warning("repair_delayed", **market, error=error.message)
             failures = failures + 1 if self._open or self._outages else 0
             if failures:
                 await asyncio.sleep(backoff(failures, 0.5 + random.random() / 2))
@@ -218,10 +220,14 @@ class MarketRepair:
         found: list[Trade] = []
         oldest = outage.end
         is_exhaustive = True
+        unaudited = self._market.unaudited
         async for page in self._rest.trade_history(query):
             is_exhaustive = page.is_exhaustive
             oldest = min([oldest, *(trade.time for trade in page.trades)])
-            found += self._market.unseen(page.trades)
+            # What the bus lost had been seen: all of that interval is published once more.
+            found += page.trades if outage.cause == "bus" else self._market.unseen(page.trades)
+            self._market.reach = max(self._market.reach, len(page.trades))
+        self._market.unaudited = max(0, self._market.unaudited - unaudited)
         missed = sorted(
             (trade for trade in found if query.start <= trade.time), key=lambda trade: (trade.time, str(trade.trade_id))
         )

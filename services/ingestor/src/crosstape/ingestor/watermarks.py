@@ -11,12 +11,16 @@ from crosstape.common.market.trade import TradeId
 
 
 class Watermark(Struct, frozen=True):
-    """One market's newest stored trade (time in ns), and the id ranges missing below it in the hours looked at."""
+    """One market's newest stored trade (time in ns), and the id ranges missing below it in the hours looked at.
+
+    `covered_until` (ns) is the end of what connections covered that began before the asked moment, 0 for none.
+    """
 
     symbol: str
     newest_trade_id: TradeId
     newest_time: int
     holes: list[tuple[int, int]]
+    covered_until: int = 0
 
 
 class _Answer(Struct):
@@ -27,10 +31,14 @@ _decoder = msgspec.json.Decoder(_Answer)
 
 
 async def fetch_watermarks(
-    session: aiohttp.ClientSession, history_url: str, tokens: InternalTokens, exchange: str
+    session: aiohttp.ClientSession, history_url: str, tokens: InternalTokens, exchange: str, before: int
 ) -> dict[str, Watermark]:
-    """By symbol, every market of `exchange` that the tape has. Raises aiohttp.ClientError, TimeoutError."""
-    async with session.get(f"{history_url}/internal/watermarks/{exchange}", headers=tokens.own("history")) as response:
+    """By symbol, every market of `exchange` that the tape has; `before` (ns) is what `covered_until` looks back from.
+
+    Raises aiohttp.ClientError, TimeoutError.
+    """
+    url = f"{history_url}/internal/watermarks/{exchange}?before={before}"
+    async with session.get(url, headers=tokens.own("history")) as response:
         response.raise_for_status()
         answer = _decoder.decode(await response.read())
     return {market.symbol: market for market in answer.markets}

@@ -23,12 +23,16 @@ SILENT_MS = 60_000
 
 
 class Watermark(Struct, frozen=True):
-    """One market's newest stored trade (time in ns, not later than its own), and the ids missing below it."""
+    """One market's newest stored trade (time in ns, not later than its own), and the ids missing below it.
+
+    `covered_until` (ns) is the end of what its connections that began before the asked moment covered, 0 for none.
+    """
 
     symbol: str
     newest_trade_id: int | str
     newest_time: int
     holes: list[tuple[int, int]]
+    covered_until: int
 
 
 @router.get("/instruments/{exchange}")
@@ -37,13 +41,20 @@ async def instruments(context: Context, exchange: str) -> Response:
 
 
 @router.get("/watermarks/{exchange}")
-async def watermarks(context: Context, exchange: str, hours: Annotated[int, Query(ge=1, le=24 * 31)] = 6) -> Response:
+async def watermarks(
+    context: Context,
+    exchange: str,
+    before: Annotated[int, Query(ge=0, lt=1 << 63)] = 0,
+    hours: Annotated[int, Query(ge=1, le=24 * 31)] = 6,
+) -> Response:
     exchange = context.markets.exchange(exchange)
     symbols = [symbol for (symbol,) in await context.exports.rows("tape_symbols", exchange=exchange)]
-    return json_response({"markets": await _watermarks(context, exchange, symbols, hours)})
+    return json_response({"markets": await _watermarks(context, exchange, symbols, before, hours)})
 
 
-async def _watermarks(context: Resources, exchange: str, symbols: list[str], hours: int) -> list[Watermark]:
+async def _watermarks(
+    context: Resources, exchange: str, symbols: list[str], before: int, hours: int
+) -> list[Watermark]:
     store = context.exports
     newest = await newest_trades(store, exchange, symbols)
     marks = {
@@ -60,8 +71,11 @@ async def _watermarks(context: Resources, exchange: str, symbols: list[str], hou
     numbered = [s for s in symbols if s in known and is_numbered(Market(exchange, known[s]))]
     start = max((time_of for _, time_of in marks.values()), default=0) // NANOSECONDS - hours * HOUR
     holes = await missing_ids(store, exchange, numbered, max(0, start), end) if numbered else {}
+    covered = dict(await store.rows("covered_until", exchange=exchange, before=before))
     return [
-        Watermark(symbol, *marks[symbol], [(hole.first, hole.last) for hole in holes.get(symbol, [])])
+        Watermark(
+            symbol, *marks[symbol], [(hole.first, hole.last) for hole in holes.get(symbol, [])], covered.get(symbol, 0)
+        )
         for symbol in symbols
         if symbol in marks
     ]
