@@ -169,10 +169,11 @@ class Reply:
 class Gateway:
     """A running gateway and a client of it."""
 
-    def __init__(self, server: Server, session: aiohttp.ClientSession, resources: Resources):
+    def __init__(self, server: Server, session: aiohttp.ClientSession, resources: Resources, stopping: asyncio.Event):
         self.server = server
         self.session = session
         self.resources = resources
+        self.stopping = stopping
 
     @property
     def url(self) -> str:
@@ -245,11 +246,13 @@ async def open_gateway(valkey: Any) -> AsyncIterator[Callable[..., Awaitable[Gat
         tokens = settings.internal_tokens("api-gateway")
         other = Upstream(OTHER, f"http://127.0.0.1:{other_port or service_port}", settings, tokens)
         resources = msgspec.structs.replace(resources, upstreams={**resources.upstreams, OTHER: other})
-        server = Server(create_app(settings, resources, TABLE), resources.work(), protocol(settings))
+        stopping = asyncio.Event()
+        app = create_app(settings, resources, TABLE, stopping=stopping)
+        server = Server(app, resources.work(), protocol(settings))
         await server.start()
         patience = aiohttp.ClientTimeout(total=10)
         session = aiohttp.ClientSession(auto_decompress=False, timeout=patience)
-        gateways.append(Gateway(server, session, resources))
+        gateways.append(Gateway(server, session, resources, stopping))
         return gateways[-1]
 
     yield start

@@ -116,6 +116,9 @@ async def test_dead_parts_are_down_and_readyz_follows_history(
     assert (await gateway.ask("/health")).status == 200
     await server.start()
     await eventually(lambda: readyz(200))
+    gateway.stopping.set()
+    assert await readyz(503), "nobody sends new work to a gateway that drains"
+    assert (await gateway.ask("/livez")).status == 200
 
 
 @pytest.mark.parametrize("answer", [b"not json", b"[]", b'{"database": 1}', b"\xff", b"[" * 100_000])

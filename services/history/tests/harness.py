@@ -12,7 +12,9 @@ from urllib.parse import unquote, urlsplit
 
 from fastapi import FastAPI
 from msgspec import Struct
+from opentelemetry.trace import SpanContext
 
+from crosstape.common import tracing
 from crosstape.common.errors import ExchangeError
 from crosstape.common.market.bar import Bar, Interval
 from crosstape.common.market.instrument import Instrument
@@ -28,13 +30,15 @@ _numbers = itertools.count()
 
 
 class Told:
-    """A producer that keeps what it is told."""
+    """A producer that keeps what it is told, and the spans in which it was."""
 
     def __init__(self) -> None:
         self.records: list[tuple[str, bytes, object]] = []
+        self.contexts: list[SpanContext | None] = []
 
     async def deliver(self, topic: object, key: bytes, record: object) -> None:
         self.records.append((topic.name, key, record))
+        self.contexts.append(tracing.active())
 
     def bars(self) -> list[Bar]:
         return [bar for name, _, bars in self.records if name == "bars" for bar in bars]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from crosstape.api_gateway import traces
 from crosstape.api_gateway.address import Addresses
 from crosstape.api_gateway.admission import Admission
 from crosstape.api_gateway.exchange import Exchange, exchange_of
@@ -18,6 +19,7 @@ from crosstape.api_gateway.settings import GatewaySettings
 from crosstape.api_gateway.sockets import Sockets
 from crosstape.api_gateway.upstream import Upstream
 from crosstape.common.errors import NotFound, PlatformError
+from crosstape.common.tracing import is_sampled
 from crosstape.common.web.errors import error_response
 
 log = structlog.get_logger(__name__)
@@ -54,6 +56,8 @@ class Edge:
             await self._own(scope, receive, send)
             return
         exchange = exchange_of(scope)
+        if is_sampled():
+            traces.begin(exchange, scope)
         try:
             await self._answer(exchange, scope, receive, send)
         except PlatformError as error:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Protocol, cast
 
+from opentelemetry.trace import Span
 from starlette.types import Message, Scope
 
 from crosstape.api_gateway.answer import Head, answer_head, limit_lines
@@ -70,8 +71,8 @@ class Line(Protocol):
 
 class Exchange:
     """`status` is 0 until the answer begins; `route` is the pattern, for metrics; `verdict` is the limit's, if one
-    applied. `body_length` is that of the request, None when it was not told. `on_lost` is called when the client leaves
-    before the answer's end.
+    applied; `span` is there when the request is traced. `body_length` is that of the request, None when it was not
+    told. `on_lost` is called when the client leaves before the answer's end.
 
     The head of an answer leaves with the first part of its body: send an empty part to have it leave alone.
     """
@@ -92,6 +93,7 @@ class Exchange:
         self.route = "unknown"
         self.status = 0
         self.verdict: Verdict | None = None
+        self.span: Span | None = None
         self.wants_socket = False
         self.body_length = body_length
         self.keeps_alive = keeps_alive

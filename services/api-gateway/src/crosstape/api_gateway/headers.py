@@ -13,7 +13,7 @@ _HOP_BY_HOP = frozenset(
 _OF_THE_CONNECTION = _HOP_BY_HOP | {
     b"host", b"expect", b"authorization", b"forwarded", b"x-request-id", b"x-real-ip", b"x-client-ip",
     b"x-cluster-client-ip", b"true-client-ip", b"cf-connecting-ip", b"client-ip", b"via",
-    b"x-original-url", b"x-rewrite-url", b"x-http-method-override",
+    b"traceparent", b"tracestate", b"baggage", b"x-original-url", b"x-rewrite-url", b"x-http-method-override",
 }  # fmt: skip
 _FORGEABLE = (b"x-crosstape-", b"x-internal-", b"x-user-", b"x-auth-", b"x-forwarded-", b"x-original-")
 _OF_OUR_ANSWER = _HOP_BY_HOP | {b"date", b"server", b"x-request-id", b"x-process-time", b"x-powered-by"}

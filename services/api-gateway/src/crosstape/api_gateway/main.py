@@ -97,7 +97,13 @@ def open_resources(settings: GatewaySettings) -> Resources:
     )
 
 
-def create_app(settings: GatewaySettings, resources: Resources, table: RouteTable | None = None) -> ASGIApp:
+def create_app(
+    settings: GatewaySettings,
+    resources: Resources,
+    table: RouteTable | None = None,
+    *,
+    stopping: asyncio.Event | None = None,
+) -> ASGIApp:
     """The whole edge, outermost layer first: CORS where it is on, the edge, our own routes. Needs ClientConnection."""
     table = table or RouteTable()
 
@@ -109,7 +115,7 @@ def create_app(settings: GatewaySettings, resources: Resources, table: RouteTabl
     document = PlatformDocument(
         resources.upstreams, table.routes, settings.document_seconds, anonymous_read=settings.anonymous_read
     )
-    own = create_own_app(resources.monitor, document, lifespan)
+    own = create_own_app(resources.monitor, document, lifespan, stopping)
     admission = Admission(resources.authenticator, resources.revocations, resources.limiter, settings)
     app: ASGIApp = Edge(own, own_paths(own), table, resources.upstreams, admission, settings)
     if settings.cors_origins:
@@ -139,7 +145,7 @@ def protocol(settings: GatewaySettings) -> Any:
 async def build(settings: GatewaySettings, stop: asyncio.Event) -> tuple[Any, Sequence[Work]]:
     """The app and the work of the process."""
     resources = open_resources(settings)
-    app = create_app(settings, resources)
+    app = create_app(settings, resources, stopping=stop)
     settle()
     return app, resources.work()
 

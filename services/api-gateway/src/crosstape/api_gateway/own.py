@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -65,8 +66,10 @@ class Readiness(BaseModel):
     )
 
 
-def create_own_app(monitor: Monitor, document: PlatformDocument, lifespan: Lifespan) -> FastAPI:
-    """The FastAPI app behind the edge. `/readyz` is 503 while history cannot be reached."""
+def create_own_app(
+    monitor: Monitor, document: PlatformDocument, lifespan: Lifespan, stopping: asyncio.Event | None = None
+) -> FastAPI:
+    """The FastAPI app behind the edge. `/readyz` is 503 while history cannot be reached, and once `stopping` is set."""
     app = FastAPI(
         title="Crosstape",
         version=VERSION,
@@ -79,7 +82,7 @@ def create_own_app(monitor: Monitor, document: PlatformDocument, lifespan: Lifes
         lifespan=lifespan,
     )
     install_error_handlers(app)
-    health = Health(needs=("history",))
+    health = Health(needs=("history",), stopping=stopping)
     health.watch("history", lambda: monitor.check("history"))
     app.router.routes.extend(operations_routes(health))
     install_docs(app)

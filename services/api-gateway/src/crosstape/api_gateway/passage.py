@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from crosstape.api_gateway import traces
 from crosstape.api_gateway.client import Client
 from crosstape.api_gateway.connection import Broken, Connection
 from crosstape.api_gateway.deadline import Deadline
@@ -90,6 +91,8 @@ class _Passage:
         is_head = scope["method"] == "HEAD"
         headers = to_service(scope["headers"])
         headers.append((b"x-request-id", self._exchange.request_id.encode()))
+        if self._exchange.span is not None:
+            headers.append(traces.to_service(self._exchange.span))
         if self._client.length is None:
             headers.append((b"transfer-encoding", b"chunked"))
         connection = await self._upstream.ask(

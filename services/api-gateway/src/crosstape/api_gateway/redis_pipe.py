@@ -62,7 +62,8 @@ class RedisPipe(asyncio.Protocol):
             on_reply(reply)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.lost.set_result(None)
+        if not self.lost.done():  # who waited for it may have been cancelled, and the future with them
+            self.lost.set_result(None)
 
 
 async def open_pipe(url: str) -> RedisPipe:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import httptools
 import structlog
 
+from crosstape.api_gateway import traces
 from crosstape.api_gateway.answer import answer_head
 from crosstape.api_gateway.arrival import Arrival, Bounds, new_request_id
 from crosstape.api_gateway.exchange import Exchange, Successor
@@ -261,6 +262,8 @@ class ClientConnection(asyncio.Protocol):
         self._server.total_requests += 1
         seconds = time.perf_counter() - exchange.started
         observe_request(exchange.route, exchange.scope["method"], exchange.status, seconds)
+        if exchange.span is not None:
+            traces.end(exchange.span, exchange.route, exchange.scope["method"], exchange.status)
 
     # the end
 

@@ -35,7 +35,8 @@ def main() -> None:
 async def build(settings: HistorySettings, stop: asyncio.Event) -> tuple[Any, Sequence[Work]]:
     """The app and the background work of the settings' role. The port answers (not ready) while the database is
     still out of reach."""
-    health = Health(needs=("database", "bus", "storing") if settings.role.has_sink else ("database",))
+    needs = ("database", "bus", "storing") if settings.role.has_sink else ("database",)
+    health = Health(needs, stopping=stop)
     open_store = partial(Store, settings.clickhouse_url)
     reads = open_store(threads=settings.query_threads, deadline=settings.query_seconds)
     exports = open_store(threads=settings.export_threads, deadline=LONG_SECONDS)

@@ -7,11 +7,13 @@ query has a deadline. What fails is logged once here, and reaches the caller wit
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from importlib.resources import files
 from string import Template
 from typing import Any, TypeVar
@@ -22,7 +24,9 @@ import pyarrow as pa
 import structlog
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
+from opentelemetry.trace import Span, SpanKind
 
+from crosstape.common import tracing
 from crosstape.common.errors import DatabaseConnectionError, DatabaseError, DatabaseQueryError, DatabaseTimeout
 
 log = structlog.get_logger(__name__)
@@ -33,6 +37,8 @@ CONNECT_SECONDS = 5
 
 _TIMEOUT_CODES = {159, 160, 209}
 """ClickHouse's TIMEOUT_EXCEEDED, TOO_SLOW, SOCKET_TIMEOUT."""
+
+_ROWS = "db.response.returned_rows"
 
 _JSON_SETTINGS = {
     "output_format_json_quote_64bit_integers": "0",
@@ -70,34 +76,46 @@ class Store:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="store")
         self._own = threading.local()
         self._clients: list[Client] = []
+        self._is_closed = False
 
     async def rows(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
         """The rows of a named query."""
-        return await self._run(
-            lambda client: [tuple(row) for row in client.query(self._sql(query), parameters).result_rows]
-        )
+        with _span(query) as span:
+            rows = await self._run(
+                lambda client: [tuple(row) for row in client.query(self._sql(query), parameters).result_rows]
+            )
+            span.set_attribute(_ROWS, len(rows))
+        return rows
 
     async def json_lines(self, query: str, *, quote_decimals: bool = False, **parameters: Any) -> list[bytes]:
         """One JSON object a row, decimals with their exact text (as JSON strings if `quote_decimals`)."""
         settings = _JSON_SETTINGS | {"output_format_json_quote_decimals": str(int(quote_decimals))}
         sql = self._sql(query, settings)
-        body = await self._run(lambda client: client.raw_query(sql, parameters, fmt="JSONEachRow"))
-        return body.splitlines()
+        with _span(query) as span:
+            body = await self._run(lambda client: client.raw_query(sql, parameters, fmt="JSONEachRow"))
+            lines = body.splitlines()
+            span.set_attribute(_ROWS, len(lines))
+        return lines
 
     async def text(self, query: str, layout: str, **parameters: Any) -> bytes:
         """The answer in one of ClickHouse's text formats, such as CSV."""
         sql = self._sql(query, _JSON_SETTINGS)
-        return await self._run(lambda client: client.raw_query(sql, parameters, fmt=layout))
+        with _span(query):
+            return await self._run(lambda client: client.raw_query(sql, parameters, fmt=layout))
 
     async def arrow(self, query: str, **parameters: Any) -> pa.Table:
         """The answer as an Arrow table."""
         sql = self._sql(query, {"output_format_arrow_string_as_string": "1"})
-        body = await self._run(lambda client: client.raw_query(sql, parameters, fmt="Arrow"))
-        return pa.ipc.open_file(body).read_all()
+        with _span(query) as span:
+            body = await self._run(lambda client: client.raw_query(sql, parameters, fmt="Arrow"))
+            table = pa.ipc.open_file(body).read_all()
+            span.set_attribute(_ROWS, table.num_rows)
+        return table
 
     async def command(self, query: str, **parameters: Any) -> None:
         """Run a named statement that answers nothing."""
-        await self._run(lambda client: client.command(self._sql(query), parameters))
+        with _span(query):
+            await self._run(lambda client: client.command(self._sql(query), parameters))
 
     async def execute(self, statement: str) -> None:
         """Run a statement of a migration."""
@@ -105,7 +123,9 @@ class Store:
 
     async def insert(self, table: str, rows: pa.Table) -> None:
         """Insert `rows`; they are stored when this returns."""
-        await self._run(lambda client: client.insert_arrow(table, rows, settings=self._insert_settings))
+        with _span(f"insert {table}") as span:
+            span.set_attribute("db.operation.batch.size", rows.num_rows)
+            await self._run(lambda client: client.insert_arrow(table, rows, settings=self._insert_settings))
 
     async def ping(self) -> float:
         """How long the database took for the shortest query, in ms."""
@@ -114,7 +134,8 @@ class Store:
         return (time.perf_counter() - started) * 1000
 
     async def close(self) -> None:
-        """Wait for what runs, then close the clients."""
+        """Wait for what runs, then close the clients; what is asked from now on is a DatabaseConnectionError."""
+        self._is_closed = True
         await asyncio.to_thread(self._pool.shutdown)
         for client in self._clients:
             client.close()
@@ -128,7 +149,10 @@ class Store:
         return f"{text}\nSETTINGS {', '.join(f'{name} = {value}' for name, value in both.items())}"
 
     async def _run(self, work: Callable[[Client], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._guarded, work)
+        if self._is_closed:
+            raise DatabaseConnectionError("The service is stopping. Try again in a moment.")
+        here = contextvars.copy_context()  # what is logged in the thread names the request too
+        return await asyncio.get_running_loop().run_in_executor(self._pool, here.run, self._guarded, work)
 
     def _guarded(self, work: Callable[[Client], Result]) -> Result:
         try:
@@ -143,6 +167,11 @@ class Store:
             self._own.client = client
             self._clients.append(client)
         return client
+
+
+def _span(summary: str) -> AbstractContextManager[Span]:
+    attributes = {"db.system.name": "clickhouse", "db.query.summary": summary}
+    return tracing.step(summary, kind=SpanKind.CLIENT, attributes=attributes)
 
 
 def connect(url: str, deadline: float) -> Client:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from crosstape.common.identity.internal import InternalTokens
+from crosstape.common.web.continued_trace import ContinuedTrace
 from crosstape.common.web.errors import install_error_handlers
 from crosstape.common.web.identity import VerifiedCaller
 from crosstape.common.web.operations import operations_routes
@@ -24,6 +25,7 @@ def create_app(resources: Resources, tokens: InternalTokens) -> FastAPI:
     for module in (directory, klines, ohlcv, trades, completeness, internal, verify):
         app.include_router(module.router)
     install_error_handlers(app)
+    app.add_middleware(ContinuedTrace)
     app.add_middleware(VerifiedCaller, tokens=tokens)
     app.add_middleware(RequestContext)
     return app

@@ -10,6 +10,7 @@ import time
 
 import structlog
 
+from crosstape.common import tracing
 from crosstape.common.bus.producer import Producer
 from crosstape.common.bus.topics import BARS, market_key
 from crosstape.common.errors import DatabaseError
@@ -60,7 +61,8 @@ class Closing:
         metrics.BACKLOG.set(len(self._touched))
         if not due:
             return False
-        with metrics.CLOSING_SECONDS.time():
+        with metrics.CLOSING_SECONDS.time(), tracing.trace("close minutes") as span:
+            span.set_attribute("crosstape.minutes", len(due))
             try:
                 await self._close(due)
             except DatabaseError:

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from crosstape.common import tracing
 from crosstape.common.bus.consumer import Batch, Consumer
 from crosstape.common.bus.producer import Producer
 from crosstape.common.bus.topics import DEAD_LETTERS, LEDGER, TRADES, DeadLetter, market_key
@@ -31,6 +32,14 @@ log = structlog.get_logger(__name__)
 LONGEST_RETRY_SECONDS = 5.0
 LONGEST_BACKLOG_SECONDS = 300.0
 """While closing is further behind, nothing more is taken: `unclosed_minutes` looks back ten minutes."""
+
+
+_CONSUMING = {
+    "messaging.system": "kafka",
+    "messaging.destination.name": TRADES.name,
+    "messaging.operation.name": "store",
+    "messaging.operation.type": "process",
+}
 
 
 class Writer:
@@ -57,6 +66,11 @@ class Writer:
 
     async def write(self, batch: Batch) -> None:
         """Return once everything in `batch` is stored or a dead letter, however long the store is away."""
+        with tracing.batch("store trades", batch.contexts, attributes=_CONSUMING) as span:
+            span.set_attribute("messaging.batch.message_count", len(batch))
+            await self._write(batch)
+
+    async def _write(self, batch: Batch) -> None:
         started = time.perf_counter()
         trades: list[TradeBatch] = batch.records.get(TRADES.name, [])
         events: list[LedgerEvent] = batch.records.get(LEDGER.name, [])
@@ -130,9 +144,10 @@ class Writer:
                 return
 
     async def _put_aside(self, letters: list[DeadLetter]) -> None:
-        for reason, count in Counter(letter.reason for letter in letters).items():
+        for (key, reason), count in Counter((letter.key, letter.reason) for letter in letters).items():
             metrics.DEAD_LETTERS.labels(reason.split(":")[0][:40]).inc(count)
-            log.warning("dead_letters", reason=reason, count=count)
+            exchange, _, symbol = key.partition(":")
+            log.warning("dead_letters", exchange=exchange, symbol=symbol, reason=reason, count=count)
         for letter in letters:
             await self._producer.deliver(DEAD_LETTERS, letter.key.encode(), letter)
 
