@@ -29,6 +29,7 @@ PARTS = {
     "orders": "F. When slices of TWAP orders start",
     "fanout": "F. Bus → subscribers",
     "gateway": "G. A request through the gateway",
+    "latency": "H. Exchange frame → subscriber, in the demo",
 }
 README = Path(__file__).with_name("README.md")
 
