@@ -41,11 +41,18 @@ class Answer:
 class Door:
     """Every service as a process, with one market of one exchange, on a broker and a Valkey. A context manager.
 
-    Limits are wide unless `settings` (for gateway, auth and hub) say otherwise.
+    Limits are wide unless `settings` (for gateway, auth and hub) say otherwise; `rate` is the simulator's.
     """
 
-    def __init__(self, broker: Broker, valkey: Valkey, directory: Path, settings: Mapping[str, str] | None = None):
-        self.stack = Stack(broker, directory)
+    def __init__(
+        self,
+        broker: Broker,
+        valkey: Valkey,
+        directory: Path,
+        settings: Mapping[str, str] | None = None,
+        rate: str = "0.1",
+    ):
+        self.stack = Stack(broker, directory, rate)
         shared = {"CROSSTAPE_REDIS_URL": valkey.url, **WIDE, **(settings or {})}
         self.auth = Service(
             "auth",

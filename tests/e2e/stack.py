@@ -60,17 +60,18 @@ class Service:
 class Stack:
     """What the services of one test share: where the bus and the store are, and where logs go.
 
-    `listing` is a simulator of which history asks market lists; every simulator lists the same markets.
+    `listing` is a simulator of which history asks market lists; every simulator lists the same markets. It trades at
+    `rate`, by itself hardly ever.
     """
 
-    def __init__(self, broker: Broker, directory: Path):
+    def __init__(self, broker: Broker, directory: Path, rate: str = "0.1"):
         self._directory = directory
         self._shared = {
             "CROSSTAPE_KAFKA_BOOTSTRAP": broker.bootstrap,
             "CROSSTAPE_CLICKHOUSE_URL": f"chdb://{directory / 'clickhouse'}",
         }
         self.broker = broker
-        self.listing = self.simulator("listing", "--rate", "0.1")
+        self.listing = self.simulator("listing", "--rate", rate)
         own = self._shared | {"CROSSTAPE_EXCHANGE_ORIGIN": self.listing.url}
         self.history = Service("history", "crosstape.history", (), own, directory)
 

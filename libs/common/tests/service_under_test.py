@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from crosstape.common import tracing
 from crosstape.common.runtime.health import Health
 from crosstape.common.runtime.lifecycle import Work, run_service
 from crosstape.common.runtime.settings import ServiceSettings
@@ -38,7 +39,12 @@ async def ends(stop: asyncio.Event) -> None:
     return
 
 
-WORK: dict[str, Work] = {work.__name__: work for work in (idle, drains, fails, overruns, ends)}
+async def traces(stop: asyncio.Event) -> None:
+    with tracing.trace("some work"):
+        print(f"ending {'with' if 'opentelemetry.sdk' in sys.modules else 'without'} the SDK", flush=True)
+
+
+WORK: dict[str, Work] = {work.__name__: work for work in (idle, drains, fails, overruns, ends, traces)}
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 SCRIPT = """
-import logging, structlog
+import logging, structlog, threading
 from crosstape.common.runtime.logging import configure_logging
 configure_logging("s", level="info", log_format="{format}")
 log = structlog.get_logger("x")
@@ -18,6 +18,9 @@ except ValueError as error:
     log.error("failed", exc_info=error)
 logging.getLogger("aiohttp").info("hidden")
 logging.getLogger("aiohttp").warning("from %s", "a library")
+thread = threading.Thread(target=log.info, args=("from a thread",))
+thread.start()
+thread.join()
 """
 
 
@@ -38,6 +41,7 @@ def test_every_line_is_json_with_service_level_and_time_whoever_logs() -> None:
         ("warning", "odd"),
         ("error", "failed"),
         ("warning", "from a library"),
+        ("info", "from a thread"),
     ]
     assert all(line["service"] == "s" and line["timestamp"].endswith("Z") for line in lines)
     assert "ValueError: inner" in lines[2]["exception"]

@@ -167,7 +167,7 @@ async def test_it_is_ready_when_it_can_serve_and_ends_when_told(service: Service
         checks = (await answer.json())["checks"]
     assert checks["database"]["status"] == "up"
     async with service.session.get("/metrics") as answer:
-        assert "crosstape_auth_events" in await answer.text()
+        assert "crosstape_auth_events_total" in await answer.text()
     assert await service.process.stop(10)
     assert service.process.exit_code == 0
     lines = [json.loads(line) for line in service.process.log.read_text().splitlines()]

@@ -9,11 +9,13 @@ import time
 from importlib import import_module
 
 import pytest
+import structlog
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from crosstape.common.identity.internal import HEADER, InternalTokens
 from crosstape.common.identity.principal import Caller, Scope
 from crosstape.stream_hub import connection as connections
+from crosstape.stream_hub.protocol import CloseCode
 
 h = import_module("services.stream-hub.tests.harness")
 
@@ -271,3 +273,14 @@ async def test_stop_asks_everybody_to_come_back(platform):
         with pytest.raises((ConnectionClosed, OSError, EOFError)):
             await platform.client("/ws")
     await platform.start()
+
+
+@pytest.mark.parametrize(("shown", "is_kept"), [("mine-1", True), ("not an id", False)])
+async def test_trouble_with_a_socket_is_logged_under_the_gateways_request_id(platform, shown, is_kept):
+    platform.authenticator.principals = None  # which nobody foresaw
+    with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        async with platform.client("/ws/v1/stream?token=x", additional_headers={"X-Request-ID": shown}) as socket:
+            assert (await h.closed(socket))[0] == CloseCode.INTERNAL_ERROR
+    (line,) = [line for line in lines if line["event"] == "session_failed"]
+    assert (line["request_id"] == shown) is is_kept
+    assert line["request_id"]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from decimal import Decimal, localcontext
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twap_world import ALPHA, BETA, snapshot
 
+from crosstape.twap_engine.analytics import slice_slippage
 from crosstape.twap_engine.books import MarketBook
 from crosstape.twap_engine.ladder import MarketSide, walk
 from crosstape.twap_engine.liquidity import CLOCK_FAULT_NS, KEPT_NS, Taken, available, is_forgotten, take
-from crosstape.twap_engine.order import Side
+from crosstape.twap_engine.order import Benchmark, Fill, Side, SliceResult
 from crosstape.twap_engine.schedule import EXACT, Over, Run, Wait, next_step, slice_quantity
 
 SECOND = 1_000_000_000
@@ -128,3 +130,14 @@ def test_a_walk_takes_the_best_there_is_and_nothing_beyond_the_limit(
         cheapest += min(quantity, wanted) * price
         wanted -= min(quantity, wanted)
     assert left == cheapest
+
+
+def test_slippage_of_a_slice_is_how_much_worse_than_the_mid_it_was_filled() -> None:
+    def result(mid: str | None, *prices: str) -> SliceResult:
+        fills = tuple(Fill("x", "A-B", Decimal(price), Decimal(2), Decimal(), "") for price in prices)
+        return SliceResult(0, 0, 0, Decimal(4), fills, "", None if mid is None else Decimal(mid), Benchmark())
+
+    assert slice_slippage(Side.BUY, result("100", "101", "102")) == pytest.approx(0.015)
+    assert slice_slippage(Side.SELL, result("100", "101", "102")) == pytest.approx(-0.015)
+    assert slice_slippage(Side.BUY, result("100")) is None
+    assert slice_slippage(Side.BUY, result(None, "101")) is None

@@ -11,6 +11,7 @@ from fastapi import APIRouter, FastAPI, Query, Request, Response
 from crosstape.common.errors import DataNotFound, ServiceUnavailable, Unauthenticated
 from crosstape.common.identity.internal import InternalTokens
 from crosstape.common.runtime.health import Health
+from crosstape.common.web.continued_trace import ContinuedTrace
 from crosstape.common.web.errors import install_error_handlers
 from crosstape.common.web.identity import VerifiedBy, VerifiedCaller
 from crosstape.common.web.operations import operations_routes
@@ -123,6 +124,7 @@ def create_app(desk: Desk, tokens: InternalTokens, health: Health, *, anonymous_
     app.router.routes.extend(operations_routes(health))
     app.include_router(router)
     install_error_handlers(app)
+    app.add_middleware(ContinuedTrace)
     app.add_middleware(VerifiedCaller, tokens=tokens)
     app.add_middleware(RequestContext)
     return app

@@ -45,7 +45,7 @@ MESSAGES_AT_ONCE = 60
 MOST_STRIKES = 100
 """Messages over the allowance, each answered with an error, after which the socket is closed."""
 
-CLOSED = Counter("crosstape_hub_closed_sockets", "Sockets that the hub closed", ["code"])
+CLOSED = Counter("crosstape_hub_closed_sockets_total", "Sockets that the hub closed", ["code"])
 
 
 class Session(Protocol):
@@ -170,6 +170,7 @@ class Connection(WSListener):
 
     async def _work(self) -> None:
         """Greet the client if that is still to do, then handle its messages in their order."""
+        structlog.contextvars.bind_contextvars(request_id=self.hello.request_id)  # for this task and those it begins
         try:
             if not self._was_greeted:
                 self._was_greeted = True

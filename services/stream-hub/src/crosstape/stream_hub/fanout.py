@@ -4,14 +4,22 @@ for one socket is one write. Nobody is waited for."""
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from prometheus_client import Counter
+from opentelemetry.trace import Span
+from prometheus_client import Counter, Histogram
 
 from crosstape.stream_hub.encoding import Build, Encoding
 
-DELIVERED = Counter("crosstape_hub_messages", "Messages handed to subscribers' sockets")
+DELIVERED = Counter("crosstape_hub_messages_total", "Messages handed to subscribers' sockets")
+DELIVERY_DELAY = Histogram(
+    "crosstape_hub_delivery_delay_seconds",
+    "From the receipt of a trade by the ingestor to its last subscriber's socket, of the oldest trade of each turn",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+NANOSECONDS = 1_000_000_000
 
 
 Write = Callable[[bytes], object]
@@ -35,6 +43,20 @@ class Outbox:
         self._parts: dict[Member, list[bytes]] = {}
         self._groups: list[Group] = []
         self._is_waiting = False
+        self._oldest: int | None = None
+        self._spans: list[Span] = []
+
+    def delivers(self, received: int) -> None:
+        """Among what is to be written is a trade that the ingestor received at `received` (ns)."""
+        if self._oldest is None or received < self._oldest:
+            self._oldest = received
+
+    def ends(self, span: Span) -> None:
+        """End `span` when everything is written: now, if nothing is to be."""
+        if self._is_waiting:
+            self._spans.append(span)
+        else:
+            span.end()
 
     def send(self, member: Member, build: Build) -> None:
         """A message for one socket."""
@@ -62,6 +84,16 @@ class Outbox:
 
     def flush(self) -> None:
         """Write everything."""
+        self._write()
+        if self._oldest is not None:
+            DELIVERY_DELAY.observe(max(0, time.time_ns() - self._oldest) / NANOSECONDS)
+            self._oldest = None
+        if self._spans:
+            for span in self._spans:
+                span.end()
+            self._spans.clear()
+
+    def _write(self) -> None:
         groups, self._groups = self._groups, []
         if len(groups) == 1 and not self._parts:
             self._is_waiting = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, unquote
 
@@ -9,6 +10,7 @@ from msgspec import Struct
 from multidict import CIMultiDict
 
 from crosstape.common.errors import NotFound, ValidationFailed
+from crosstape.common.web.request_context import valid_request_id
 from crosstape.stream_hub.encoding import NUMBERS, PACKED, STRINGS, Encoding
 
 BEARER = "bearer"
@@ -21,13 +23,15 @@ class Hello(Struct, frozen=True):
     """What an upgrade request asks for.
 
     `path` has no query, `query` no token. `credential` is the client's own, `identity` what the gateway says of it.
-    `subprotocol` and `extension` are what the answer accepts, empty for none.
+    `request_id` names the socket in the logs: the gateway's X-Request-ID, or a new one. `subprotocol` and `extension`
+    are what the answer accepts, empty for none.
     """
 
     path: tuple[str, ...]
     query: Mapping[str, str]
     credential: str
     identity: str
+    request_id: str
     encoding: Encoding
     subprotocol: str
     extension: str
@@ -46,6 +50,8 @@ def read_hello(target: bytes, headers: Headers) -> Hello:
         query=query,
         credential=_bearer(headers.get("Authorization", "")) or shown or token,
         identity=headers.get("X-Crosstape-Identity", ""),
+        request_id=valid_request_id(headers.get("X-Request-ID", "").encode("utf-8", "replace"))
+        or secrets.token_hex(16),
         encoding=_encoding(query, is_deflated=bool(extension)),
         subprotocol=offered[0] if shown else "",
         extension=extension,

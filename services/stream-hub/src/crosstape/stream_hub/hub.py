@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
+from opentelemetry.trace import SpanContext, SpanKind, get_current_span, use_span
 from prometheus_client import Counter, Gauge
 
+from crosstape.common import tracing
 from crosstape.common.bus.follower import Arrivals, Record
 from crosstape.common.bus.topics import BARS, BOOKS, LEDGER, ORDERS, TRADES, Topic, market_key
 from crosstape.common.market.bar import Bar
@@ -28,8 +30,8 @@ from crosstape.stream_hub.soundness import sound_trades
 
 log = structlog.get_logger(__name__)
 
-RECORDS = Counter("crosstape_hub_records", "Records taken from the bus", ["topic"])
-REFUSED = Counter("crosstape_hub_refused_records", "Records that could not be used", ["reason"])
+RECORDS = Counter("crosstape_hub_records_total", "Records taken from the bus", ["topic"])
+REFUSED = Counter("crosstape_hub_refused_records_total", "Records that could not be used", ["reason"])
 LAG_SECONDS = Gauge("crosstape_hub_lag_seconds", "Age of the newest record when it was taken")
 
 StartOf = Callable[[Topic[Any], bytes], int]
@@ -126,13 +128,46 @@ class Hub:
             REFUSED.labels("undecodable").inc(arrivals.undecodable)
         for record in arrivals.records:
             RECORDS.labels(record.topic).inc()
-            try:
-                self._take(record)
-            except ValueError as error:
-                REFUSED.labels("malformed").inc()
-                log.warning("record_refused", topic=record.topic, offset=record.offset, error=str(error)[:200])
+            if record.context is None:
+                self._take_or_refuse(record)
+            else:
+                self._take_traced(record, record.context)
         if arrivals.records:
             LAG_SECONDS.set(max(0.0, time.time() - arrivals.records[-1].time_ms / 1000))
+
+    def _take_traced(self, record: Record, context: SpanContext) -> None:
+        """A sampled record: the span lasts until the sockets have what comes of it."""
+        span = tracing.start(
+            "fan out",
+            kind=SpanKind.CONSUMER,
+            parent=context,
+            attributes={
+                "messaging.system": "kafka",
+                "messaging.destination.name": record.topic,
+                "messaging.destination.partition.id": str(record.partition),
+                "messaging.kafka.offset": record.offset,
+                "messaging.operation.name": "fan out",
+                "messaging.operation.type": "process",
+            },
+        )
+        with use_span(span, record_exception=False, set_status_on_exception=False):
+            self._take_or_refuse(record)
+        self.outbox.ends(span)
+
+    def _take_or_refuse(self, record: Record) -> None:
+        try:
+            self._take(record)
+        except ValueError as error:
+            REFUSED.labels("malformed").inc()
+            log.warning(
+                "record_refused",
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+                exchange=getattr(record.value, "exchange", None),
+                symbol=getattr(record.value, "symbol", None),
+                error=str(error)[:200],
+            )
 
     def _take(self, record: Record) -> None:
         if record.topic == TRADES.name:
@@ -150,7 +185,10 @@ class Hub:
     def _trades(self, batch: TradeBatch, record: Record) -> None:
         market = self.market(batch.exchange, batch.symbol)
         is_new = market.flow.is_empty
-        market.take_trades(sound_trades(batch, time.time_ns()), record.offset, record.time_ms)
+        new = market.take_trades(sound_trades(batch, time.time_ns()), record.offset, record.time_ms)
+        if record.context is not None:
+            facts = {**batch.identity(), "new_trades": new, "subscribers": len(market.trade_group)}
+            get_current_span().set_attributes(tracing.own(facts))
         if is_new:
             self._on_new_market(market)
 

@@ -68,6 +68,7 @@ class MarketState:
     def __init__(self, exchange: str, symbol: str, outbox: Outbox, size: RingSize, listening_since: float):
         self.exchange = exchange
         self.symbol = symbol
+        self._outbox = outbox
         self._listening_since = listening_since
         self.seen = SeenIds()
         self.flow = Flow()
@@ -89,19 +90,26 @@ class MarketState:
         """The name of the channel of its bars."""
         return f"bars:{self.exchange}:{self.symbol}:{interval}"
 
-    def take_trades(self, trades: Sequence[Trade], offset: int, time_ms: int) -> None:
-        """A record of trades: those that are new count and are told."""
+    def take_trades(self, trades: Sequence[Trade], offset: int, time_ms: int) -> int:
+        """A record of trades: those that are new count and are told; how many they are."""
         flow, group = self.flow, self.trade_group
+        received: int | None = None
+        count = 0
         for item, trade in enumerate(trades):
             if not self.seen.add(trade.trade_id):
                 continue
+            count += 1
             flow.add(trade)
             tick = Tick(position(offset, item), trade, flow.cvd(trade.time // NANOSECONDS))
             self.ticks.append(tick.position, time_ms, tick)
             if len(group):
                 group.publish(messages.trade(self.trades_channel, trade, tick.position), tick.position)
+                received = received or trade.time_received
             for listener in list(self.tick_listeners):
                 listener.tick(tick)
+        if received is not None:
+            self._outbox.delivers(received)
+        return count
 
     def take_bars(self, bars: Sequence[Bar], offset: int, time_ms: int) -> None:
         """A record of stored bars: what is new of it is told."""

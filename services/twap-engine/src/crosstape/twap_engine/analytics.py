@@ -11,7 +11,7 @@ from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 
 from msgspec import Struct
 
-from crosstape.twap_engine.order import Benchmark, ParentOrder, Progress, Status
+from crosstape.twap_engine.order import Benchmark, ParentOrder, Progress, Side, SliceResult, Status
 from crosstape.twap_engine.schedule import EXACT
 
 _RATIO = Decimal("1e-10")
@@ -58,6 +58,15 @@ def slippage_bps(order: ParentOrder, progress: Progress, benchmark: Decimal | No
     with localcontext(EXACT):
         worse = (progress.notional / progress.filled - benchmark) * order.side.sign
         return (worse / benchmark * 10_000).quantize(_BASIS_POINT, ROUND_HALF_EVEN)
+
+
+def slice_slippage(side: Side, result: SliceResult) -> float | None:
+    """How much worse than the mid at its start a slice was filled, as a part of it; an estimate for a metric."""
+    if not result.fills or not result.mid_price:
+        return None
+    mid = float(result.mid_price)
+    paid = sum(float(fill.price) * float(fill.quantity) for fill in result.fills) / float(result.filled)
+    return (paid - mid) * side.sign / mid
 
 
 def slices_passed(order: ParentOrder, progress: Progress, now: int) -> int:

@@ -15,10 +15,11 @@ import structlog
 
 from crosstape.common.errors import DatabaseError
 from crosstape.common.market.bar import NANOSECONDS
+from crosstape.twap_engine.analytics import slice_slippage
 from crosstape.twap_engine.benchmarks import Benchmarks
 from crosstape.twap_engine.clock import Clock
 from crosstape.twap_engine.execution.executor import Due, Executor, Held, Outcome
-from crosstape.twap_engine.metrics import FILLS, LATENESS, LOST, MISSED, OPEN, UNFILLED
+from crosstape.twap_engine.metrics import FILLS, LATENESS, LOST, MISSED, OPEN, SLIPPAGE, UNFILLED
 from crosstape.twap_engine.order import CloseReason, ParentOrder, Progress, Status
 from crosstape.twap_engine.schedule import Over, Run, Wait, next_step
 from crosstape.twap_engine.store import replicas
@@ -165,6 +166,8 @@ class Engine:
         MISSED.inc(due.number - held.progress.next_slice)
         if outcome.result.reason:
             UNFILLED.labels(outcome.result.reason).inc()
+        if (slippage := slice_slippage(held.order.side, outcome.result)) is not None:
+            SLIPPAGE.observe(slippage)
         for fill in outcome.result.fills:
             FILLS.labels(fill.exchange).inc()
         held.progress = outcome.after

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -16,7 +16,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, RebalanceInProgressError
 from aiokafka.structs import TopicPartition
 from msgspec import Struct
+from opentelemetry.trace import SpanContext
 
+from crosstape.common import tracing
 from crosstape.common.bus.codec import UndecodableRecord
 from crosstape.common.bus.connection import BusSettings, wait_for_broker
 from crosstape.common.bus.topics import DeadLetter, Topic
@@ -35,12 +37,14 @@ class Batch(Struct, frozen=True):
     """Records of each topic in arrival order, those that could not be decoded, and where the next ones start.
 
     `oldest_ms` is the broker's timestamp of the oldest record (0 when there is none): now minus it is the lag.
+    `contexts` are the spans that sent what is sampled of them.
     """
 
     records: dict[str, list[Any]]
     dead_letters: list[DeadLetter]
     positions: dict[TopicPartition, int]
     oldest_ms: int
+    contexts: Sequence[SpanContext] = ()
 
     def __len__(self) -> int:
         return sum(map(len, self.records.values())) + len(self.dead_letters)
@@ -127,6 +131,7 @@ class Consumer:
         records: dict[str, list[Any]] = {name: [] for name in self._topics}
         dead_letters: list[DeadLetter] = []
         positions: dict[TopicPartition, int] = {}
+        contexts: list[SpanContext] = []
         oldest = 0
         weight = 0
         deadline = time.monotonic() + max_age
@@ -143,9 +148,11 @@ class Consumer:
                         continue
                     records[place.topic].append(record)
                     weight += weigh(record)
+                    if message.headers and (context := tracing.found(message.headers)) is not None:
+                        contexts.append(context)
                     oldest = min(oldest or message.timestamp, message.timestamp)
                 positions[place] = messages[-1].offset + 1
-        return Batch(records, dead_letters, positions, oldest)
+        return Batch(records, dead_letters, positions, oldest, contexts)
 
     async def commit(self, batch: Batch) -> None:
         """Mark `batch` as done. When the group has moved on, its records come again to the next owner."""

@@ -17,7 +17,9 @@ from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import TopicPartition
 from msgspec import Struct
+from opentelemetry.trace import SpanContext
 
+from crosstape.common import tracing
 from crosstape.common.bus.codec import UndecodableRecord
 from crosstape.common.bus.connection import BusSettings, ensure_topics, wait_for_broker
 from crosstape.common.bus.topics import EPOCH, Topic
@@ -27,6 +29,7 @@ log = structlog.get_logger(__name__)
 ANSWER_SECONDS = 5.0
 WATCH_SECONDS = 1.0
 FETCH_SECONDS = 0.25
+PASSING_SECONDS = 0.01
 FETCH_WAIT_MS = 10
 """aiokafka asks a broker one thing at a time, and not for partitions whose records were not taken yet: so long a record
 may have to wait for the answer about others."""
@@ -40,13 +43,15 @@ Place = tuple[str, int]
 
 
 class Record(Struct, frozen=True, gc=False):
-    """A decoded record and where it stands. `time_ms` is the broker's timestamp."""
+    """A decoded record and where it stands. `time_ms` is the broker's timestamp; `context` the span that sent it,
+    where that is sampled."""
 
     topic: str
     partition: int
     offset: int
     time_ms: int
     value: Any
+    context: SpanContext | None = None
 
     @property
     def place(self) -> Place:
@@ -127,6 +132,25 @@ class Follower:
                 await self._begin_again()
             yield await self._fetch()
 
+    async def has_passed(self, topic: Topic[Any]) -> None:
+        """Return once everything that stands in `topic` now has been handed over."""
+        ends, epoch = await self._ends_of(topic), self.epoch
+        while any(self._next[place] < end for place, end in ends.items()):
+            await asyncio.sleep(PASSING_SECONDS)
+            if self.epoch != epoch:
+                ends, epoch = await self._ends_of(topic), self.epoch
+
+    async def _ends_of(self, topic: Topic[Any]) -> dict[TopicPartition, int]:
+        places = [place for place in self._next if place.topic == topic.name]
+        while True:
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    ends: dict[TopicPartition, int] = await self._consumer.end_offsets(places)
+                    return ends
+            except (KafkaError, TimeoutError) as error:
+                log.info("broker_away", error=type(error).__name__)
+                await wait_for_broker(self._settings)
+
     async def _fetch(self) -> Arrivals:
         try:
             fetched = await self._consumer.getmany(timeout_ms=int(FETCH_SECONDS * 1000), max_records=MAX_RECORDS)
@@ -148,7 +172,8 @@ class Follower:
                 except UndecodableRecord:
                     undecodable += 1
                     continue
-                records.append(Record(place.topic, place.partition, message.offset, message.timestamp, value))
+                context = tracing.found(message.headers) if message.headers else None
+                records.append(Record(place.topic, place.partition, message.offset, message.timestamp, value, context))
             if place in self._ends and messages[-1].offset + 1 >= self._ends[place]:
                 del self._ends[place]
         return Arrivals(self.epoch, records, undecodable, is_caught_up=not self._ends, gaps=frozenset(gaps))

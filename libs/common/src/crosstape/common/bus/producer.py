@@ -1,5 +1,8 @@
 """Producer: records onto the bus, with back-pressure, and an alarm when records may have been lost.
 
+What is sent or delivered singly while a sampled span is active carries its trace in the record's headers; nothing else
+has headers.
+
 Nothing here is a store. What the broker may have lost (a failed send, a log that started again) is reported once
 through `on_loss`, and whoever feeds the bus repairs from the source.
 """
@@ -7,6 +10,7 @@ through `on_loss`, and whoever feeds the bus repairs from the source.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -15,7 +19,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerClosed
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import RecordMetadata
+from opentelemetry.trace import Span, SpanKind
 
+from crosstape.common import tracing
 from crosstape.common.bus.connection import BusSettings, is_passing, wait_for_broker
 from crosstape.common.bus.topics import MAX_RECORD_BYTES, Topic
 from crosstape.common.waiting import pause
@@ -182,6 +188,8 @@ class Producer:
 
     async def _append(self, topic: Topic[Record], key: bytes, record: Record) -> asyncio.Future[RecordMetadata]:
         value = topic.codec.encode(record)
+        span = _span(topic.name)
+        headers = [(tracing.HEADER, tracing.written(span.get_span_context()).encode())] if span else None
         while True:
             if self._rebuilding.locked():
                 async with self._rebuilding:
@@ -190,7 +198,9 @@ class Producer:
             if producer is None:
                 raise RuntimeError("the producer is not open")
             try:
-                future: asyncio.Future[RecordMetadata] = await producer.send(topic.name, value=value, key=key)
+                future: asyncio.Future[RecordMetadata] = await producer.send(
+                    topic.name, value=value, key=key, headers=headers
+                )
             except ProducerClosed:
                 await asyncio.sleep(0)
             except MessageSizeTooLargeError:
@@ -202,6 +212,8 @@ class Producer:
                 self._in_flight.add(future)
                 future.add_done_callback(self._in_flight.discard)
                 future.add_done_callback(self._acknowledged)
+                if span:
+                    future.add_done_callback(functools.partial(_end, span))
                 return future
 
     def _settled(self, future: asyncio.Future[RecordMetadata]) -> None:
@@ -262,3 +274,27 @@ class Producer:
                     self._must_reconnect.clear()
                 else:
                     await fresh.stop()
+
+
+def _span(topic: str) -> Span | None:
+    """From now to the acknowledgement, where what is being done is sampled. A send that fails at once has none."""
+    if (parent := tracing.active()) is None:
+        return None
+    attributes = {
+        "messaging.system": "kafka",
+        "messaging.destination.name": topic,
+        "messaging.operation.name": "send",
+        "messaging.operation.type": "send",
+    }
+    return tracing.start(f"send {topic}", kind=SpanKind.PRODUCER, parent=parent, attributes=attributes)
+
+
+def _end(span: Span, future: asyncio.Future[RecordMetadata]) -> None:
+    if future.cancelled():
+        tracing.failed(span, "CancelledError")
+    elif (error := future.exception()) is not None:
+        tracing.failed(span, type(error).__name__)
+    else:
+        span.set_attribute("messaging.destination.partition.id", str(future.result().partition))
+        span.set_attribute("messaging.kafka.offset", future.result().offset)
+    span.end()

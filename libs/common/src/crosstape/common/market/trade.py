@@ -100,6 +100,23 @@ class TradeBatch(Struct, frozen=True, array_like=True, gc=False):
     def __len__(self) -> int:
         return len(self.side)
 
+    def identity(self) -> dict[str, str | int]:
+        """What logs and traces call it by: the market, the first and the last trade's id, and how many there are."""
+        ids = self.trade_id
+        first: TradeId
+        last: TradeId
+        if isinstance(ids, bytes):
+            first, last = unpack(ids[:INTEGER_BYTES])[0], unpack(ids[-INTEGER_BYTES:])[0]
+        else:
+            first, last = ids[0], ids[-1]
+        return {
+            "exchange": self.exchange,
+            "symbol": self.symbol,
+            "first_trade_id": first,
+            "last_trade_id": last,
+            "trades": len(self),
+        }
+
     def columns(self) -> TradeColumns:
         """The same trades as lists."""
         ids: list[TradeId] = (

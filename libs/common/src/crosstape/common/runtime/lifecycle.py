@@ -16,7 +16,9 @@ import uvloop
 
 from crosstape.common.errors import PlatformError
 from crosstape.common.runtime.logging import configure_logging
+from crosstape.common.runtime.metrics import tell_build, watch_loop
 from crosstape.common.runtime.settings import ServiceSettings
+from crosstape.common.runtime.telemetry import exported
 
 log = structlog.get_logger(__name__)
 
@@ -83,6 +85,7 @@ async def run_until_stopped(
     failures: list[Exception] = []
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(_serve(server, listener, stop), name="http")
+        group.create_task(watch_loop(stop), name="loop lag")
         working = [group.create_task(_supervised(part, stop, failures), name="work") for part in work]
         await stop.wait()
         log.info("draining", deadline_seconds=settings.shutdown_seconds)
@@ -137,7 +140,8 @@ def run_service(
     build: Callable[[asyncio.Event], Awaitable[_Built]],
     http: Any = HTTP,
 ) -> None:
-    """The whole life of a process. `build` makes its ASGI app and its background work, inside the event loop.
+    """The whole life of a process. `build` makes its ASGI app and its background work, inside the event loop. Its
+    last spans are sent when all of that has ended.
 
     `http` as for `run_until_stopped`. Exits 0 after a drain that SIGTERM or SIGINT asked for, 1 with one log line when
     the port is taken or a part failed.
@@ -148,8 +152,10 @@ def run_service(
     except OSError as error:
         log.error("port_unavailable", host=settings.host, port=settings.port, error=error.strerror)
         sys.exit(1)
+    tell_build(name)
     try:
-        uvloop.run(_main(settings, build, listener, http))
+        with exported(name, settings):
+            uvloop.run(_main(settings, build, listener, http))
     except Exception as failure:
         if (foreseen := _foreseen(failure)) is not None:
             log.error("process_failed", reason=foreseen.message, **foreseen.details)

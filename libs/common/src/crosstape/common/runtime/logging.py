@@ -9,17 +9,29 @@ from typing import Any
 
 import msgspec
 import structlog
+from opentelemetry.trace import format_span_id, format_trace_id
+from structlog.typing import EventDict
+
+from crosstape.common import tracing
 
 _encoder = msgspec.json.Encoder(enc_hook=str)
 
 
 def configure_logging(service: str, *, level: str, log_format: str) -> None:
-    """JSON lines (or console lines for people) on stderr, `service` bound to every one of them.
+    """JSON lines (or console lines for people) on stderr, each with `service`, whichever thread writes it.
 
-    What libraries log through the standard module comes out in the same format, from WARNING up.
+    Where a sampled trace is active, a line has its `trace_id` and `span_id`. What libraries log through the standard
+    module comes out in the same format, from WARNING up.
     """
+
+    def name_service(logger: Any, method: str, event: EventDict) -> EventDict:
+        event["service"] = service
+        return event
+
     shared: list[Any] = [
+        name_service,
         structlog.contextvars.merge_contextvars,
+        _with_trace,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -45,7 +57,13 @@ def configure_logging(service: str, *, level: str, log_format: str) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     # aiokafka repeats every failed attempt several times a second; what matters of it, common.bus says once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    structlog.contextvars.bind_contextvars(service=service)
+
+
+def _with_trace(logger: Any, method: str, event: EventDict) -> EventDict:
+    if (context := tracing.active()) is not None:
+        event["trace_id"] = format_trace_id(context.trace_id)
+        event["span_id"] = format_span_id(context.span_id)
+    return event
 
 
 def _line(event: dict[str, Any]) -> str:

@@ -34,6 +34,15 @@ class ServiceSettings(BaseSettings):
         "INFO", pattern="^(?i:DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR"
     )
     log_format: str = Field("json", pattern="^(json|console)$", description="`json`, or `console` for people")
+    otlp_endpoint: str = Field(
+        "",
+        pattern=r"^$|^https?://[^/\s?#@]+(/[^\s?#]*)?$",
+        description="origin of an OpenTelemetry collector that takes traces as OTLP over HTTP, such as "
+        "`http://127.0.0.1:4318`; empty: no traces",
+    )
+    trace_ratio: float = Field(
+        0.01, ge=0, le=1, description="share of what begins here (a record, a request) that is traced, 0 to 1"
+    )
     shutdown_seconds: float = Field(10.0, gt=0, description="how long a drain may take after SIGTERM")
 
 

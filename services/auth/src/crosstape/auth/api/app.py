@@ -9,6 +9,7 @@ from crosstape.auth.resources import Resources
 from crosstape.common.identity.authenticator import JWKS_PATH
 from crosstape.common.identity.internal import InternalTokens
 from crosstape.common.runtime.health import Health
+from crosstape.common.web.continued_trace import ContinuedTrace
 from crosstape.common.web.errors import install_error_handlers
 from crosstape.common.web.identity import OPEN_PATHS, VerifiedCaller
 from crosstape.common.web.operations import operations_routes
@@ -23,6 +24,7 @@ def create_app(resources: Resources, health: Health, tokens: InternalTokens) -> 
     for module in (account, users, keys):
         app.include_router(module.router)
     install_error_handlers(app)
+    app.add_middleware(ContinuedTrace)
     app.add_middleware(VerifiedCaller, tokens=tokens, open_paths=OPEN_PATHS | {JWKS_PATH})
     app.add_middleware(RequestContext)
     return app

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from crosstape.common.identity.internal import InternalTokens
+from crosstape.common.web.continued_trace import ContinuedTrace
 from crosstape.common.web.errors import install_error_handlers
 from crosstape.common.web.identity import VerifiedCaller
 from crosstape.common.web.operations import operations_routes
@@ -20,6 +21,7 @@ def create_app(resources: Resources, tokens: InternalTokens) -> FastAPI:
     app.router.routes.extend(operations_routes(resources.health))
     app.include_router(orders.router)
     install_error_handlers(app)
+    app.add_middleware(ContinuedTrace)
     app.add_middleware(VerifiedCaller, tokens=tokens)
     app.add_middleware(RequestContext)
     return app

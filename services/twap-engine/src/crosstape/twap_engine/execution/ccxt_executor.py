@@ -80,13 +80,15 @@ class CcxtExecutor:
 
     async def _are_ready(self, order: ParentOrder) -> bool:
         """Whether what is known of the order's exchanges is enough to send something."""
-        try:
-            for market in order.markets:
-                if (client := self._clients.get(market.exchange)) is not None:
-                    await client.prepare()
-        except ExchangeError as error:
-            log.warning("exchange_away", order=order.id, error=error.message)
-            return False
+        for market in order.markets:
+            if (client := self._clients.get(market.exchange)) is None:
+                continue
+            try:
+                await client.prepare()
+            except ExchangeError as error:
+                place = {"exchange": market.exchange, "symbol": market.symbol, "order": order.id}
+                log.warning("exchange_away", **place, error=error.message)
+                return False
         return True
 
     async def _reserve(self, connection: AsyncConnection, planned: Sent) -> Sent | str:
@@ -142,12 +144,13 @@ class CcxtExecutor:
         """Have it at the exchange, once, and write what came of it; None while that is not known."""
         client = self._clients.get(one.exchange)
         if client is None:
-            log.error("exchange_without_client", exchange=one.exchange, order=order.id)
+            log.error("exchange_without_client", exchange=one.exchange, symbol=one.symbol, order=order.id)
             return None
         try:
             executed = await self._execute(client, order, one, fresh, is_new=is_new, may_send=may_send)
         except ExchangeError as error:
-            log.warning("slice_unknown", exchange=one.exchange, order=order.id, slice=one.number, error=error.message)
+            place = {"exchange": one.exchange, "symbol": one.symbol, "order": order.id, "slice": one.number}
+            log.warning("slice_unknown", **place, error=error.message)
             return None
         return None if executed is None else await self._write(order, one, executed, benchmark)
 
