@@ -15,10 +15,12 @@ from websockets.frames import Frame, Opcode
 from websockets.streams import StreamReader
 
 from crosstape.common.errors import NotFound, ValidationFailed
+from crosstape.stream_hub.assembly import Assembly
 from crosstape.stream_hub.encoding import NUMBERS, PACKED, Encoding, deflate, frame, inflate
 from crosstape.stream_hub.fanout import Group, Outbox
 from crosstape.stream_hub.handshake import read_hello
 from crosstape.stream_hub.limits import Allowance
+from crosstape.stream_hub.protocol import Closing
 
 
 def parse(data, extensions=()):
@@ -202,3 +204,27 @@ def test_allowance_is_never_more_than_burst_and_rate(pauses):
         now += pause
         taken += allowance.take(now)
         assert taken <= 5 + 2 * now + 1e-6
+
+
+@given(st.lists(st.binary(max_size=200), min_size=1, max_size=6), st.booleans(), st.booleans())
+def test_fragments_in_any_cut_are_the_message(parts, is_packed, is_deflated):
+    whole = b"".join(parts)
+    sent = deflate(whole) if is_deflated else whole
+    cuts = [sent[place : place + 7] for place in range(0, len(sent), 7)] or [b""]
+    assembly = Assembly(can_inflate=True)
+    found = assembly.begin(cuts[0], is_packed=is_packed, is_deflated=is_deflated, is_last=len(cuts) == 1)
+    for number, cut in enumerate(cuts[1:], 2):
+        assert found is None
+        found = assembly.go_on(cut, is_last=number == len(cuts))
+    assert found == (whole, is_packed)
+
+
+def test_frames_out_of_order_or_deflated_without_leave_end_the_socket():
+    for wrong in (
+        lambda assembly: assembly.go_on(b"x", is_last=True),
+        lambda assembly: assembly.begin(b"x", is_packed=False, is_deflated=True, is_last=True),
+        lambda assembly: [assembly.begin(b"", is_packed=False, is_deflated=False, is_last=False) for _ in range(2)],
+    ):
+        with pytest.raises(Closing) as refused:
+            wrong(Assembly(can_inflate=False))
+        assert refused.value.code == 1002

@@ -12,14 +12,14 @@ import structlog
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 from prometheus_client import Counter
 
-from crosstape.common.errors import PlatformError, Unauthenticated, ValidationFailed
+from crosstape.common.errors import PlatformError, Unauthenticated
 from crosstape.common.identity.principal import Principal
-from crosstape.stream_hub.encoding import PING_FRAME, Build, Encoding, inflate
+from crosstape.stream_hub.assembly import Assembly, Received
+from crosstape.stream_hub.encoding import PING_FRAME, Build, Encoding
 from crosstape.stream_hub.fanout import Write
 from crosstape.stream_hub.handshake import Hello
 from crosstape.stream_hub.limits import Allowance
 from crosstape.stream_hub.protocol import (
-    MOST_MESSAGE_BYTES,
     CloseCode,
     Closing,
     TooMany,
@@ -68,11 +68,10 @@ class Connection(WSListener):
         self.is_closing = False
         self._door = door
         self._session: Session | None = None
-        self._inbox: deque[tuple[bytes, bool]] = deque()
+        self._inbox: deque[Received] = deque()
         self._working: asyncio.Task[None] | None = None
         self._own_work: set[asyncio.Task[None]] = set()
-        self._fragments: bytearray | None = None
-        self._fragments_head = (False, False)
+        self._assembly = Assembly(can_inflate=hello.encoding.is_deflated)
         self._was_greeted = False
         self._strikes = 0
 
@@ -105,7 +104,7 @@ class Connection(WSListener):
                 transport.send_close(frame.get_close_code())
             transport.disconnect()
         elif kind in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION) and not self.is_closing:
-            self._assemble(frame)
+            self._take(frame)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self._leave()
@@ -120,47 +119,32 @@ class Connection(WSListener):
 
     # --- from frames to messages
 
-    def _assemble(self, frame: WSFrame) -> None:
-        is_first = frame.msg_type != WSMsgType.CONTINUATION
-        if is_first:
-            self._fragments_head = (frame.msg_type == WSMsgType.BINARY, bool(frame.rsv1))
-        if is_first != (self._fragments is None):
-            self._break(CloseCode.PROTOCOL_ERROR, "A message began inside another, or went on without beginning.")
-            return
-        if frame.fin and is_first:
-            self._received(frame.get_payload_as_bytes())
-            return
-        fragments = self._fragments = self._fragments or bytearray()
-        fragments += frame.get_payload_as_memoryview()
-        if len(fragments) > MOST_MESSAGE_BYTES:
-            self._break(CloseCode.TOO_BIG, f"A message may have {MOST_MESSAGE_BYTES} bytes.")
-        elif frame.fin:
-            self._fragments = None
-            self._received(bytes(fragments))
-
-    def _received(self, payload: bytes) -> None:
-        is_packed, is_deflated = self._fragments_head
-        if is_deflated:
-            try:
-                if not self.encoding.is_deflated:
-                    raise ValueError("deflate was not agreed")
-                payload = inflate(payload, MOST_MESSAGE_BYTES)
-            except ValueError as error:
-                self._break(CloseCode.PROTOCOL_ERROR, f"The message cannot be inflated: {error}.")
-                return
-        if not self._allowance.take(self._heard):
-            self._strikes += 1
-            refusal = TooMany(f"No more than {MESSAGES_PER_SECOND:.0f} messages a second, please.")
-            if self._strikes > MOST_STRIKES:
-                self.end(closing(refusal))
+    def _take(self, frame: WSFrame) -> None:
+        payload, is_last = frame.get_payload_as_bytes(), bool(frame.fin)
+        try:
+            if frame.msg_type == WSMsgType.CONTINUATION:
+                received = self._assembly.go_on(payload, is_last=is_last)
             else:
-                self.send(error_message(refusal))
+                is_packed = frame.msg_type == WSMsgType.BINARY
+                is_deflated = bool(frame.rsv1)
+                received = self._assembly.begin(payload, is_packed=is_packed, is_deflated=is_deflated, is_last=is_last)
+        except Closing as end:
+            self.end(end)
             return
-        self._inbox.append((payload, is_packed))
-        self._work_on()
+        if received is not None:
+            self._receive(received)
 
-    def _break(self, code: CloseCode, message: str) -> None:
-        self.end(Closing(code, ValidationFailed(message)))
+    def _receive(self, received: Received) -> None:
+        if self._allowance.take(self._heard):
+            self._inbox.append(received)
+            self._work_on()
+            return
+        self._strikes += 1
+        refusal = TooMany(f"No more than {MESSAGES_PER_SECOND:.0f} messages a second, please.")
+        if self._strikes > MOST_STRIKES:
+            self.end(closing(refusal))
+        else:
+            self.send(error_message(refusal))
 
     # --- from messages to the session
 
@@ -178,7 +162,7 @@ class Connection(WSListener):
                     await self._authenticate(self.hello.credential)
                 await self._begin()
             while self._inbox and not self.is_closing:
-                await self._handle(*self._inbox.popleft())
+                await self._handle(self._inbox.popleft())
         except Closing as end:
             self.end(end)
         except PlatformError as error:
@@ -202,9 +186,9 @@ class Connection(WSListener):
             await session.open()
             self._session = session
 
-    async def _handle(self, payload: bytes, is_packed: bool) -> None:
+    async def _handle(self, received: Received) -> None:
         try:
-            message = read_message(payload, is_packed=is_packed)
+            message = read_message(received.payload, is_packed=received.is_packed)
             action = message.get("action")
             if action == "auth":
                 await self._authenticate_later(text_of(message, "token"))

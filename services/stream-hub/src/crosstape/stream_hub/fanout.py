@@ -11,6 +11,7 @@ from typing import Protocol
 from opentelemetry.trace import Span
 from prometheus_client import Counter, Histogram
 
+from crosstape.common.market.bar import NANOSECONDS
 from crosstape.stream_hub.encoding import Build, Encoding
 
 DELIVERED = Counter("crosstape_hub_messages_total", "Messages handed to subscribers' sockets")
@@ -19,7 +20,6 @@ DELIVERY_DELAY = Histogram(
     "From the receipt of a trade by the ingestor to its last subscriber's socket, of the oldest trade of each turn",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
-NANOSECONDS = 1_000_000_000
 
 
 Write = Callable[[bytes], object]
