@@ -26,6 +26,8 @@ WIDE = {
 """Limits that no test reaches."""
 
 _numbers = itertools.count(1)
+_databases = itertools.cycle(range(1, 16))
+"""Of Redis, in turn: what one platform counted against this machine's address is none of the next one's."""
 
 
 class Answer:
@@ -53,7 +55,9 @@ class Door:
         rate: str = "0.1",
     ):
         self.stack = Stack(broker, directory, rate)
-        shared = {"CROSSTAPE_REDIS_URL": valkey.url, **WIDE, **(settings or {})}
+        redis_url = f"{valkey.url.removesuffix('/0')}/{next(_databases)}"
+        shared = {"CROSSTAPE_REDIS_URL": redis_url, **WIDE, **(settings or {})}
+        self._directory, self._shared = directory, shared
         self.auth = Service(
             "auth",
             "crosstape.auth",
@@ -65,20 +69,8 @@ class Door:
             },
             directory,
         )
-        self.hub = Service(
-            "stream-hub",
-            "crosstape.stream_hub",
-            (),
-            {
-                "CROSSTAPE_KAFKA_BOOTSTRAP": broker.bootstrap,
-                "CROSSTAPE_HISTORY_URL": self.stack.history.url,
-                "CROSSTAPE_AUTH_URL": self.auth.url,
-                "CROSSTAPE_STREAM_PORT": str(stream_port := free_port()),
-                "CROSSTAPE_READY_SECONDS": "2",
-                **shared,
-            },
-            directory,
-        )
+        stream_port = free_port()
+        self.hub = self.replica("stream-hub", stream_port)
         self.twap = Service(
             "twap-engine",
             "crosstape.twap_engine",
@@ -108,6 +100,19 @@ class Door:
         self.ingestor = self.stack.ingestor("ingestor", self.stack.listing, "binance", ["BTC-USDT"])
         self._services = (self.stack.history, self.auth, self.hub, self.twap, self.ingestor, self.gateway)
         self._session: aiohttp.ClientSession | None = None
+
+    def replica(self, name: str, stream_port: int, **settings: str) -> Service:
+        """A stream hub with its WebSockets on `stream_port`; the gateway knows only the first."""
+        environment = {
+            "CROSSTAPE_KAFKA_BOOTSTRAP": self.stack.broker.bootstrap,
+            "CROSSTAPE_HISTORY_URL": self.stack.history.url,
+            "CROSSTAPE_AUTH_URL": self.auth.url,
+            "CROSSTAPE_STREAM_PORT": str(stream_port),
+            "CROSSTAPE_READY_SECONDS": "2",
+            **self._shared,
+            **settings,
+        }
+        return Service(name, "crosstape.stream_hub", (), environment, self._directory)
 
     async def __aenter__(self) -> Door:
         await self.stack.listing.start()  # the ingestor reads its markets once
