@@ -41,7 +41,7 @@ class Venue:
         self.deals: list[Deal] = []
         self.asked_from: list[int] = []
         self._listeners: dict[web.WebSocketResponse, asyncio.Transport] = {}
-        self._first_ms = time.time_ns() // 1_000_000 - 300_000
+        self._first_ms = time.time_ns() // 1_000_000 - 600_000
         application = web.Application()
         application.router.add_get("/toy/rest/markets", self._markets)
         application.router.add_get("/toy/rest/trades/{market}", self._history)

@@ -13,6 +13,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from crosstape.common import tracing
 from crosstape.common.bus.producer import Producer
 from crosstape.common.bus.topics import BOOKS, LEDGER, TRADES, market_key
+from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.book import BookEvent
 from crosstape.common.market.decimals import are_positive_decimal_lines, is_positive_decimal
 from crosstape.common.market.ledger import LedgerEvent
@@ -20,7 +21,6 @@ from crosstape.common.market.trade import Source, Trade, TradeBatch, batch_trade
 
 log = structlog.get_logger(__name__)
 
-NANOSECONDS = 1_000_000_000
 WINDOW_SECONDS = 0.004
 MAX_BATCH = 500
 SAMPLE_CHARACTERS = 60
