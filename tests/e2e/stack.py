@@ -71,7 +71,7 @@ class Stack:
             "CROSSTAPE_CLICKHOUSE_URL": f"chdb://{directory / 'clickhouse'}",
         }
         self.broker = broker
-        self.listing = self.simulator("listing", "--rate", rate)
+        self.listing = self.simulator("listing", "--symbols", "1", "--rate", rate)
         own = self._shared | {"CROSSTAPE_EXCHANGE_ORIGIN": self.listing.url}
         self.history = Service("history", "crosstape.history", (), own, directory)
 

@@ -86,7 +86,7 @@ def keyed_with_the_public_key(public: bytes) -> str:
 
 NOW = int(time.time())
 EDDSA = {"alg": "EdDSA", "typ": "JWT", "kid": "now"}
-GOOD = sign_access_token(claims(iat=NOW, exp=NOW + 900), KEY, "now")
+GOOD = sign_access_token(claims(iat=NOW, exp=NOW + 7_200), KEY, "now")
 HOSTILE: dict[str, Callable[[], str]] = {
     "nothing": lambda: "",
     "dots": lambda: "..",
@@ -124,8 +124,8 @@ HOSTILE: dict[str, Callable[[], str]] = {
     "a tampered header": lambda: ".".join([encoded({**EDDSA, "typ": "at+jwt"}), *GOOD.split(".")[1:]]),
     "four parts": lambda: GOOD + "." + GOOD.split(".")[2],
     "expired": lambda: signed(payload(iat=NOW - 1000, nbf=NOW - 1000, exp=NOW - 60)),
-    "not yet valid": lambda: signed(payload(nbf=NOW + 600, exp=NOW + 900)),
-    "issued in the future": lambda: signed(payload(iat=NOW + 600, exp=NOW + 900)),
+    "not yet valid": lambda: signed(payload(nbf=NOW + 7_000, exp=NOW + 7_200)),
+    "issued in the future": lambda: signed(payload(iat=NOW + 7_000, exp=NOW + 7_200)),
     "wrong audience": lambda: signed(payload(aud="another-api")),
     "wrong issuer": lambda: signed(payload(iss="another-issuer")),
     "issuer in a list": lambda: raw(EDDSA, payload(iss=[ISSUER])),
@@ -156,7 +156,7 @@ def test_a_token_of_ours_proves_who_it_is() -> None:
         scopes=frozenset({Scope.MARKET_READ, Scope.ORDERS_READ}),
         session_id="s1",
         credentials_version=3,
-        expires_at=NOW + 900,
+        expires_at=NOW + 7_200,
     )
 
 
@@ -188,7 +188,7 @@ def test_an_expired_token_says_so_and_clocks_may_differ_by_a_little() -> None:
 
 
 def test_claims_nobody_asked_for_change_nothing() -> None:
-    more = signed(payload(exp=NOW + 900, is_admin=True, scopes=["admin"], user_id="u2", credentials_version=99))
+    more = signed(payload(exp=NOW + 7_200, is_admin=True, scopes=["admin"], user_id="u2", credentials_version=99))
     assert read_access_token(more, KEYS) == read_access_token(GOOD, KEYS)
 
 
@@ -308,7 +308,7 @@ def internal_payload(**changes: Any) -> dict[str, Any]:
         "iss": "api-gateway",
         "aud": "history",
         "iat": NOW,
-        "exp": NOW + 600,
+        "exp": NOW + 7_000,
         "caller": {"service": "api-gateway"},
     }
     return {name: value for name, value in {**good, **changes}.items() if value is not None}
@@ -321,7 +321,7 @@ INTERNAL_HOSTILE: dict[str, Callable[[], str]] = {
     "EdDSA": lambda: jwt.encode(internal_payload(), KEY, "EdDSA"),
     "another secret": lambda: jwt.encode(internal_payload(), OTHER_SECRET, "HS256"),
     "expired": lambda: jwt.encode(internal_payload(exp=NOW - 60), SECRET, "HS256"),
-    "issued in the future": lambda: jwt.encode(internal_payload(iat=NOW + 600), SECRET, "HS256"),
+    "issued in the future": lambda: jwt.encode(internal_payload(iat=NOW + 7_000), SECRET, "HS256"),
     "another audience": lambda: jwt.encode(internal_payload(aud="auth"), SECRET, "HS256"),
     **{
         f"without {name}": lambda name=name: jwt.encode(internal_payload(**{name: None}), SECRET, "HS256")  # type: ignore[misc]
