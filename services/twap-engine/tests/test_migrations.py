@@ -25,7 +25,7 @@ async def _differences(url: str) -> list[object]:
 
 
 async def _migrate_at_once(url: str) -> None:
-    databases = [Database(url) for _ in range(4)]
+    databases = [Database(url) for _ in range(8)]
     await asyncio.gather(*map(migrate, databases))
     for database in databases:
         await database.close()

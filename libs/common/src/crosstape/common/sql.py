@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -28,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 DEADLINE_SECONDS = 5.0
 """Of one statement, of waiting for SQLite's one writer, of connecting, and of waiting for a connection."""
+TURN_SECONDS = 0.005
 
 
 def is_sqlite(url: str) -> bool:
@@ -78,7 +80,7 @@ def _sqlite(url: URL) -> AsyncEngine:
         connection.isolation_level = None  # transactions begin where we say so, below
         cursor = connection.cursor()
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {pragma}")
+            _execute_in_turn(cursor, f"PRAGMA {pragma}")
         cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")
@@ -87,6 +89,20 @@ def _sqlite(url: URL) -> AsyncEngine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _execute_in_turn(cursor: Any, statement: str) -> None:
+    """SQLite refuses to change a new file's journal while another connection does the same, instead of waiting."""
+    end = time.monotonic() + DEADLINE_SECONDS
+    while True:
+        try:
+            cursor.execute(statement)
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() > end:
+                raise
+            time.sleep(TURN_SECONDS)
+        else:
+            return
 
 
 def _postgresql(url: URL, settings: dict[str, str]) -> AsyncEngine:
@@ -117,12 +133,17 @@ async def failures_explained(what: str) -> AsyncIterator[None]:
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:  # what connecting itself raises
         raise _away(what, error) from error
     except exc.DBAPIError as error:
-        if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+        if _is_busy(error.orig):
             raise _late(what) from error
         if error.connection_invalidated:
             raise _away(what, error.orig) from error
         log.error("database_failed", error=str(error.orig), statement=error.statement)
         raise DatabaseQueryError(f"{what} could not be read or changed.") from error
+
+
+def _is_busy(error: BaseException | None) -> bool:
+    """Whether it is SQLITE_BUSY, which the low byte of all its extended codes says."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _late(what: str) -> DatabaseTimeout:
