@@ -62,7 +62,7 @@ def homes(tmp_path: Path, answers: Answers) -> Iterator[list[Home]]:
     home = Home(tmp_path)
     with home.locked():
         origin = answers.origin
-        home.write_run(Run(os.getpid(), "demo", origin, origin, origin, "", "", "", str(home.secrets)))
+        home.write_run(Run(os.getpid(), "demo", origin, origin, origin, "", "", "", str(home.directory)))
         home.secret("internal_secret")
         yield [home]
 

@@ -15,12 +15,13 @@ import structlog
 
 from crosstape.common.errors import ExchangeError
 from crosstape.common.market.instrument import Instrument
-from crosstape.common.market.ledger import Coverage, Gap, GapState
+from crosstape.common.market.ledger import Gap, GapState
 from crosstape.common.market.trade import Source, Trade
 from crosstape.common.runtime.health import Check
 from crosstape.exchanges.ccxt_generic import CcxtExchange
 from crosstape.exchanges.dialect import FeedError, MalformedFrame
 from crosstape.ingestor.feed import backoff
+from crosstape.ingestor.ingest import publish_coverage
 from crosstape.ingestor.market import Market
 from crosstape.ingestor.publish import Publisher
 
@@ -63,8 +64,7 @@ class GenericFeed:
     def _interrupted(self) -> None:
         market, now = self.market, time.time_ns()
         if market.connected_since is not None:
-            instrument = market.instrument
-            self._publisher.ledger(Coverage(instrument.exchange, instrument.symbol, market.connected_since, now))
+            publish_coverage(self._publisher, market, now)
             market.connected_since = None
             market.disconnected_at = now
             self._report(GapState.OPEN, now, now, 0)

@@ -22,7 +22,7 @@ STALL_SECONDS = 120.0
 def verify(exchange: str, symbol: str, start: str, end: str, homes: Sequence[Home]) -> bool:
     """True when every stored bar equals its recomputation. Prints a table of what was found."""
     run = find_run(homes)
-    secret = Home(Path(run.home)).secret("internal_secret")
+    secret = Home(Path(run.home)).kept_secret("internal_secret")
     headers = InternalTokens("cli", [secret]).own("history")
     query = urlencode({key: value for key, value in (("start", start), ("end", end)) if value})
     path = f"/internal/verify/{quote(exchange, safe='')}/{quote(symbol, safe='')}" + (f"?{query}" if query else "")
