@@ -1,10 +1,10 @@
-"""Producer: records onto the bus, with back-pressure, and an alarm when records may have been lost.
+"""Producer: records onto the bus, with back-pressure, and an alarm when the broker lost what it had.
 
 What is sent or delivered singly while a sampled span is active carries its trace in the record's headers; nothing else
 has headers.
 
-Nothing here is a store. What the broker may have lost (a failed send, a log that started again) is reported once
-through `on_loss`, and whoever feeds the bus repairs from the source.
+A record is held until the broker acknowledges it, and no longer: what the broker loses afterwards (a log that started
+again) is reported through `on_loss`, and whoever feeds the bus repairs from the source.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerClosed
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import RecordMetadata
+from msgspec import Struct
 from opentelemetry.trace import Span, SpanKind
 
 from crosstape.common import tracing
@@ -32,15 +33,25 @@ Record = TypeVar("Record")
 
 MAX_BATCH_BYTES = 256 * 1024
 REQUEST_TIMEOUT_MS = 10_000
+METADATA_SECONDS = 5.0
 RETRY_SECONDS = 0.2
 WATCH_SECONDS = 1.0
+
+
+class _Sent(Struct, frozen=True, eq=False):
+    """A record on its way; `taken` is done once the broker has it."""
+
+    topic: Topic[Any]
+    key: bytes
+    record: Any
+    taken: asyncio.Future[None]
 
 
 class Producer:
     """Use as an async context manager.
 
-    `on_loss(reason)` is called from the event loop when an incident begins and, if more was lost meanwhile, once more
-    when the broker acknowledges again.
+    `on_loss(reason)` is called from the event loop when a log started again, and once more when the broker was
+    connected anew: what was acknowledged until then may be lost.
     """
 
     def __init__(
@@ -55,10 +66,9 @@ class Producer:
         self._rebuilding = asyncio.Lock()
         self._restarts = 0
         self._must_reconnect = asyncio.Event()
-        self._is_losing = False
-        self._unreported = ""
-        self.sent = 0
-        self.failed = 0
+        self._untaken: set[_Sent] = set()
+        self._refused: list[_Sent] = []
+        self.acknowledged = 0
 
     async def __aenter__(self) -> Producer:
         await wait_for_broker(self._settings)
@@ -68,10 +78,10 @@ class Producer:
 
     async def __aexit__(self, *exc_info: object) -> None:
         if self._producer is not None:
-            producer, self._producer = self._producer, None
-            await producer.stop()
             self._watching.cancel()
             await asyncio.wait({self._watching})
+            producer, self._producer = self._producer, None
+            await producer.stop()
             if not self._watching.cancelled():
                 self._watching.result()
 
@@ -80,16 +90,23 @@ class Producer:
 
         A broker that comes back empty has none, and aiokafka waits for their leaders until the records expire.
         """
-        acknowledged = 0
+        acknowledged, restarts = 0, 0
         while True:
             await pause(self._must_reconnect, WATCH_SECONDS)
             if self._must_reconnect.is_set():
                 self._must_reconnect.clear()
                 await self._rebuild(self._producer)
-                self._on_loss("what was sent before the broker was connected anew")
-            elif self._in_flight and self.sent == acknowledged:
+                refused, self._refused = self._refused, []
+                if refused:
+                    log.warning("sending_again", records=len(refused), topics=sorted({r.topic.name for r in refused}))
+                for sent in refused:
+                    await self._queue(sent)
+                if restarts != self._restarts:
+                    restarts = self._restarts
+                    self._on_loss("what was sent before the broker was connected anew")
+            elif self._in_flight and self.acknowledged == acknowledged:
                 await wait_for_broker(self._settings)
-            acknowledged = self.sent
+            acknowledged = self.acknowledged
 
     async def _connect(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
@@ -111,20 +128,19 @@ class Producer:
         return producer
 
     async def send(self, topic: Topic[Record], key: bytes, record: Record) -> None:
-        """Queue `record`; waits while `max_in_flight` records are unacknowledged. A failure goes to `on_loss`.
+        """Queue `record`; waits while `max_in_flight` records are unacknowledged.
 
+        What the broker did not take is sent again until it does, perhaps behind what was sent later.
         Raises MessageSizeTooLargeError for a record over MAX_RECORD_BYTES: whoever made it is wrong.
         """
         await self._slots.acquire()
+        sent = _Sent(topic, key, record, asyncio.get_running_loop().create_future())
+        self._untaken.add(sent)
         try:
-            future = await self._append(topic, key, record)
-        except BaseException as error:
-            self._slots.release()
-            if isinstance(error, MessageSizeTooLargeError) or not isinstance(error, KafkaError | OSError):
-                raise
-            self._lost(f"send failed: {type(error).__name__}")
-            return
-        future.add_done_callback(self._settled)
+            await self._queue(sent)
+        except BaseException:
+            self._release(sent)
+            raise
 
     async def deliver(self, topic: Topic[Record], key: bytes, record: Record) -> None:
         """Return once the broker has `record`; tries again for as long as it takes.
@@ -182,9 +198,27 @@ class Producer:
             await future
 
     async def flush(self) -> None:
-        """Return once every record sent so far is acknowledged or reported as lost."""
-        if self._in_flight:
-            await asyncio.wait(set(self._in_flight))
+        """Return once the broker has every record sent so far."""
+        if self._untaken:
+            await asyncio.wait({sent.taken for sent in self._untaken})
+
+    async def _queue(self, sent: _Sent) -> None:
+        while True:
+            try:
+                future = await self._append(sent.topic, sent.key, sent.record)
+            except MessageSizeTooLargeError:
+                raise
+            except (KafkaError, OSError) as error:
+                log.warning("send_failed", topic=sent.topic.name, error=type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                future.add_done_callback(functools.partial(self._settled, sent))
+                return
+
+    def _release(self, sent: _Sent) -> None:
+        self._untaken.discard(sent)
+        self._slots.release()
+        sent.taken.set_result(None)
 
     async def _append(self, topic: Topic[Record], key: bytes, record: Record) -> asyncio.Future[RecordMetadata]:
         value = topic.codec.encode(record)
@@ -198,6 +232,9 @@ class Producer:
             if producer is None:
                 raise RuntimeError("the producer is not open")
             try:
+                if producer.client.cluster.partitions_for_topic(topic.name) is None:
+                    # Of a producer that is stopped meanwhile they never come, and it would wait for them forever.
+                    await asyncio.wait_for(producer.partitions_for(topic.name), METADATA_SECONDS)
                 future: asyncio.Future[RecordMetadata] = await producer.send(
                     topic.name, value=value, key=key, headers=headers
                 )
@@ -216,39 +253,26 @@ class Producer:
                     future.add_done_callback(functools.partial(_end, span))
                 return future
 
-    def _settled(self, future: asyncio.Future[RecordMetadata]) -> None:
-        self._slots.release()
-        if future.cancelled():
-            self._lost("send cancelled")
-        elif (error := future.exception()) is not None:
-            self._lost(f"send failed: {type(error).__name__}")
-            self._must_reconnect.set()  # of an idempotent producer the broker takes nothing more after a gap
+    def _settled(self, sent: _Sent, future: asyncio.Future[RecordMetadata]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            self._release(sent)
+            return
+        self._refused.append(sent)
+        self._must_reconnect.set()  # of an idempotent producer the broker takes nothing more after a gap
 
     def _acknowledged(self, future: asyncio.Future[RecordMetadata]) -> None:
         """A partition's acknowledgements come in the order of its offsets, unless its log started again."""
         if future.cancelled() or future.exception() is not None:
             return
         metadata = future.result()
-        self.sent += 1
+        self.acknowledged += 1
         place = (metadata.topic, metadata.partition)
         if metadata.offset <= self._newest.get(place, -1):
             self._newest.clear()
             self._restarts += 1
             self._must_reconnect.set()
-            self._lost(f"the log of {metadata.topic} started again")
+            self._on_loss(f"the log of {metadata.topic} started again")
         self._newest[place] = metadata.offset
-        self._is_losing = False
-        if self._unreported:
-            reason, self._unreported = self._unreported, ""
-            self._on_loss(reason)
-
-    def _lost(self, reason: str) -> None:
-        self.failed += 1
-        if self._is_losing:
-            self._unreported = reason
-        else:
-            self._is_losing = True
-            self._on_loss(reason)
 
     async def _rebuild(self, broken: AIOKafkaProducer | None) -> None:
         """Wait for the broker and connect anew: an idempotent producer cannot go on after some errors.
