@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 
 import msgspec
 
@@ -12,7 +13,7 @@ from crosstape.common.market.trade import Trade
 from crosstape.common.testing.builders import make_trade
 from crosstape.common.testing.strategies import START
 from services.history.tests.conftest import Client
-from services.history.tests.harness import Sink
+from services.history.tests.harness import FakeExchanges, Sink
 
 SECOND = 10**9
 OPEN = START // SECOND
@@ -148,27 +149,50 @@ async def test_watermarks_name_the_newest_trade_and_the_holes(client: Client, si
             "newest_trade_id": 9,
             "newest_time": START + 200 * SECOND,
             "holes": [[3, 4], [6, 8]],
-            "covered_until": 0,
         }
     ]
 
 
-async def test_watermarks_say_until_when_earlier_connections_covered(client: Client, sink: Sink, symbol: str) -> None:
-    await sink.insert([at(symbol, 1, 5)])
-    await sink.close_all()
-    spans = ((0, 10), (0, 20), (5, 15), (30, 90))
-    await sink.writer.store_events(
-        [Coverage("binance", symbol, START + start * SECOND, START + end * SECOND) for start, end in spans]
-    )
+async def test_of_trades_without_numbers_the_time_is_named_that_nobody_vouched_for_nor_gave_up(
+    client: Client, sink: Sink, exchanges: FakeExchanges, symbol: str
+) -> None:
+    exchanges.lists["bybit"] = []
 
-    async def covered_until(before: int) -> int:
-        markets = (await client(f"/internal/watermarks/binance?before={before}")).json["markets"]
-        (found,) = [market["covered_until"] for market in markets if market["symbol"] == symbol]
-        assert isinstance(found, int)
-        return found
+    def vouched(start: int, end: int) -> Coverage:
+        return Coverage("bybit", symbol, (now - start) * SECOND, (now - end) * SECOND)
 
-    assert await covered_until(START + 30 * SECOND) == START + 20 * SECOND
-    assert await covered_until(START) == 0
+    def lost(start: int, end: int, state: GapState) -> Gap:
+        first, last, told = (now - start) * SECOND, (now - end) * SECOND, now * SECOND
+        return Gap("bybit", symbol, None, None, first, last, "restart", state, 0, told)
+
+    async def uncovered() -> list[list[int]]:
+        found = (await client("/internal/watermarks/bybit")).json["uncovered"][symbol]
+        return [[start // SECOND - now, end // SECOND - now] for start, end in found]
+
+    now = int(time.time())
+    trade = make_trade("uuid-1", exchange="bybit", symbol=symbol, time=(now - 500) * SECOND)
+    await sink.insert([trade])
+    [[start, end]] = await uncovered()
+    assert start == -500
+    assert 0 <= end < 60
+
+    await sink.writer.store_events([vouched(400, 300), vouched(350, 250), vouched(200, 100), vouched(90, 90)])
+    await sink.writer.store_events([lost(90, 60, GapState.UNFILLABLE), lost(50, 40, GapState.OPEN)])
+    *inner, [start, end] = await uncovered()
+    assert inner == [[-250, -200], [-100, -90]]
+    assert start == -60
+    assert 0 <= end < 60
+
+
+async def test_a_market_that_was_last_vouched_for_long_ago_is_uncovered_since(
+    client: Client, sink: Sink, exchanges: FakeExchanges, symbol: str
+) -> None:
+    exchanges.lists["bybit"] = []
+    await sink.insert([make_trade("uuid-1", exchange="bybit", symbol=symbol, time=START)])
+    await sink.writer.store_events([Coverage("bybit", symbol, START, START + 20 * SECOND)])
+    [[start, end]] = (await client("/internal/watermarks/bybit")).json["uncovered"][symbol]
+    assert start == START + 20 * SECOND
+    assert end > start
 
 
 async def test_the_audit_recomputes_compares_and_hashes(client: Client, sink: Sink, symbol: str) -> None:

@@ -9,13 +9,15 @@ import pytest
 import structlog
 
 from crosstape.common.market.instrument import Instrument
+from crosstape.common.market.ledger import Coverage
 from crosstape.common.market.trade import Source, batch_trades
 from crosstape.common.testing.builders import make_trade
 from crosstape.exchanges.dialect import MalformedFrame, Subscription
 from crosstape.ingestor.ingest import TradeHandler
+from crosstape.ingestor.intervals import Outage
 from crosstape.ingestor.market import Market
 from crosstape.ingestor.publish import Publisher
-from crosstape.ingestor.repair import MarketRepair, Outage
+from crosstape.ingestor.repair import MarketRepair
 
 INSTRUMENT = Instrument("bybit", "BTCUSDT", "BTC", "USDT")
 
@@ -50,13 +52,21 @@ def test_an_unreadable_frame_is_an_outage_of_trades_without_numbers(is_numbered:
 
 
 class Sent:
-    """A producer that keeps what it is given."""
+    """A producer that keeps what it is given; what it is sent is taken once `taken` is set."""
 
     def __init__(self) -> None:
         self.records: list[Any] = []
+        self.delivered: list[Any] = []
+        self.taken = asyncio.Event()
 
     async def send(self, topic: object, key: bytes, record: object) -> None:
         self.records.append(record)
+
+    async def deliver(self, topic: object, key: bytes, record: object) -> None:
+        self.delivered.append((record, len(self.records)))
+
+    async def flush(self) -> None:
+        await self.taken.wait()
 
 
 async def test_a_trade_that_no_tape_can_hold_is_left_out_and_shown_once_by_its_identity() -> None:
@@ -79,3 +89,22 @@ async def test_a_trade_that_no_tape_can_hold_is_left_out_and_shown_once_by_its_i
 def test_a_batch_of_text_ids_is_called_by_them() -> None:
     batch = batch_trades([make_trade("a"), make_trade("b")], Source.STREAM)
     assert (batch.identity()["first_trade_id"], batch.identity()["last_trade_id"]) == ("a", "b")
+
+
+async def test_the_ledger_vouches_for_trades_only_once_the_bus_has_them() -> None:
+    producer, event = Sent(), Coverage("x", "A-B", 0, 1)
+    publisher = Publisher("x", cast(Any, producer), lambda is_pressed: None)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        running = [group.create_task(publisher.run()), group.create_task(publisher.run_ledger())]
+        publisher.trade(make_trade(1, exchange="x", symbol="A-B"))
+        publisher.ledger(event)
+        while not producer.records:
+            await asyncio.sleep(0)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert producer.delivered == []
+        producer.taken.set()
+        await publisher.drain()
+        for task in running:
+            task.cancel()
+    assert producer.delivered == [(event, 1)]

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 from crosstape.common.market.instrument import Instrument
-from crosstape.common.market.ledger import LedgerEvent
+from crosstape.common.market.ledger import Coverage, Gap, GapState, LedgerEvent
 from crosstape.common.market.trade import Source, TakerSide, Trade
 from crosstape.common.testing.builders import make_trade
-from crosstape.exchanges.dialect import HistoryPage, HistoryQuery
+from crosstape.exchanges.dialect import HistoryPage, HistoryQuery, Subscription
 from crosstape.exchanges.rest import ExchangeRest
-from crosstape.ingestor.audit import ended_before
+from crosstape.ingestor.ingest import TradeHandler
+from crosstape.ingestor.intervals import HISTORY_LAG, Outage
 from crosstape.ingestor.market import LEAST_REACH, Market
 from crosstape.ingestor.publish import Publisher
-from crosstape.ingestor.repair import MarketRepair, Outage
-from crosstape.ingestor.watermarks import Watermark
+from crosstape.ingestor.repair import MarketRepair
 
 INSTRUMENT = Instrument("bybit", "BTCUSDT", "BTC", "USDT")
+NOW = 10 * HISTORY_LAG
 
 
 class Exchange:
@@ -51,22 +52,24 @@ class Bus:
         self.told.append(event)
 
 
-def parts(reach: int) -> tuple[Exchange, Market, Bus, MarketRepair]:
+def parts(reach: int, now: int = NOW) -> tuple[Exchange, Market, Bus, MarketRepair]:
     exchange, market, bus = Exchange(reach), Market(INSTRUMENT, is_numbered=False, now=0), Bus()
     market.connected_since = 0
-    return exchange, market, bus, MarketRepair(market, cast(ExchangeRest, exchange), cast(Publisher, bus))
+    repair = MarketRepair(market, cast(ExchangeRest, exchange), cast(Publisher, bus), clock=lambda: now)
+    return exchange, market, bus, repair
 
 
-def watermark(newest_time: int, covered_until: int) -> Watermark:
-    return Watermark("BTC-USDT", "uuid", newest_time, [], covered_until)
+async def repaired(repair: MarketRepair, outage: Outage, is_done: Callable[[], bool]) -> None:
+    repair.outage(outage)
+    repairing = asyncio.create_task(repair.run())
+    async with asyncio.timeout(10):
+        while not is_done():
+            await asyncio.sleep(0.01)
+    repairing.cancel()
 
 
-def test_a_process_continues_at_the_last_trade_or_where_connections_before_it_ended() -> None:
-    began = 1_000
-    assert ended_before(watermark(900, 850), began) == 900
-    assert ended_before(watermark(1_200, 850), began) == 850, "a late answer names a trade of this process"
-    assert ended_before(watermark(1_200, 1_300), began) == 1_200, "a twin was connected all the time"
-    assert ended_before(watermark(1_200, 0), began) == began, "nothing was connected before"
+def coverage(start: int, end: int) -> Coverage:
+    return Coverage("bybit", "BTC-USDT", start, end)
 
 
 async def test_a_trade_that_was_left_out_is_fetched_before_the_history_forgets_it() -> None:
@@ -96,10 +99,69 @@ async def test_what_the_bus_lost_is_published_again_though_it_was_seen() -> None
     seen = [exchange.trade() for _ in range(10)]
     for one in seen:
         market.observe(one)
-    repair.outage(Outage(0, 1_000_000, "bus"))
-    repairing = asyncio.create_task(repair.run())
-    async with asyncio.timeout(10):
-        while len(bus.published) < len(seen):
-            await asyncio.sleep(0.01)
-    repairing.cancel()
+    await repaired(repair, Outage(0, 1_000_000, "bus"), lambda: len(bus.published) == len(seen))
     assert bus.published == seen
+
+
+async def test_only_what_was_compared_is_vouched_for() -> None:
+    exchange, market, bus, repair = parts(LEAST_REACH)
+    market.observe(exchange.trade())
+    market.connected_since = 1_000
+    await repair.audit()
+    assert bus.told == [coverage(1_000, NOW - HISTORY_LAG)]
+    assert market.compared_until == NOW - HISTORY_LAG
+
+
+async def test_what_a_repair_has_yet_to_fetch_is_not_vouched_for() -> None:
+    _, market, bus, repair = parts(LEAST_REACH)
+    repair.outage(Outage(1_000, 2_000, "malformed"))
+    bus.told.clear()
+    await repair.audit()
+    assert bus.told == []
+    assert market.compared_until == 0
+
+
+async def test_what_the_history_does_not_reach_is_named() -> None:
+    exchange, market, bus, repair = parts(10)
+    made = [exchange.trade() for _ in range(30)]
+    await repaired(repair, Outage(0, 1_000_000, "restart"), lambda: coverage(0, 1_000_000) in bus.told)
+    gaps = [(gap.start, gap.end, gap.state) for gap in bus.told if isinstance(gap, Gap)]
+    assert gaps == [
+        (0, 1_000_000, GapState.OPEN),
+        (0, made[20].time, GapState.UNFILLABLE),
+        (made[20].time, 1_000_000, GapState.REPAIRED),
+    ]
+    assert bus.published == made[20:]
+    assert market.compared_until == 1_000_000
+
+
+async def test_intervals_far_apart_are_not_given_up_for_one_another() -> None:
+    _, _, bus, repair = parts(10)
+    minute = 60 * HISTORY_LAG
+    for start in (0, 1, 2, 3):
+        repair.outage(Outage(start * 10 * minute, start * 10 * minute + 1, "restart"))
+    assert [(gap.start, gap.end) for gap in bus.told if isinstance(gap, Gap)] == [
+        (start * 10 * minute, start * 10 * minute + 1) for start in (0, 1, 2, 3)
+    ]
+
+
+class Repairs:
+    def __init__(self) -> None:
+        self.outages: list[Outage] = []
+
+    def outage(self, outage: Outage) -> None:
+        self.outages.append(outage)
+
+
+def test_a_lost_connection_is_made_up_for_from_where_it_was_last_compared() -> None:
+    market, bus, repairs = Market(INSTRUMENT, is_numbered=False, now=0), Bus(), Repairs()
+    subscription = cast(Subscription, type("S", (), {"decode": None, "instruments": (INSTRUMENT,)}))
+    symbol = INSTRUMENT.symbol
+    handler = TradeHandler(subscription, {symbol: market}, {symbol: cast(MarketRepair, repairs)}, cast(Publisher, bus))
+    handler.on_connected(100)
+    assert bus.told == [coverage(100, 100)], "from here on history knows what nobody vouched for"
+    market.compared_until = 500
+    handler.on_disconnected(800)
+    handler.on_connected(900)
+    assert repairs.outages == [Outage(500, 900, "disconnect")]
+    assert bus.told == [coverage(100, 100)]

@@ -89,6 +89,10 @@ class Ingestor:
     def _bus_lost(self, reason: str) -> None:
         self._auditor.bus_lost(reason)
 
+    def _numbered(self) -> dict[str, Market]:
+        """The markets whose connection vouches for them, as their numbers do. The others' repairs compare first."""
+        return {symbol: market for symbol, market in self._markets.items() if market.sequence is not None}
+
     def sockets(self) -> list[Part]:
         """The work that brings values in: it is ended first."""
         return [feed.run() for feed in (*self._trade_feeds, *self._book_feeds)]
@@ -100,7 +104,7 @@ class Ingestor:
             self._publisher.run_ledger(),
             self._auditor.run(),
             self._auditor.run_busy(),
-            report_coverage(self._publisher, self._markets, COVERAGE_SECONDS),
+            report_coverage(self._publisher, self._numbered(), COVERAGE_SECONDS),
             *(repair.run() for repair in self._repairs.values()),
             *(book.fetch_snapshots() for book in self._books),
             *(book.publish_snapshots(SNAPSHOT_SECONDS) for book in self._books),

@@ -20,9 +20,11 @@ from msgspec import Struct
 
 from crosstape.common.errors import ExchangeError
 from crosstape.common.identity.internal import InternalTokens
+from crosstape.ingestor.intervals import Outage
 from crosstape.ingestor.market import Market
-from crosstape.ingestor.repair import MarketRepair, Outage
-from crosstape.ingestor.watermarks import Watermark, fetch_watermarks
+from crosstape.ingestor.repair import MarketRepair
+from crosstape.ingestor.sequence import TradeSequence
+from crosstape.ingestor.watermarks import Watermark, Watermarks, fetch_watermarks
 
 log = structlog.get_logger(__name__)
 
@@ -43,16 +45,6 @@ class _Belief(Struct, frozen=True):
     holes: frozenset[tuple[int, int]]
     stored: int
     published: int
-
-
-def ended_before(stored: Watermark, began: int) -> int:
-    """When the tape ended (ns) that a process continues which began at `began` (ns).
-
-    `stored` may come late, while history is away: its newest trade can then be one of the process's own.
-    """
-    if stored.newest_time < began:
-        return stored.newest_time
-    return min(stored.newest_time, stored.covered_until or began)
 
 
 class Auditor:
@@ -105,9 +97,9 @@ class Auditor:
         """Look markets up as often as their exchange's short history demands, until cancelled."""
         while True:
             await asyncio.sleep(BUSY_SECONDS)
-            if self.has_resumed:
-                busy = [symbol for symbol, market in self._markets.items() if market.is_soon_out_of_reach]
-                await self._audit_markets(busy)
+            await self._audit_markets(
+                [symbol for symbol, market in self._markets.items() if market.is_soon_out_of_reach]
+            )
 
     async def _pause(self) -> None:
         if self._quick_rounds:
@@ -118,12 +110,10 @@ class Auditor:
             await asyncio.wait_for(self._lost.wait(), self._every)
         self._lost.clear()
 
-    async def _watermarks(self) -> dict[str, Watermark] | None:
+    async def _watermarks(self) -> Watermarks | None:
         """The tape's watermarks, or None while history is away, which is said once."""
         try:
-            watermarks = await fetch_watermarks(
-                self._session, self._history_url, self._tokens, self._exchange, self._began
-            )
+            watermarks = await fetch_watermarks(self._session, self._history_url, self._tokens, self._exchange)
         except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
             if self._is_history_there:
                 log.warning("watermarks_unavailable", exchange=self._exchange, error=str(error) or type(error).__name__)
@@ -140,30 +130,35 @@ class Auditor:
             watermarks = await self._watermarks()
         now = time.time_ns()
         for symbol, market in self._markets.items():
-            stored = watermarks.get(symbol)
-            if stored is None:
-                continue
-            repair = self._repairs[symbol]
-            if market.sequence is not None and isinstance(stored.newest_trade_id, int):
-                if (hole := market.sequence.resume(stored.newest_trade_id, stored.newest_time)) is not None:
-                    repair.hole(hole, "restart")
-                for first, last in stored.holes:
-                    if (found := market.sequence.reopen(first, last)) is not None:
-                        repair.hole(found, "restart")
-            repair.outage(Outage(ended_before(stored, self._began), now, "restart"))
+            repair, stored = self._repairs[symbol], watermarks.markets.get(symbol)
+            if market.sequence is None:
+                for start, end in watermarks.uncovered.get(symbol, ()):
+                    repair.outage(Outage(start, end, "restart"))
+            elif stored is not None:
+                self._resume_numbered(market.sequence, repair, stored)
+                repair.outage(Outage(min(stored.newest_time, self._began), now, "restart"))
         self.has_resumed = True
+
+    def _resume_numbered(self, sequence: TradeSequence, repair: MarketRepair, stored: Watermark) -> None:
+        if not isinstance(stored.newest_trade_id, int):
+            return
+        if (hole := sequence.resume(stored.newest_trade_id, stored.newest_time)) is not None:
+            repair.hole(hole, "restart")
+        for first, last in stored.holes:
+            if (found := sequence.reopen(first, last)) is not None:
+                repair.hole(found, "restart")
 
     async def _audit_tape(self, *, is_last_quick: bool) -> None:
         watermarks = await self._watermarks()
         if watermarks is None:
             return
         for symbol, market in self._markets.items():
-            self._compare(market, watermarks.get(symbol))
+            self._compare(market, watermarks.markets.get(symbol))
         if is_last_quick and self._lost_since is not None:
             lost_since, self._lost_since = self._lost_since, None
             for symbol, market in self._markets.items():
                 if market.sequence is None:
-                    stored = watermarks.get(symbol)
+                    stored = watermarks.markets.get(symbol)
                     start = min(lost_since, stored.newest_time) if stored is not None else lost_since
                     self._repairs[symbol].outage(Outage(start - 10_000_000_000, time.time_ns(), "bus"))
 

@@ -17,9 +17,10 @@ from crosstape.exchanges.dialect import Decode, Dialect, MalformedFrame, Subscri
 from crosstape.exchanges.rest import ExchangeRest
 from crosstape.ingestor.book_sync import BookSync
 from crosstape.ingestor.feed import Feed, backoff
+from crosstape.ingestor.intervals import Outage
 from crosstape.ingestor.market import Market
 from crosstape.ingestor.publish import Publisher
-from crosstape.ingestor.repair import MarketRepair, Outage
+from crosstape.ingestor.repair import MarketRepair
 
 log = structlog.get_logger(__name__)
 
@@ -51,12 +52,16 @@ class TradeHandler:
         for market in self._markets.values():
             market.connected_since = now
             if market.disconnected_at is not None:
-                self._repairs[market.symbol].outage(Outage(market.disconnected_at, now, "disconnect"))
+                vouched = market.disconnected_at if market.sequence is not None else market.compared_until
+                self._repairs[market.symbol].outage(Outage(min(vouched, market.disconnected_at), now, "disconnect"))
                 market.disconnected_at = None
+            elif market.sequence is None:
+                publish_coverage(self._publisher, market, now)  # from here on it is known what nobody vouched for
 
     def on_disconnected(self, now: int) -> None:
         for market in self._markets.values():
-            publish_coverage(self._publisher, market, now)
+            if market.sequence is not None:
+                publish_coverage(self._publisher, market, now)
             market.connected_since = None
             market.disconnected_at = now
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
@@ -41,8 +42,8 @@ EXCHANGE_DELAY = Histogram(
 class Publisher:
     """Takes values synchronously, from inside a socket's callback, and sends them from `run`.
 
-    The first value after a pause leaves at once; under load what came within a window leaves together. Trades and
-    books that the bus loses are found by the audit and the next snapshot; ledger events are sent until they arrive.
+    The first value after a pause leaves at once; under load what came within a window leaves together. A ledger event
+    leaves once the broker has all trades that were published before it: what the ledger vouches for is on the bus.
     `on_pressure(True)` asks the sockets to stop reading, `on_pressure(False)` to go on: nothing is dropped here.
     """
 
@@ -63,6 +64,7 @@ class Publisher:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._rounds: list[asyncio.Event] = []
 
     def trade(self, trade: Trade, source: Source = Source.STREAM) -> None:
         """Publish `trade` soon."""
@@ -110,10 +112,11 @@ class Publisher:
             await self._has_ledger.wait()
             self._has_ledger.clear()
             sending = len(self._ledger)
+            await self._sent_so_far()
             await asyncio.gather(
                 *(
                     self._producer.deliver(LEDGER, market_key(event.exchange, event.symbol), event)
-                    for event in self._ledger
+                    for event in islice(self._ledger, sending)
                 )
             )
             for _ in range(sending):
@@ -123,11 +126,19 @@ class Publisher:
 
     async def drain(self) -> None:
         """Return once everything published so far is acknowledged by the broker."""
-        await self._idle.wait()
         await self._ledger_idle.wait()
+        await self._sent_so_far()
+
+    async def _sent_so_far(self) -> None:
+        """Return once the broker has everything published so far."""
+        if not self._idle.is_set():
+            has_been_sent = asyncio.Event()
+            self._rounds.append(has_been_sent)
+            await has_been_sent.wait()
         await self._producer.flush()
 
     async def _send_waiting(self) -> None:
+        rounds, self._rounds = self._rounds, []
         trades, self._trades = self._trades, {}
         books, self._books = self._books, deque()
         taken, self._waiting = self._waiting, 0
@@ -144,6 +155,10 @@ class Publisher:
             self._on_pressure(False)
         if not self._waiting:
             self._idle.set()
+            rounds += self._rounds
+            self._rounds = []
+        for has_been_sent in rounds:
+            has_been_sent.set()
 
     async def _send_trades(self, symbol: str, source: Source, rows: list[Trade]) -> None:
         key = market_key(self._exchange, symbol)

@@ -11,34 +11,36 @@ from crosstape.common.market.trade import TradeId
 
 
 class Watermark(Struct, frozen=True):
-    """One market's newest stored trade (time in ns), and the id ranges missing below it in the hours looked at.
-
-    `covered_until` (ns) is the end of what connections covered that began before the asked moment, 0 for none.
-    """
+    """One market's newest stored trade (time in ns), and the id ranges missing below it in the hours looked at."""
 
     symbol: str
     newest_trade_id: TradeId
     newest_time: int
     holes: list[tuple[int, int]]
-    covered_until: int = 0
+
+
+class Watermarks(Struct, frozen=True):
+    """By symbol, what the tape has of one exchange; and of markets without trade numbers the intervals (ns) until now
+    that nobody vouched for, nor gave up."""
+
+    markets: dict[str, Watermark]
+    uncovered: dict[str, list[tuple[int, int]]]
 
 
 class _Answer(Struct):
     markets: list[Watermark]
+    uncovered: dict[str, list[tuple[int, int]]]
 
 
 _decoder = msgspec.json.Decoder(_Answer)
 
 
 async def fetch_watermarks(
-    session: aiohttp.ClientSession, history_url: str, tokens: InternalTokens, exchange: str, before: int
-) -> dict[str, Watermark]:
-    """By symbol, every market of `exchange` that the tape has; `before` (ns) is what `covered_until` looks back from.
-
-    Raises aiohttp.ClientError, TimeoutError.
-    """
-    url = f"{history_url}/internal/watermarks/{exchange}?before={before}"
+    session: aiohttp.ClientSession, history_url: str, tokens: InternalTokens, exchange: str
+) -> Watermarks:
+    """What the tape has of `exchange`. Raises aiohttp.ClientError, TimeoutError, msgspec.MsgspecError."""
+    url = f"{history_url}/internal/watermarks/{exchange}"
     async with session.get(url, headers=tokens.own("history")) as response:
         response.raise_for_status()
         answer = _decoder.decode(await response.read())
-    return {market.symbol: market for market in answer.markets}
+    return Watermarks({market.symbol: market for market in answer.markets}, answer.uncovered)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -14,6 +15,7 @@ from crosstape.history.api.answers import json_response
 from crosstape.history.api.markets import Market
 from crosstape.history.api.missing import is_numbered, missing_ids, newest_trades, open_from
 from crosstape.history.api.resources import Context, Resources
+from crosstape.history.api.spans import Span, Spans
 
 router = APIRouter(prefix="/internal", include_in_schema=False)
 
@@ -23,16 +25,12 @@ SILENT_MS = 60_000
 
 
 class Watermark(Struct, frozen=True):
-    """One market's newest stored trade (time in ns, not later than its own), and the ids missing below it.
-
-    `covered_until` (ns) is the end of what its connections that began before the asked moment covered, 0 for none.
-    """
+    """One market's newest stored trade (time in ns, not later than its own), and the ids missing below it."""
 
     symbol: str
     newest_trade_id: int | str
     newest_time: int
     holes: list[tuple[int, int]]
-    covered_until: int
 
 
 @router.get("/instruments/{exchange}")
@@ -41,19 +39,22 @@ async def instruments(context: Context, exchange: str) -> Response:
 
 
 @router.get("/watermarks/{exchange}")
-async def watermarks(
-    context: Context,
-    exchange: str,
-    before: Annotated[int, Query(ge=0, lt=1 << 63)] = 0,
-    hours: Annotated[int, Query(ge=1, le=24 * 31)] = 6,
-) -> Response:
+async def watermarks(context: Context, exchange: str, hours: Annotated[int, Query(ge=1, le=24 * 31)] = 6) -> Response:
     exchange = context.markets.exchange(exchange)
+    known = await context.markets.instruments(exchange)
+    numbered = {instrument.symbol: is_numbered(Market(exchange, instrument)) for instrument in known}
     symbols = [symbol for (symbol,) in await context.exports.rows("tape_symbols", exchange=exchange)]
-    return json_response({"markets": await _watermarks(context, exchange, symbols, before, hours)})
+    marks = await _watermarks(context, exchange, symbols, [s for s in symbols if numbered.get(s)], hours)
+    newest = {mark.symbol: mark.newest_time for mark in marks}
+    unnumbered = [symbol for symbol in {*newest, *numbered} if not numbered.get(symbol)]
+    since = time.time_ns() - hours * HOUR * NANOSECONDS
+    return json_response(
+        {"markets": marks, "uncovered": await _uncovered(context, exchange, unnumbered, newest, since)}
+    )
 
 
 async def _watermarks(
-    context: Resources, exchange: str, symbols: list[str], before: int, hours: int
+    context: Resources, exchange: str, symbols: list[str], numbered: list[str], hours: int
 ) -> list[Watermark]:
     store = context.exports
     newest = await newest_trades(store, exchange, symbols)
@@ -67,18 +68,26 @@ async def _watermarks(
     ):
         if newest_time >= marks.get(symbol, (0, 0))[1]:
             marks[symbol] = (uid or last, newest_time)
-    known = {instrument.symbol: instrument for instrument in await context.markets.instruments(exchange)}
-    numbered = [s for s in symbols if s in known and is_numbered(Market(exchange, known[s]))]
     start = max((time_of for _, time_of in marks.values()), default=0) // NANOSECONDS - hours * HOUR
     holes = await missing_ids(store, exchange, numbered, max(0, start), end) if numbered else {}
-    covered = dict(await store.rows("covered_until", exchange=exchange, before=before))
     return [
-        Watermark(
-            symbol, *marks[symbol], [(hole.first, hole.last) for hole in holes.get(symbol, [])], covered.get(symbol, 0)
-        )
+        Watermark(symbol, *marks[symbol], [(hole.first, hole.last) for hole in holes.get(symbol, [])])
         for symbol in symbols
         if symbol in marks
     ]
+
+
+async def _uncovered(
+    context: Resources, exchange: str, symbols: list[str], newest: Mapping[str, int], since: int
+) -> dict[str, list[Span]]:
+    """Of each market, what of the time (ns) from its first coverage after `since` until now nobody vouched for, nor
+    gave up; without any coverage that is the time since its newest trade."""
+    now = time.time_ns()
+    vouched: dict[str, list[Span]] = {}
+    for symbol, start, end in await context.exports.rows("vouched", exchange=exchange, symbols=symbols, since=since):
+        vouched.setdefault(symbol, []).append((start, end))
+    begun = {**newest, **{symbol: min(start for start, _ in spans) for symbol, spans in vouched.items()}}
+    return {symbol: Spans(vouched.get(symbol, ())).lacking(begun[symbol], now) for symbol in symbols if symbol in begun}
 
 
 @router.get("/status")

@@ -1,0 +1,54 @@
+"""What a repair says: trades to the bus, gaps and vouched time to the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import Counter
+
+from crosstape.common.market.ledger import Coverage, Gap, GapState
+from crosstape.common.market.trade import Source, Trade
+from crosstape.ingestor.market import Market
+from crosstape.ingestor.publish import Publisher
+from crosstape.ingestor.sequence import Hole
+
+REPAIRED = Counter("crosstape_ingestor_trades_repaired_total", "Trades fetched from history", ["exchange", "cause"])
+GAPS = Counter("crosstape_ingestor_gaps_total", "Holes and outages by outcome", ["exchange", "cause", "state"])
+
+
+class Teller:
+    """Speaks for one market; `clock` gives ns."""
+
+    def __init__(self, market: Market, publisher: Publisher, clock: Callable[[], int]):
+        self._market = market
+        self._publisher = publisher
+        self._clock = clock
+
+    def publish(self, trade: Trade, cause: str) -> Hole | None:
+        """A trade from the exchange's history; returns the hole it reveals."""
+        hole = self._market.observe(trade)
+        self._publisher.trade(trade, Source.HISTORY)
+        REPAIRED.labels(trade.exchange, cause).inc()
+        return hole
+
+    def hole(self, hole: Hole, cause: str, state: GapState, trades: int = 0) -> None:
+        """What became of missing ids, and how many trades the repair published."""
+        self._gap(hole.first_id, hole.last_id, hole.start, hole.end, cause, state, trades)
+
+    def interval(self, start: int, end: int, cause: str, state: GapState, trades: int = 0) -> None:
+        """What became of [start, end) ns, in which trades may have been missed."""
+        self._gap(None, None, start, end, cause, state, trades)
+
+    def vouch(self, start: int, end: int) -> None:
+        """Nothing of [start, end) ns lacks but what the ledger was told."""
+        instrument = self._market.instrument
+        self._publisher.ledger(Coverage(instrument.exchange, instrument.symbol, start, end))
+
+    def _gap(
+        self, first_id: int | None, last_id: int | None, start: int, end: int, cause: str, state: GapState, trades: int
+    ) -> None:
+        exchange, symbol = self._market.instrument.exchange, self._market.symbol
+        GAPS.labels(exchange, cause, state.value).inc()
+        self._publisher.ledger(
+            Gap(exchange, symbol, first_id, last_id, start, end, cause, state, trades, self._clock())
+        )
