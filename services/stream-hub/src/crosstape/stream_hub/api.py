@@ -46,7 +46,7 @@ async def consolidated_book(
     venues = [venue for venue, _ in shown]
     live = [(venue.exchange, sides) for venue, sides in shown if sides is not None]
     if not live:
-        raise _nothing(symbol, venues)
+        raise _nothing(request, symbol, venues)
     sides = consolidate(live, depth)
     in_it, left_out = messages.venue_bodies(venues)
     return _json(
@@ -73,7 +73,7 @@ async def book(
     shown = [show(target, depth, time.time()) for target in _known(desk, found) if target.market.book.was_heard]
     venue, sides = shown[0] if shown else (None, None)
     if venue is None or sides is None:
-        raise _nothing(symbol, [venue for venue, _ in shown])
+        raise _nothing(request, symbol, [venue for venue, _ in shown])
     return _json(
         {
             "exchange": found.exchange,
@@ -105,11 +105,13 @@ def _known(desk: Desk, found: Found) -> list[Target]:
     ]
 
 
-def _nothing(symbol: str, venues: list[Venue]) -> DataNotFound | ServiceUnavailable:
-    if not venues:
-        return DataNotFound(f"No book of {symbol} is recorded.", {"symbol": symbol})
-    reasons = {venue.exchange: venue.reason for venue in venues}
-    return ServiceUnavailable("The book is stale and being taken anew: try again in a moment.", {"reasons": reasons})
+def _nothing(request: Request, symbol: str, venues: list[Venue]) -> DataNotFound | ServiceUnavailable:
+    if venues:
+        said = "The book is stale and being taken anew: try again in a moment."
+        return ServiceUnavailable(said, {"reasons": {venue.exchange: venue.reason for venue in venues}})
+    if not request.app.state.health.is_ready:
+        return ServiceUnavailable("The books are being read, as the service just started: try again in a moment.")
+    return DataNotFound(f"No book of {symbol} is recorded.", {"symbol": symbol})
 
 
 def _json(body: Any) -> Response:
@@ -121,6 +123,7 @@ def create_app(desk: Desk, tokens: InternalTokens, health: Health, *, anonymous_
     app = FastAPI(title="Crosstape stream-hub", version="1", docs_url=None, redoc_url=None)
     app.state.desk = desk
     app.state.anonymous_read = anonymous_read
+    app.state.health = health
     app.router.routes.extend(operations_routes(health))
     app.include_router(router)
     install_error_handlers(app)

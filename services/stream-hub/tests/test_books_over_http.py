@@ -1,0 +1,31 @@
+"""A book over HTTP: one that is not there yet is told apart from one that nobody records."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+
+from crosstape.common.identity.internal import InternalTokens
+from crosstape.common.runtime.health import Check, Health
+from crosstape.common.testing.identity import INTERNAL_SECRET, own_headers
+from crosstape.stream_hub.api import create_app
+from libs.common.tests.asgi import request
+
+harness = import_module("services.stream-hub.tests.harness")
+
+BOOKS = ("/api/v1/book/kraken/BTC-USD", "/api/v1/book/consolidated/BTC-USD")
+
+
+@pytest.mark.parametrize("url", BOOKS)
+async def test_right_after_a_start_a_book_is_not_yet_read_rather_than_not_recorded(
+    platform: harness.Platform, url: str
+) -> None:
+    health = Health(needs=("bus",))
+    tokens = InternalTokens("stream-hub", [INTERNAL_SECRET])
+    app = create_app(platform.desk, tokens, health, anonymous_read=True)
+    early = await request(app, "GET", url, headers=own_headers("stream-hub"))
+    assert (early.status, early.json()["error_code"]) == (503, "SERVICE_UNAVAILABLE")
+    health.watch("bus", lambda: Check(is_up=True))
+    late = await request(app, "GET", url, headers=own_headers("stream-hub"))
+    assert (late.status, late.json()["error_code"]) == (404, "DATA_NOT_FOUND")
