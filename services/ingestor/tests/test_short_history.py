@@ -122,8 +122,8 @@ async def test_what_a_repair_has_yet_to_fetch_is_not_vouched_for() -> None:
 
 
 async def test_what_the_history_does_not_reach_is_named() -> None:
-    exchange, market, bus, repair = parts(10)
-    made = [exchange.trade() for _ in range(30)]
+    exchange, market, bus, repair = parts(LEAST_REACH)
+    made = [exchange.trade() for _ in range(LEAST_REACH + 20)]
     await repaired(repair, Outage(0, 1_000_000, "restart"), lambda: coverage(0, 1_000_000) in bus.told)
     gaps = [(gap.start, gap.end, gap.state) for gap in bus.told if isinstance(gap, Gap)]
     assert gaps == [
@@ -135,8 +135,28 @@ async def test_what_the_history_does_not_reach_is_named() -> None:
     assert market.compared_until == 1_000_000
 
 
+async def test_a_burst_longer_than_the_history_is_named_though_the_connection_held() -> None:
+    exchange, market, bus, repair = parts(LEAST_REACH)
+    made = [exchange.trade() for _ in range(LEAST_REACH + 20)]
+    for one in made:
+        market.observe(one)
+    await repair.audit()
+    gap, vouched = bus.told
+    assert isinstance(gap, Gap)
+    assert (gap.start, gap.end, gap.cause, gap.state) == (0, made[20].time, "unverified", GapState.UNFILLABLE)
+    assert vouched == coverage(0, NOW - HISTORY_LAG)
+
+
+async def test_a_market_that_had_only_few_trades_is_compared_whole() -> None:
+    exchange, market, bus, repair = parts(LEAST_REACH)
+    for _ in range(LEAST_REACH - 1):
+        market.observe(exchange.trade())
+    await repair.audit()
+    assert bus.told == [coverage(0, NOW - HISTORY_LAG)]
+
+
 async def test_intervals_far_apart_are_not_given_up_for_one_another() -> None:
-    _, _, bus, repair = parts(10)
+    _, _, bus, repair = parts(LEAST_REACH)
     minute = 60 * HISTORY_LAG
     for start in (0, 1, 2, 3):
         repair.outage(Outage(start * 10 * minute, start * 10 * minute + 1, "restart"))

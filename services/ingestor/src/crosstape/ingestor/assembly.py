@@ -20,6 +20,7 @@ from crosstape.ingestor.market import Market
 from crosstape.ingestor.publish import Publisher
 from crosstape.ingestor.repair import MarketRepair
 from crosstape.ingestor.settings import IngestorSettings
+from crosstape.ingestor.watermarks import Tape
 
 COVERAGE_SECONDS = 10.0
 SNAPSHOT_SECONDS = 60.0
@@ -57,9 +58,7 @@ class Ingestor:
             dialect.exchange,
             self._markets,
             self._repairs,
-            session,
-            settings.history_url,
-            settings.internal_tokens("ingestor"),
+            Tape(session, settings.history_url, settings.internal_tokens("ingestor"), dialect.exchange),
             every=settings.audit_seconds,
         )
         self._trade_feeds = [

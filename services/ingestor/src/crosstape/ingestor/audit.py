@@ -11,20 +11,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
 
-import aiohttp
-import msgspec
 import structlog
 from msgspec import Struct
 
 from crosstape.common.errors import ExchangeError
-from crosstape.common.identity.internal import InternalTokens
 from crosstape.ingestor.intervals import Outage
 from crosstape.ingestor.market import Market
 from crosstape.ingestor.repair import MarketRepair
 from crosstape.ingestor.sequence import TradeSequence
-from crosstape.ingestor.watermarks import Watermark, Watermarks, fetch_watermarks
+from crosstape.ingestor.watermarks import Tape, Watermark
 
 log = structlog.get_logger(__name__)
 
@@ -35,8 +31,7 @@ ROUNDS_AFTER_LOSS = 4
 """How many quick rounds follow a loss on the bus: two to see that a hole stays, two for what came meanwhile."""
 
 QUICK_SECONDS = 2.5
-RETRY_SECONDS = 1.0
-BUSY_SECONDS = 0.5
+BUSY_SECONDS = 0.1
 
 
 class _Belief(Struct, frozen=True):
@@ -55,25 +50,20 @@ class Auditor:
         exchange: str,
         markets: dict[str, Market],
         repairs: dict[str, MarketRepair],
-        session: aiohttp.ClientSession,
-        history_url: str,
-        tokens: InternalTokens,
+        tape: Tape,
         *,
         every: float,
     ):
         self._exchange = exchange
         self._markets = markets
         self._repairs = repairs
-        self._session = session
-        self._history_url = history_url
-        self._tokens = tokens
+        self._tape = tape
         self._every = every
         self._began = time.time_ns()
         self._beliefs: dict[str, _Belief] = {}
         self._quick_rounds = 0
         self._lost = asyncio.Event()
         self._lost_since: int | None = None
-        self._is_history_there = True
         self.has_resumed = False
 
     def bus_lost(self, reason: str) -> None:
@@ -97,9 +87,8 @@ class Auditor:
         """Look markets up as often as their exchange's short history demands, until cancelled."""
         while True:
             await asyncio.sleep(BUSY_SECONDS)
-            await self._audit_markets(
-                [symbol for symbol, market in self._markets.items() if market.is_soon_out_of_reach]
-            )
+            busy = [symbol for symbol, market in self._markets.items() if market.is_soon_out_of_reach]
+            await asyncio.gather(*(self._audit_market(symbol) for symbol in busy))
 
     async def _pause(self) -> None:
         if self._quick_rounds:
@@ -110,24 +99,9 @@ class Auditor:
             await asyncio.wait_for(self._lost.wait(), self._every)
         self._lost.clear()
 
-    async def _watermarks(self) -> Watermarks | None:
-        """The tape's watermarks, or None while history is away, which is said once."""
-        try:
-            watermarks = await fetch_watermarks(self._session, self._history_url, self._tokens, self._exchange)
-        except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
-            if self._is_history_there:
-                log.warning("watermarks_unavailable", exchange=self._exchange, error=str(error) or type(error).__name__)
-            self._is_history_there = False
-            return None
-        self._is_history_there = True
-        return watermarks
-
     async def _resume(self) -> None:
         """Continue every market from the last trade the tape has."""
-        watermarks = await self._watermarks()
-        while watermarks is None:
-            await asyncio.sleep(RETRY_SECONDS)
-            watermarks = await self._watermarks()
+        watermarks = await self._tape.wait()
         now = time.time_ns()
         for symbol, market in self._markets.items():
             repair, stored = self._repairs[symbol], watermarks.markets.get(symbol)
@@ -149,7 +123,7 @@ class Auditor:
                 repair.hole(found, "restart")
 
     async def _audit_tape(self, *, is_last_quick: bool) -> None:
-        watermarks = await self._watermarks()
+        watermarks = await self._tape.look()
         if watermarks is None:
             return
         for symbol, market in self._markets.items():
@@ -182,20 +156,17 @@ class Auditor:
 
     async def _audit_exchange(self) -> None:
         now = time.time_ns()
-        await self._audit_markets(
-            [
-                symbol
-                for symbol, market in self._markets.items()
-                if market.sequence is None or now - market.last_trade_received > SILENT_NANOSECONDS
-            ]
-        )
+        for symbol, market in self._markets.items():
+            is_silent = now - market.last_trade_received > SILENT_NANOSECONDS
+            if (market.sequence is None or is_silent) and not await self._audit_market(symbol):
+                return
 
-    async def _audit_markets(self, symbols: Sequence[str]) -> None:
-        for symbol in symbols:
-            if self._markets[symbol].connected_since is None:
-                continue
+    async def _audit_market(self, symbol: str) -> bool:
+        """Whether the exchange answered, where it was asked."""
+        if self._markets[symbol].connected_since is not None:
             try:
                 await self._repairs[symbol].audit()
             except ExchangeError as error:
                 log.warning("audit_delayed", exchange=self._exchange, symbol=symbol, error=error.message)
-                return
+                return False
+        return True

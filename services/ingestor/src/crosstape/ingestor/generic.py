@@ -1,7 +1,7 @@
 """Exchanges without a dialect of their own: their trades through ccxt, which owns the sockets.
 
-No books (nobody could verify them) and no holes (nothing is known of their ids): every outage is fetched from the
-exchange's history and told to the ledger.
+No books (nobody could verify them) and no holes (nothing is known of their ids): every outage, and the time in which no
+process ran, is fetched from the exchange's history and told to the ledger.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import structlog
 
 from crosstape.common.errors import ExchangeError
 from crosstape.common.market.instrument import Instrument
-from crosstape.common.market.ledger import Gap, GapState
+from crosstape.common.market.ledger import Coverage, Gap, GapState
 from crosstape.common.market.trade import Source, Trade
 from crosstape.common.runtime.health import Check
 from crosstape.exchanges.ccxt_generic import CcxtExchange
@@ -24,6 +24,7 @@ from crosstape.ingestor.feed import backoff
 from crosstape.ingestor.ingest import publish_coverage
 from crosstape.ingestor.market import Market
 from crosstape.ingestor.publish import Publisher
+from crosstape.ingestor.watermarks import Tape
 
 log = structlog.get_logger(__name__)
 
@@ -67,21 +68,38 @@ class GenericFeed:
             publish_coverage(self._publisher, market, now)
             market.connected_since = None
             market.disconnected_at = now
-            self._report(GapState.OPEN, now, now, 0)
+            self._report(GapState.OPEN, now, now, 0, "disconnect")
 
     async def _catch_up(self) -> None:
         """Publish what was traded since the interruption. Raises ExchangeError."""
-        since = self.market.disconnected_at
-        if since is None:
-            return
-        end, start, published = time.time_ns(), since, 0
-        while start < end:
+        if (since := self.market.disconnected_at) is not None:
+            await self._make_up(since, time.time_ns(), "disconnect")
+            self.market.disconnected_at = None
+
+    async def resume(self, intervals: Sequence[tuple[int, int]]) -> None:
+        """Publish what was traded in `intervals` (ns), for as long as it takes."""
+        failures, left = 0, list(intervals)
+        while left:
+            try:
+                await self._make_up(*left[0], "restart")
+            except ExchangeError as error:
+                failures += 1
+                market = {"exchange": self._exchange.exchange, "symbol": self.market.symbol}
+                log.warning("repair_delayed", **market, error=error.message)
+                await asyncio.sleep(backoff(failures, 0.5 + random.random() / 2))
+            else:
+                del left[0]
+
+    async def _make_up(self, since: int, until: int, cause: str) -> None:
+        start, published = since, 0
+        while start < until:
             page = await self._exchange.trades_since(self.market.instrument, start)
             published += self._publish(page, Source.HISTORY)
-            newest = max((trade.time for trade in page), default=end)
-            start = end if newest <= start else newest
-        self._report(GapState.REPAIRED, since, end, published)
-        self.market.disconnected_at = None
+            newest = max((trade.time for trade in page), default=until)
+            start = until if newest <= start else newest
+        self._report(GapState.REPAIRED, since, until, published, cause)
+        instrument = self.market.instrument
+        self._publisher.ledger(Coverage(instrument.exchange, instrument.symbol, since, until))
 
     def _publish(self, trades: Sequence[Trade], source: Source) -> int:
         unseen = self.market.unseen(trades)
@@ -90,11 +108,18 @@ class GenericFeed:
             self._publisher.trade(trade, source)
         return len(unseen)
 
-    def _report(self, state: GapState, start: int, end: int, trades: int) -> None:
+    def _report(self, state: GapState, start: int, end: int, trades: int, cause: str) -> None:
         instrument = self.market.instrument
         now = time.time_ns()
-        gap = Gap(instrument.exchange, instrument.symbol, None, None, start, end, "disconnect", state, trades, now)
+        gap = Gap(instrument.exchange, instrument.symbol, None, None, start, end, cause, state, trades, now)
         self._publisher.ledger(gap)
+
+
+async def resume(feeds: Sequence[GenericFeed], tape: Tape) -> None:
+    """Make up for the time that nobody vouched for before this process, market by market."""
+    uncovered = (await tape.wait()).uncovered
+    for feed in feeds:
+        await feed.resume(uncovered.get(feed.market.symbol, ()))
 
 
 def generic_check(feeds: Sequence[GenericFeed]) -> Check:

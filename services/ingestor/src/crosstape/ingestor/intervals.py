@@ -15,7 +15,7 @@ from crosstape.common.market.ledger import GapState
 from crosstape.common.market.trade import Trade
 from crosstape.exchanges.dialect import HistoryQuery
 from crosstape.exchanges.rest import ExchangeRest
-from crosstape.ingestor.market import Market
+from crosstape.ingestor.market import LEAST_REACH, Market
 from crosstape.ingestor.telling import Teller
 
 OVERLAP = 2_000_000_000
@@ -33,6 +33,14 @@ class Outage(Struct, frozen=True):
     cause: str
 
 
+class Compared(Struct, frozen=True):
+    """What an audit compared (ns): [since, until), of which the history reached back to `reached`."""
+
+    since: int
+    reached: int
+    until: int
+
+
 class IntervalRepair:
     """Compares one market without trade numbers; `clock` gives ns."""
 
@@ -42,23 +50,25 @@ class IntervalRepair:
         self._teller = teller
         self._clock = clock
 
-    async def audit(self) -> int:
-        """Compare all since the last time; returns until when (ns) it can be vouched for. Raises ExchangeError.
-
-        Where the history does not reach back, the unbroken connection alone vouches: nobody could say more.
-        """
-        now = self._clock()
-        missed, _ = await self._compare(Outage(self._market.compared_until, now, "sequence"))
+    async def audit(self) -> Compared:
+        """Compare all since the last time, and publish what had not come. Raises ExchangeError."""
+        since, now = self._market.compared_until, self._clock()
+        missed, reached = await self._compare(Outage(since, now, "sequence"))
         if missed:
             start, end = missed[0].time, missed[-1].time + 1
             self._teller.interval(start, end, "sequence", GapState.REPAIRED, len(missed))
-        return now - HISTORY_LAG
+        return Compared(since, reached, now - HISTORY_LAG)
 
-    def vouch(self, connected_since: int, until: int) -> None:
-        """All of [connected_since, until) ns was compared."""
-        if until > connected_since:
-            self._market.compared_until = max(self._market.compared_until, until)
-            self._teller.vouch(connected_since, until)
+    def vouch(self, connected_since: int, compared: Compared) -> None:
+        """What was `compared` is all that lacked since `connected_since` (ns).
+
+        What the history did not reach is given up as `unverified`: the connection held, but it alone proves nothing.
+        """
+        if compared.reached > compared.since:
+            self._teller.interval(compared.since, compared.reached, "unverified", GapState.UNFILLABLE)
+        if compared.until > connected_since:
+            self._market.compared_until = max(self._market.compared_until, compared.until)
+            self._teller.vouch(connected_since, compared.until)
 
     async def repair(self, outage: Outage) -> None:
         """Publish what `outage` lacks and tell how it ended. Raises ExchangeError."""
@@ -76,11 +86,12 @@ class IntervalRepair:
         (ns) it reached, at least to `interval.start` where it has all."""
         query = HistoryQuery(self._market.instrument, None, None, max(0, interval.start - OVERLAP), interval.end)
         found: list[Trade] = []
-        oldest = interval.end
+        held, oldest = 0, interval.end
         is_exhaustive = True
         unaudited = self._market.unaudited
         async for page in self._rest.trade_history(query):
             is_exhaustive = page.is_exhaustive
+            held += len(page.trades)
             oldest = min([oldest, *(trade.time for trade in page.trades)])
             # What the bus lost had been seen: all of that interval is published once more.
             found += page.trades if interval.cause == "bus" else self._market.unseen(page.trades)
@@ -91,4 +102,6 @@ class IntervalRepair:
         )
         for trade in missed:
             self._teller.publish(trade, interval.cause)
-        return missed, interval.start if is_exhaustive else max(oldest, interval.start)
+        is_young = held < LEAST_REACH and (held > 0 or not self._market.has_traded)  # it never had more trades
+        has_all = is_exhaustive or is_young
+        return missed, interval.start if has_all else max(oldest, interval.start)

@@ -25,10 +25,11 @@ from crosstape.exchanges.ccxt_generic import CcxtExchange, open_exchange
 from crosstape.exchanges.rest import ExchangeRest
 from crosstape.ingestor.assembly import COVERAGE_SECONDS, Ingestor, Part
 from crosstape.ingestor.feed import backoff
-from crosstape.ingestor.generic import GenericFeed, generic_check
+from crosstape.ingestor.generic import GenericFeed, generic_check, resume
 from crosstape.ingestor.ingest import report_coverage, tell_last_trade_age
 from crosstape.ingestor.publish import Publisher
 from crosstape.ingestor.settings import IngestorSettings
+from crosstape.ingestor.watermarks import Tape
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +69,9 @@ async def ingest_generic(settings: IngestorSettings, health: Health, stop: async
         listed = await unless_stopped(stop, _listed(exchange.exchange, exchange))
         if listed is None:
             return
-        async with Producer(settings.bus) as producer:
+        timeout = aiohttp.ClientTimeout(total=HTTP_SECONDS)
+        async with aiohttp.ClientSession(timeout=timeout) as session, Producer(settings.bus) as producer:
+            tape = Tape(session, settings.history_url, settings.internal_tokens("ingestor"), exchange.exchange)
             publisher = Publisher(exchange.exchange, producer, on_pressure=lambda is_pressed: None)
             feeds = [GenericFeed(exchange, instrument, publisher) for instrument in _chosen(settings, listed)]
             markets = {feed.market.symbol: feed.market for feed in feeds}
@@ -78,6 +81,7 @@ async def ingest_generic(settings: IngestorSettings, health: Health, stop: async
                 publisher.run(),
                 publisher.run_ledger(),
                 report_coverage(publisher, markets, COVERAGE_SECONDS),
+                resume(feeds, tape),
             ]
             await _run([feed.run() for feed in feeds], others, publisher.drain, stop)
     finally:

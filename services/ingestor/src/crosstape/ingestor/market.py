@@ -43,6 +43,11 @@ class Market:
         return self.instrument.symbol
 
     @property
+    def has_traded(self) -> bool:
+        """Whether any trade without a number came."""
+        return bool(self._seen)
+
+    @property
     def is_soon_out_of_reach(self) -> bool:
         """Whether what the socket left out could soon be older than anything the exchange's history still holds."""
         return self.unaudited > self.reach // 2

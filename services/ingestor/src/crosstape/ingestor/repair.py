@@ -92,9 +92,9 @@ class MarketRepair:
         if self._holes is not None:
             await self._fetch_newer(self._holes, "sequence")
         elif (connected_since := self._market.connected_since) is not None:
-            until = await self._intervals.audit()
+            compared = await self._intervals.audit()
             if not self._outages:  # else their repair vouches first
-                self._intervals.vouch(connected_since, until)
+                self._intervals.vouch(connected_since, compared)
 
     async def _repair_outages(self) -> None:
         while self._outages:

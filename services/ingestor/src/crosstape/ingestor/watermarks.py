@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import aiohttp
 import msgspec
+import structlog
 from msgspec import Struct
 
 from crosstape.common.identity.internal import InternalTokens
 from crosstape.common.market.trade import TradeId
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS = 1.0
 
 
 class Watermark(Struct, frozen=True):
@@ -35,12 +42,32 @@ class _Answer(Struct):
 _decoder = msgspec.json.Decoder(_Answer)
 
 
-async def fetch_watermarks(
-    session: aiohttp.ClientSession, history_url: str, tokens: InternalTokens, exchange: str
-) -> Watermarks:
-    """What the tape has of `exchange`. Raises aiohttp.ClientError, TimeoutError, msgspec.MsgspecError."""
-    url = f"{history_url}/internal/watermarks/{exchange}"
-    async with session.get(url, headers=tokens.own("history")) as response:
-        response.raise_for_status()
-        answer = _decoder.decode(await response.read())
-    return Watermarks({market.symbol: market for market in answer.markets}, answer.uncovered)
+class Tape:
+    """One exchange's tape, as the history service knows it."""
+
+    def __init__(self, session: aiohttp.ClientSession, history_url: str, tokens: InternalTokens, exchange: str):
+        self._session = session
+        self._url = f"{history_url}/internal/watermarks/{exchange}"
+        self._tokens = tokens
+        self._exchange = exchange
+        self._is_there = True
+
+    async def look(self) -> Watermarks | None:
+        """What it has, or None while history is away, which is said once."""
+        try:
+            async with self._session.get(self._url, headers=self._tokens.own("history")) as response:
+                response.raise_for_status()
+                answer = _decoder.decode(await response.read())
+        except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
+            if self._is_there:
+                log.warning("watermarks_unavailable", exchange=self._exchange, error=str(error) or type(error).__name__)
+            self._is_there = False
+            return None
+        self._is_there = True
+        return Watermarks({market.symbol: market for market in answer.markets}, answer.uncovered)
+
+    async def wait(self) -> Watermarks:
+        """What it has, however long history is away."""
+        while (watermarks := await self.look()) is None:
+            await asyncio.sleep(RETRY_SECONDS)
+        return watermarks
