@@ -29,9 +29,10 @@ class Exchange:
         self.trades: list[Trade] = []
         self._reach = reach
 
-    def trade(self) -> Trade:
+    def trade(self, at: int | None = None) -> Trade:
         number = len(self.trades)
-        made = make_trade(exchange="bybit", trade_id=f"uuid-{number}", time=number * 1_000, side=TakerSide.SELL)
+        time = number * 1_000 if at is None else at
+        made = make_trade(exchange="bybit", trade_id=f"uuid-{number}", time=time, side=TakerSide.SELL)
         self.trades.append(made)
         return made
 
@@ -153,6 +154,31 @@ async def test_a_market_that_had_only_few_trades_is_compared_whole() -> None:
         market.observe(exchange.trade())
     await repair.audit()
     assert bus.told == [coverage(0, NOW - HISTORY_LAG)]
+
+
+async def test_histories_that_overlap_leave_nothing_unverified_however_busy_the_market() -> None:
+    exchange, market, bus, repair = parts(LEAST_REACH)
+    for _ in range(10):
+        for _ in range(LEAST_REACH - 1):
+            market.observe(exchange.trade())
+        await repair.audit()
+        market.compared_until = exchange.trades[0].time  # long ago: time alone would call it out of reach
+    assert not [gap for gap in bus.told if isinstance(gap, Gap)]
+
+
+async def test_what_the_socket_may_yet_bring_is_not_missed_and_is_once_it_should_have() -> None:
+    now = NOW
+    exchange, market, bus = Exchange(LEAST_REACH), Market(INSTRUMENT, is_numbered=False, now=0), Bus()
+    market.connected_since = 0
+    repair = MarketRepair(market, cast(ExchangeRest, exchange), cast(Publisher, bus), clock=lambda: now)
+    young, brought = exchange.trade(at=NOW), exchange.trade(at=NOW)
+    await repair.audit()
+    assert bus.published == []
+    market.observe(brought)
+    now += 2 * HISTORY_LAG
+    exchange.trades.clear()  # it has left the history meanwhile
+    await repair.audit()
+    assert bus.published == [young]
 
 
 async def test_intervals_far_apart_are_not_given_up_for_one_another() -> None:

@@ -6,13 +6,13 @@ Time counts as covered only once it was compared. What the history no longer rea
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
 from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.ledger import GapState
-from crosstape.common.market.trade import Trade
+from crosstape.common.market.trade import Trade, TradeId
 from crosstape.exchanges.dialect import HistoryQuery
 from crosstape.exchanges.rest import ExchangeRest
 from crosstape.ingestor.market import LEAST_REACH, Market
@@ -34,11 +34,19 @@ class Outage(Struct, frozen=True):
 
 
 class Compared(Struct, frozen=True):
-    """What an audit compared (ns): [since, until), of which the history reached back to `reached`."""
+    """What an audit compared (ns): [since, until), of which the history, by its `page`, reached back to `reached`."""
 
     since: int
     reached: int
     until: int
+    page: set[TradeId]
+
+
+class _Held(Struct, frozen=True):
+    """What a history holds of an interval: `oldest` (ns) is how far back it reached, its start where it has all."""
+
+    trades: list[Trade]
+    oldest: int
 
 
 class IntervalRepair:
@@ -49,21 +57,31 @@ class IntervalRepair:
         self._rest = rest
         self._teller = teller
         self._clock = clock
+        self._awaited: dict[TradeId, Trade] = {}
+        self._last_page: set[TradeId] = set()
 
     async def audit(self) -> Compared:
-        """Compare all since the last time, and publish what had not come. Raises ExchangeError."""
+        """Compare all since the last time, and publish what should have come by now. Raises ExchangeError.
+
+        Pages that share a trade leave out none between them, however little of the time before they reach.
+        """
         since, now = self._market.compared_until, self._clock()
-        missed, reached = await self._compare(Outage(since, now, "sequence"))
-        if missed:
+        held = await self._history(since, now)
+        until = now - HISTORY_LAG
+        page = {trade.trade_id for trade in held.trades}
+        reached = since if page & self._last_page else held.oldest
+        self._await(trade for trade in held.trades if trade.time >= since)
+        if missed := self._publish((one for one in self._awaited.values() if one.time < until), "sequence"):
             start, end = missed[0].time, missed[-1].time + 1
             self._teller.interval(start, end, "sequence", GapState.REPAIRED, len(missed))
-        return Compared(since, reached, now - HISTORY_LAG)
+        return Compared(since, reached, until, page)
 
     def vouch(self, connected_since: int, compared: Compared) -> None:
         """What was `compared` is all that lacked since `connected_since` (ns).
 
         What the history did not reach is given up as `unverified`: the connection held, but it alone proves nothing.
         """
+        self._last_page = compared.page
         if compared.reached > compared.since:
             self._teller.interval(compared.since, compared.reached, "unverified", GapState.UNFILLABLE)
         if compared.until > connected_since:
@@ -73,35 +91,41 @@ class IntervalRepair:
     async def repair(self, outage: Outage) -> None:
         """Publish what `outage` lacks and tell how it ended. Raises ExchangeError."""
         await asyncio.sleep(max(0, outage.end + HISTORY_LAG - self._clock()) / NANOSECONDS)
-        missed, reached = await self._compare(outage)
-        if reached > outage.start:
-            self._teller.interval(outage.start, reached, outage.cause, GapState.UNFILLABLE)
-        if reached < outage.end:
-            self._teller.interval(reached, outage.end, outage.cause, GapState.REPAIRED, len(missed))
+        held = await self._history(outage.start, outage.end)
+        self._await(trade for trade in held.trades if trade.time > outage.end)
+        lacking = [trade for trade in held.trades if outage.start - OVERLAP <= trade.time <= outage.end]
+        # What the bus lost had been seen: all of that interval is published once more.
+        missed = self._publish(lacking if outage.cause == "bus" else self._market.unseen(lacking), outage.cause)
+        if held.oldest > outage.start:
+            self._teller.interval(outage.start, held.oldest, outage.cause, GapState.UNFILLABLE)
+        if held.oldest < outage.end:
+            self._teller.interval(held.oldest, outage.end, outage.cause, GapState.REPAIRED, len(missed))
         if outage.start <= self._market.compared_until:
             self._market.compared_until = max(self._market.compared_until, outage.end)
 
-    async def _compare(self, interval: Outage) -> tuple[list[Trade], int]:
-        """Publish what the exchange's history has of `interval` and had not come. Returns these trades and how far back
-        (ns) it reached, at least to `interval.start` where it has all."""
-        query = HistoryQuery(self._market.instrument, None, None, max(0, interval.start - OVERLAP), interval.end)
-        found: list[Trade] = []
-        held, oldest = 0, interval.end
+    async def _history(self, start: int, end: int) -> _Held:
+        query = HistoryQuery(self._market.instrument, None, None, max(0, start - OVERLAP), end)
+        trades: list[Trade] = []
         is_exhaustive = True
         unaudited = self._market.unaudited
         async for page in self._rest.trade_history(query):
             is_exhaustive = page.is_exhaustive
-            held += len(page.trades)
-            oldest = min([oldest, *(trade.time for trade in page.trades)])
-            # What the bus lost had been seen: all of that interval is published once more.
-            found += page.trades if interval.cause == "bus" else self._market.unseen(page.trades)
+            trades += page.trades
             self._market.reach = max(self._market.reach, len(page.trades))
         self._market.unaudited = max(0, self._market.unaudited - unaudited)
-        missed = sorted(
-            (trade for trade in found if query.start <= trade.time), key=lambda trade: (trade.time, str(trade.trade_id))
-        )
+        is_young = len(trades) < LEAST_REACH and (trades or not self._market.has_traded)  # it never had more trades
+        oldest = min((trade.time for trade in trades), default=end)
+        return _Held(trades, start if is_exhaustive or is_young else min(max(oldest, start), end))
+
+    def _await(self, trades: Iterable[Trade]) -> None:
+        """The socket may yet bring the youngest ones: they are held until it has, or should have."""
+        self._awaited.update((trade.trade_id, trade) for trade in trades)
+        self._awaited = {trade.trade_id: trade for trade in self._market.unseen(self._awaited.values())}
+
+    def _publish(self, trades: Iterable[Trade], cause: str) -> list[Trade]:
+        """Publish `trades` in their order, and return them so."""
+        missed = sorted(trades, key=lambda trade: (trade.time, str(trade.trade_id)))
         for trade in missed:
-            self._teller.publish(trade, interval.cause)
-        is_young = held < LEAST_REACH and (held > 0 or not self._market.has_traded)  # it never had more trades
-        has_all = is_exhaustive or is_young
-        return missed, interval.start if has_all else max(oldest, interval.start)
+            self._teller.publish(trade, cause)
+            self._awaited.pop(trade.trade_id, None)
+        return missed
