@@ -12,11 +12,13 @@ from crosstape.common.market.trade import Source, TakerSide, Trade
 from crosstape.common.testing.builders import make_trade
 from crosstape.exchanges.dialect import HistoryPage, HistoryQuery, Subscription
 from crosstape.exchanges.rest import ExchangeRest
+from crosstape.ingestor.audit import Auditor
 from crosstape.ingestor.ingest import TradeHandler
 from crosstape.ingestor.intervals import HISTORY_LAG, Outage
 from crosstape.ingestor.market import LEAST_REACH, Market
 from crosstape.ingestor.publish import Publisher
 from crosstape.ingestor.repair import MarketRepair
+from crosstape.ingestor.watermarks import Tape
 
 INSTRUMENT = Instrument("bybit", "BTCUSDT", "BTC", "USDT")
 NOW = 10 * HISTORY_LAG
@@ -211,3 +213,27 @@ def test_a_lost_connection_is_made_up_for_from_where_it_was_last_compared() -> N
     handler.on_connected(900)
     assert repairs.outages == [Outage(500, 900, "disconnect")]
     assert bus.told == [coverage(100, 100)]
+
+
+async def test_a_market_that_waits_for_its_history_keeps_no_other_from_being_compared() -> None:
+    stuck, compared = asyncio.Event(), asyncio.Event()
+
+    class Stuck:
+        async def audit(self) -> None:
+            await stuck.wait()
+
+    class Quick:
+        async def audit(self) -> None:
+            compared.set()
+
+    markets = {name: Market(INSTRUMENT, is_numbered=False, now=0) for name in ("A-B", "C-D")}
+    for market in markets.values():
+        market.connected_since, market.unaudited = 0, LEAST_REACH
+    repairs = cast(dict[str, MarketRepair], {"A-B": Stuck(), "C-D": Quick()})
+    auditor = Auditor("bybit", markets, repairs, cast(Tape, None), every=1_000)
+    running = asyncio.create_task(auditor.run_busy())
+    async with asyncio.timeout(10):
+        await compared.wait()
+        compared.clear()
+        await compared.wait()
+    running.cancel()

@@ -61,6 +61,7 @@ class Auditor:
         self._every = every
         self._began = time.time_ns()
         self._beliefs: dict[str, _Belief] = {}
+        self._under_audit: set[str] = set()
         self._quick_rounds = 0
         self._lost = asyncio.Event()
         self._lost_since: int | None = None
@@ -85,10 +86,12 @@ class Auditor:
 
     async def run_busy(self) -> None:
         """Look markets up as often as their exchange's short history demands, until cancelled."""
-        while True:
-            await asyncio.sleep(BUSY_SECONDS)
-            busy = [symbol for symbol, market in self._markets.items() if market.is_soon_out_of_reach]
-            await asyncio.gather(*(self._audit_market(symbol) for symbol in busy))
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await asyncio.sleep(BUSY_SECONDS)
+                for symbol, market in self._markets.items():
+                    if market.is_soon_out_of_reach and symbol not in self._under_audit:
+                        group.create_task(self._audit_market(symbol))
 
     async def _pause(self) -> None:
         if self._quick_rounds:
@@ -163,10 +166,14 @@ class Auditor:
 
     async def _audit_market(self, symbol: str) -> bool:
         """Whether the exchange answered, where it was asked."""
-        if self._markets[symbol].connected_since is not None:
-            try:
-                await self._repairs[symbol].audit()
-            except ExchangeError as error:
-                log.warning("audit_delayed", exchange=self._exchange, symbol=symbol, error=error.message)
-                return False
+        if self._markets[symbol].connected_since is None or symbol in self._under_audit:
+            return True
+        self._under_audit.add(symbol)
+        try:
+            await self._repairs[symbol].audit()
+        except ExchangeError as error:
+            log.warning("audit_delayed", exchange=self._exchange, symbol=symbol, error=error.message)
+            return False
+        finally:
+            self._under_audit.discard(symbol)
         return True
