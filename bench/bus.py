@@ -85,7 +85,8 @@ async def _publisher(settings: BusSettings, trades: Sequence[Trade]) -> float:
     def on_pressure(is_pressed: bool) -> None:
         may_read.clear() if is_pressed else may_read.set()
 
-    async with Producer(settings) as producer:
+    lost: list[str] = []
+    async with Producer(settings, on_loss=lost.append) as producer:
         publisher = Publisher("binance", producer, on_pressure)
         running = asyncio.create_task(publisher.run())
         started = time.perf_counter()
@@ -97,8 +98,8 @@ async def _publisher(settings: BusSettings, trades: Sequence[Trade]) -> float:
         await publisher.drain()
         seconds = time.perf_counter() - started
         running.cancel()
-        if producer.failed:
-            raise RuntimeError("the broker lost records")
+        if lost:
+            raise RuntimeError(f"the broker may have lost records: {lost}")
     return len(trades) / seconds
 
 

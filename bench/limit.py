@@ -25,7 +25,8 @@ _BUY, _SELL = TakerSide.BUY, TakerSide.SELL
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
 _SIDE = Literal["buy", "sell"]
-
+_ZERO = f"0.{'0' * 40}"
+"""No text of a zero sorts after this one."""
 
 Read = Callable[[bytes], object]
 
@@ -81,11 +82,12 @@ def _okx(number: type) -> Read:
     decode, now = _decoder(_struct(data=list[trade])), time.time_ns
 
     def read(frame: bytes) -> list[Trade]:
-        at = now()
-        return [
-            Trade("okx", t.instId, t.tradeId, t.ts * 1_000_000, t.px, t.sz, _BUY if t.side == "buy" else _SELL, at)
-            for t in decode(frame).data
-        ]
+        received = now()
+        trades = []
+        for t in decode(frame).data:
+            side = _BUY if t.side == "buy" else _SELL
+            trades.append(Trade("okx", t.instId, t.tradeId, t.ts * 1_000_000, t.px, t.sz, side, received))
+        return trades
 
     return read
 
@@ -95,11 +97,12 @@ def _bybit(number: type) -> Read:
     decode, now = _decoder(_struct(data=list[trade])), time.time_ns
 
     def read(frame: bytes) -> list[Trade]:
-        at = now()
-        return [
-            Trade("bybit", t.s, t.i, t.T * 1_000_000, t.p, t.v, _BUY if t.S == "Buy" else _SELL, at)
-            for t in decode(frame).data
-        ]
+        received = now()
+        trades = []
+        for t in decode(frame).data:
+            side = _BUY if t.S == "Buy" else _SELL
+            trades.append(Trade("bybit", t.s, t.i, t.T * 1_000_000, t.p, t.v, side, received))
+        return trades
 
     return read
 
@@ -160,10 +163,10 @@ def _book(source: Input) -> Runner:
 
 def _set_texts(side: dict[Any, Any], levels: list[tuple[str, ...]]) -> None:
     for level in levels:
-        if level[1].strip("0.") == "":
-            side.pop(level[0], None)
-        else:
+        if level[1] > _ZERO:
             side[level[0]] = level[1]
+        else:
+            side.pop(level[0], None)
 
 
 def _set_numbers(side: dict[Any, Any], levels: list[Any]) -> None:
@@ -185,10 +188,10 @@ def _changes(source: Input) -> Runner:
         for frame in source.ours:
             one = decode(frame)
             for side, price, size in one.changes:
-                if size.strip("0.") == "":
-                    sides[side].pop(price, None)
-                else:
+                if size > _ZERO:
                     sides[side][price] = size
+                else:
+                    sides[side].pop(price, None)
             sides["buy"].update(one.bids)
             sides["sell"].update(one.asks)
         return len(source.ours)

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from crosstape.common.market.book import BookUpdate, Level, OrderBook
 
 prices = st.integers(1, 60).map(lambda ticks: f"{ticks / 10:.2f}")
-quantities = st.sampled_from(["0", "0.0", "0.00000000", "1", "2.5", "10.0"])
+quantities = st.sampled_from(
+    ["0", "0.", "0.0", "0.00000000", f"0.{'0' * 18}", "1", "2.5", "10.0", "0.1", "0.01", "0.10", f"0.{'0' * 17}1"]
+)
 sides = st.lists(st.tuples(prices, quantities), max_size=12)
 updates = st.builds(
     lambda snapshot, bids, asks: BookUpdate("okx", "BTC-USDT", snapshot, bids, asks, 0, 0),

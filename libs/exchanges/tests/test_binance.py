@@ -53,6 +53,23 @@ def test_a_perpetual_trade_of_the_order_book_is_kept_and_an_insurance_fund_trade
     assert decode(PERPETUAL_TRADE % "INSURANCE_FUND", PERPETUAL) == []
 
 
+def test_a_wrong_trade_of_the_order_book_is_malformed_and_not_taken_for_an_insurance_fund_trade():
+    wrong = (PERPETUAL_TRADE % "MARKET").replace('"m":true', '"m":1').replace('"m":false', '"m":0')
+    with pytest.raises(MalformedFrame):
+        decode(wrong, PERPETUAL)
+
+
+@pytest.mark.parametrize("channel", Channel)
+def test_a_socket_of_one_channel_reads_that_one_alone(channel):
+    (subscription,) = DIALECT.subscriptions([SPOT], frozenset((channel,)))
+    trade, depth = (TRADE % "true").encode(), DEPTH.encode()
+    own, other = (trade, depth) if channel is Channel.TRADES else (depth, trade)
+    assert list(subscription.decode(own, RECEIVED)) == decode(own.decode())
+    assert subscription.decode(b'{"result":null,"id":1}', RECEIVED) == ()
+    with pytest.raises(MalformedFrame):
+        subscription.decode(other, RECEIVED)
+
+
 def test_a_depth_update_carries_its_sequence_numbers():
     (update,) = decode(DEPTH)
     assert (update.first_id, update.last_id, update.previous_id, update.is_snapshot) == (157, 160, None, False)

@@ -56,6 +56,15 @@ def test_a_spot_trade_id_is_a_number():
     ]
 
 
+@pytest.mark.parametrize("instrument", [SPOT, PERPETUAL])
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [("7", 7), (UUID, UUID), ("007", "007"), ("9223372036854775807", 2**63 - 1), (f"{2**63}", f"{2**63}")],
+)
+def test_an_id_of_the_other_kind_is_kept_too_in_its_one_form(instrument, text, kept):
+    assert [t.trade_id for t in decode(trade(trade_id=text), instrument)] == [kept]
+
+
 def test_a_book_frame_carries_its_number():
     (snapshot,) = decode(book("snapshot", 18521288))
     (update,) = decode(book("delta", 18521289))

@@ -27,7 +27,8 @@ READERS = [
         subscription.decode, id=f"{exchange}{subscription.path[:12]}-{'+'.join(sorted(subscription.channels))}"
     )
     for exchange, dialect in DIALECTS.items()
-    for subscription in dialect.subscriptions(instruments(exchange), frozenset(Channel))
+    for channels in (frozenset((Channel.TRADES,)), frozenset((Channel.BOOK,)))
+    for subscription in dialect.subscriptions(instruments(exchange), channels)
 ]
 READERS += [
     pytest.param(kraken_v1.decode, id="kraken-v1"),

@@ -88,6 +88,11 @@ def test_a_book_frame_carries_its_sequence_numbers_and_a_checksum_of_0_is_none()
     assert update.asks == [("8476.98", "415")]
 
 
+def test_more_about_a_level_than_the_documentation_says_is_left_alone():
+    (update,) = decode(book("update", 1, 2).replace('"0","13"', '"0","13",{"new":1}'), Channel.BOOK)
+    assert update.asks == [("8476.98", "415")]
+
+
 def test_acknowledgements_and_pongs_say_nothing():
     assert decode('{"event":"subscribe","arg":{"channel":"trades-all","instId":"BTC-USDT"},"connId":"a4d3ae55"}') == []
     assert decode('{"event":"channel-conn-count","channel":"trades-all","connCount":"2","connId":"a4d3ae55"}') == []

@@ -34,6 +34,10 @@ def test_an_iso_time_keeps_up_to_nine_digits(seconds, fraction):
         "2021-04-17T16:43:30.Z",
         "2021-04-17T16:43:30.1234567890Z",
         "2021-04-17T16:43:30.1_2Z",
+        "2021-04-17T16:43:30.123_56Z",
+        "2021-04-17T16:43:30.123４56Z",
+        "2021-04-17T16:43:30,123456Z",
+        "2021-04-17T16:43:60.123456Z",
         "2021-02-30T16:43:30.1Z",
         "1021-04-17T16:43:30.1Z",
         "2021-04-17T16:43:3０.1Z",
@@ -43,6 +47,12 @@ def test_an_iso_time_keeps_up_to_nine_digits(seconds, fraction):
 def test_what_is_no_iso_time_is_refused(text):
     with pytest.raises(ValueError, match="not a time"):
         iso(text)
+
+
+def test_microseconds_are_exact_however_many_seconds_were_read_before():
+    for second in (*range(100), 0):
+        text = f"2021-04-17T16:{second // 60:02}:{second % 60:02}.012003Z"
+        assert iso(text) == (1_618_675_200 + second) * 10**9 + 12_003_000
 
 
 @given(st.text(max_size=30))

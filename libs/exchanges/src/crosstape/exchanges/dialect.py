@@ -19,7 +19,10 @@ from crosstape.common.market.trade import Trade
 Event = Trade | BookUpdate
 """What a frame can say that the platform keeps."""
 
-Decode = Callable[[bytes | bytearray | memoryview, int], Sequence[Event]]
+Frame = bytes | bytearray | memoryview
+"""A socket's message, as whichever memory holds it."""
+
+Decode = Callable[[Frame, int], Sequence[Event]]
 """(frame, time_received in ns) -> what it says, in the exchange's order; empty for acknowledgements and heartbeats.
 
 Raises MalformedFrame when the frame is not what the exchange documents (or nests too deep), FeedError when it says

@@ -18,7 +18,8 @@ def number_text(raw: msgspec.Raw) -> str:
     Raises ValueError where it is not a number, is negative, or has an exponent beyond two digits.
     """
     text = str(raw, "ascii")
-    if text.replace(".", "", 1).isdigit():
+    # JSON that begins with a digit is a number, and without an exponent nothing but digits and a point.
+    if "0" <= text < ":" and "e" not in text and "E" not in text:
         return text
     if _EXPONENT.fullmatch(text):
         return plain_text(Decimal(text))

@@ -14,6 +14,9 @@ Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 TextId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 """An id sent as text: a number or a UUID."""
 
+LongTextId = Annotated[str, msgspec.Meta(min_length=20, max_length=64)]
+"""An id sent as text that is longer than any number of 64 bits, and so stays text."""
+
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=9_223_372_036_854)]
 """Milliseconds since the epoch whose nanoseconds fit 64 bits."""
 

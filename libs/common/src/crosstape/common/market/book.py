@@ -15,6 +15,10 @@ _MOST_CHANGES = 4_096
 Level = tuple[str, str]
 """(price, quantity) as decimal text. In an update the quantity is absolute and zero removes the level."""
 
+_ZERO = f"0.{'0' * 40}"
+"""No text of a zero sorts after this one, and of every other decimal each does: a comparison costs less than a look at
+the digits, and every level of every update is asked."""
+
 
 class BookUpdate(Struct, frozen=True, array_like=True, tag="update", gc=False):
     """A change of one market's order book, or (`is_snapshot`) all of it: readers then discard what they had.
@@ -72,8 +76,10 @@ class OrderBook:
             for side, order in ((self.bids, self._bid_order), (self.asks, self._ask_order)):
                 side.clear()
                 order.forget()
-        self._bid_order.apply(update.bids)
-        self._ask_order.apply(update.asks)
+        if update.bids:
+            self._bid_order.apply(update.bids)
+        if update.asks:
+            self._ask_order.apply(update.asks)
 
     def top(self, depth: int) -> tuple[list[Level], list[Level]]:
         """The best `depth` levels of (bids, asks), best first."""
@@ -115,19 +121,19 @@ class _Order:
         side, changed = self._side, self._changed
         if changed is None:
             for price, quantity in levels:
-                if quantity.strip("0.") == "":
-                    side.pop(price, None)
-                else:
+                if quantity > _ZERO:
                     side[price] = quantity
+                elif price in side:
+                    del side[price]
             return
         for price, quantity in levels:
-            if quantity.strip("0.") == "":
-                if side.pop(price, None) is not None:
-                    changed.add(price)
-            else:
+            if quantity > _ZERO:
                 if price not in side:
                     changed.add(price)
                 side[price] = quantity
+            elif price in side:
+                del side[price]
+                changed.add(price)
         if len(changed) > _MOST_CHANGES:
             self.forget()
 

@@ -86,15 +86,13 @@ class TradeBatch(Struct, frozen=True, array_like=True, gc=False):
 
     def __post_init__(self) -> None:
         size = len(self.side)
-        ids = self.trade_id
-        packed = [self.time, self.time_received, *([ids] if isinstance(ids, bytes) else [])]
-        lengths = {
-            self.price.count("\n") + 1,
-            self.quantity.count("\n") + 1,
-            *(len(column) / INTEGER_BYTES for column in packed),
-            len(ids) if isinstance(ids, list) else size,
-        }
-        if not size or lengths != {size}:
+        packed = size * INTEGER_BYTES
+        if not (
+            size
+            and len(self.trade_id) == (packed if isinstance(self.trade_id, bytes) else size)
+            and len(self.time) == len(self.time_received) == packed
+            and self.price.count("\n") == self.quantity.count("\n") == size - 1
+        ):
             raise ValueError("columns of unequal length")
 
     def __len__(self) -> int:

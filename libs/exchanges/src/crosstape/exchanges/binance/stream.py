@@ -9,6 +9,7 @@ developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 from urllib.parse import quote
 
 import msgspec
@@ -17,9 +18,9 @@ from msgspec import Struct
 from crosstape.common.market.book import BookUpdate, Level
 from crosstape.common.market.instrument import Instrument, Kind
 from crosstape.common.market.trade import TakerSide, Trade
-from crosstape.exchanges.dialect import Channel, Decode, Event, FeedError, MalformedFrame, Subscription
+from crosstape.exchanges.dialect import Channel, Decode, Event, FeedError, Frame, MalformedFrame, Subscription
 from crosstape.exchanges.frames import WRONG, Id, Milliseconds, malformed
-from crosstape.exchanges.sockets import per_socket, symbols_by_spelling
+from crosstape.exchanges.sockets import per_socket, reader, symbols_by_spelling
 from crosstape.exchanges.times import MILLISECOND
 
 _INSTRUMENTS_PER_SOCKET = 50
@@ -44,16 +45,22 @@ class _Trade(Struct, tag_field="e", tag="trade", gc=False):
 
 
 class _PerpetualTrade(Struct, tag_field="e", tag="trade", gc=False):
-    """USD-M's `<symbol>@trade`, as recorded in 2024-08. `X` other than MARKET (INSURANCE_FUND, ADL, NA)
-    is no fill of the order book; REST does not list it either (market-data/rest-api/Old-Trades-Lookup)."""
+    """USD-M's `<symbol>@trade`, as recorded in 2024-08, where it is a fill of the order book."""
 
+    T: Milliseconds
     s: str
     t: Id
     p: str
     q: str
-    T: Milliseconds
     m: bool
-    X: str = "MARKET"
+    X: Literal["MARKET"] = "MARKET"
+
+
+class _NoFill(_Trade, tag="trade", gc=False):
+    """USD-M's trade that is none (INSURANCE_FUND, ADL, NA); REST does not list it either
+    (market-data/rest-api/Old-Trades-Lookup)."""
+
+    X: str
 
 
 class _Depth(Struct, tag_field="e", tag="depthUpdate", gc=False):
@@ -79,18 +86,28 @@ class _Error(Struct):
     msg: str
 
 
-class _Frame(Struct, gc=False):
-    """An event of a combined stream, or the answer (`id`) to a request."""
+class _TradeFrame(Struct, gc=False):
+    """A trade on a combined stream."""
 
-    data: _Trade | _Depth | _Shutdown | None = None
-    id: int | str | None = None
-    error: _Error | None = None
+    data: _Trade
 
 
-class _PerpetualFrame(Struct, gc=False):
+class _PerpetualTradeFrame(Struct, gc=False):
     """The same on USD-M."""
 
-    data: _PerpetualTrade | _Depth | _Shutdown | None = None
+    data: _PerpetualTrade
+
+
+class _DepthFrame(Struct, gc=False):
+    """A change of a book on a combined stream."""
+
+    data: _Depth
+
+
+class _Notice(Struct):
+    """What else there is: something that is no trade, or the answer (`id`) to a request."""
+
+    data: _NoFill | _Shutdown | None = None
     id: int | str | None = None
     error: _Error | None = None
 
@@ -98,10 +115,12 @@ class _PerpetualFrame(Struct, gc=False):
 # An attribute of an enum class costs as much as the decoding of a field.
 _BUY, _SELL = TakerSide.BUY, TakerSide.SELL
 
-_DECODE_FRAME: Mapping[Kind, Callable[[bytes | bytearray | memoryview], _Frame | _PerpetualFrame]] = {
-    Kind.SPOT: msgspec.json.Decoder(_Frame).decode,
-    Kind.PERPETUAL: msgspec.json.Decoder(_PerpetualFrame).decode,
+_DECODE_TRADE: Mapping[Kind, Callable[[Frame], _TradeFrame | _PerpetualTradeFrame]] = {
+    Kind.SPOT: msgspec.json.Decoder(_TradeFrame).decode,
+    Kind.PERPETUAL: msgspec.json.Decoder(_PerpetualTradeFrame).decode,
 }
+_decode_depth = msgspec.json.Decoder(_DepthFrame).decode
+_decode_notice = msgspec.json.Decoder(_Notice).decode
 
 
 def subscriptions(instruments: Sequence[Instrument], channels: frozenset[Channel]) -> list[Subscription]:
@@ -115,46 +134,57 @@ def subscriptions(instruments: Sequence[Instrument], channels: frozenset[Channel
 
 def _subscription(kind: Kind, instruments: tuple[Instrument, ...], channels: frozenset[Channel]) -> Subscription:
     names = [f"{quote(i.exchange_symbol.lower())}@{_STREAMS[c]}" for i in instruments for c in sorted(channels)]
-    return Subscription(
-        f"{kind}.stream",
-        _PATH[kind] + "/".join(names),
-        (),
-        instruments,
-        channels,
-        _decoder(symbols_by_spelling(instruments), _DECODE_FRAME[kind]),
-    )
+    symbols = symbols_by_spelling(instruments)
+    decoders = {Channel.TRADES: _trades_decoder(symbols, _DECODE_TRADE[kind]), Channel.BOOK: _books_decoder(symbols)}
+    path = _PATH[kind] + "/".join(names)
+    return Subscription(f"{kind}.stream", path, (), instruments, channels, reader(channels, decoders))
 
 
-def _decoder(
-    symbols: Mapping[str, str],
-    decode_frame: Callable[[bytes | bytearray | memoryview], _Frame | _PerpetualFrame],
+def _trades_decoder(
+    symbols: Mapping[str, str], decode_trade: Callable[[Frame], _TradeFrame | _PerpetualTradeFrame]
 ) -> Decode:
-    """The reader of one socket's frames: one function, as a call costs a tenth of a trade's decoding."""
+    """The reader of trades: one function, as a call costs a tenth of a trade's decoding."""
 
-    def decode(frame: bytes | bytearray | memoryview, time_received: int) -> Sequence[Event]:
+    def decode(frame: Frame, time_received: int) -> Sequence[Event]:
         try:
-            raw = decode_frame(frame)
-            data = raw.data
-            if type(data) is _Trade or (type(data) is _PerpetualTrade and data.X == "MARKET"):
-                side = _SELL if data.m else _BUY
-                time = data.T * MILLISECOND
-                return (Trade("binance", symbols[data.s], data.t, time, data.p, data.q, side, time_received),)
-            if type(data) is _Depth:
-                return (_update(data, symbols[data.s], time_received),)
+            raw = decode_trade(frame).data
+            side = _SELL if raw.m else _BUY
+            time = raw.T * MILLISECOND
+            return (Trade("binance", symbols[raw.s], raw.t, time, raw.p, raw.q, side, time_received),)
         except WRONG as error:
-            raise malformed(error) from error
-        return _nothing(raw)
+            return _nothing(frame, malformed(error))
 
     return decode
 
 
-def _nothing(raw: _Frame | _PerpetualFrame) -> Sequence[Event]:
-    if type(raw.data) is _Shutdown:
+def _books_decoder(symbols: Mapping[str, str]) -> Decode:
+    """The reader of books."""
+
+    def decode(frame: Frame, time_received: int) -> Sequence[Event]:
+        try:
+            raw = _decode_depth(frame).data
+            return (_update(raw, symbols[raw.s], time_received),)
+        except WRONG as error:
+            return _nothing(frame, malformed(error))
+
+    return decode
+
+
+def _nothing(frame: Frame, error: MalformedFrame) -> Sequence[Event]:
+    """Pass what tells nothing of a market, raise FeedError for what ends the stream and `error` for anything else."""
+    if error.kind != "schema":
+        raise error
+    try:
+        notice = _decode_notice(frame)
+    except WRONG:
+        raise error from None
+    if type(notice.data) is _Shutdown:
         raise FeedError("binance: the server is shutting down")
-    if raw.error is not None:
-        raise FeedError(f"binance: {raw.error.msg}")
-    if raw.data is None and raw.id is None:
-        raise MalformedFrame("schema", "neither data nor an answer")
+    if notice.error is not None:
+        raise FeedError(f"binance: {notice.error.msg}")
+    is_fill = type(notice.data) is _NoFill and notice.data.X == "MARKET"
+    if is_fill or (notice.data is None and notice.id is None):
+        raise error
     return ()
 
 

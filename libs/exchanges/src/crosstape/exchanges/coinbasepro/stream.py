@@ -9,7 +9,7 @@ Sources, read 2026-11-24: docs.cdp.coinbase.com/exchange/websocket-feed/channels
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, final
 
 import msgspec
 from msgspec import Struct
@@ -17,9 +17,9 @@ from msgspec import Struct
 from crosstape.common.market.book import BookUpdate, Level
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.trade import TakerSide, Trade
-from crosstape.exchanges.dialect import Channel, Decode, Event, FeedError, Subscription
+from crosstape.exchanges.dialect import Channel, Decode, Event, FeedError, Frame, MalformedFrame, Subscription
 from crosstape.exchanges.frames import WRONG, Id, malformed
-from crosstape.exchanges.sockets import per_socket, symbols_by_spelling
+from crosstape.exchanges.sockets import per_socket, reader, symbols_by_spelling
 from crosstape.exchanges.times import iso
 
 _INSTRUMENTS_PER_SOCKET = 20
@@ -29,9 +29,11 @@ _CHANNELS = {Channel.TRADES: "matches", Channel.BOOK: "level2_batch"}
 _BUY, _SELL = TakerSide.BUY, TakerSide.SELL
 
 
-class _Match(Struct, tag_field="type", tag="match", gc=False):
-    """Channel `matches`: one fill; `trade_id` counts the product's trades."""
+class _Match(Struct, gc=False):
+    """Channel `matches`: one fill; `trade_id` counts the product's trades. `last_match` is the newest fill before the
+    subscription, sent once."""
 
+    type: Literal["match", "last_match"]
     trade_id: Id
     side: Literal["buy", "sell"]
     size: str
@@ -40,10 +42,7 @@ class _Match(Struct, tag_field="type", tag="match", gc=False):
     time: str
 
 
-class _LastMatch(_Match, tag="last_match", gc=False):
-    """The newest fill before the subscription, sent once."""
-
-
+@final
 class _Snapshot(Struct, tag_field="type", tag="snapshot", gc=False):
     """Channel `level2_batch`: the whole book."""
 
@@ -75,9 +74,9 @@ class _Error(Struct, tag_field="type", tag="error"):
     reason: str = ""
 
 
-_decode_frame = msgspec.json.Decoder(
-    _Match | _LastMatch | _Snapshot | _Update | _Heartbeat | _Subscriptions | _Error
-).decode
+_decode_match = msgspec.json.Decoder(_Match).decode
+_decode_book = msgspec.json.Decoder(_Snapshot | _Update).decode
+_decode_notice = msgspec.json.Decoder(_Heartbeat | _Subscriptions | _Error).decode
 
 
 def subscriptions(instruments: Sequence[Instrument], channels: frozenset[Channel]) -> list[Subscription]:
@@ -91,36 +90,61 @@ def _subscription(instruments: tuple[Instrument, ...], channels: frozenset[Chann
         "product_ids": [i.stream_spelling for i in instruments],
         "channels": [*(_CHANNELS[c] for c in sorted(channels)), "heartbeat"],
     }
-    decode = _decoder(symbols_by_spelling(instruments))
+    symbols = symbols_by_spelling(instruments)
+    decode = reader(channels, {Channel.TRADES: _trades_decoder(symbols), Channel.BOOK: _books_decoder(symbols)})
     return Subscription("stream", "", (msgspec.json.encode(message),), instruments, channels, decode, stall_after=10.0)
 
 
-def _decoder(symbols: Mapping[str, str]) -> Decode:
-    """The reader of one socket's frames. A frame with one wrong level is wrong as a whole."""
+def _trades_decoder(symbols: Mapping[str, str]) -> Decode:
+    """The reader of matches."""
 
-    def decode(frame: bytes | bytearray | memoryview, time_received: int) -> Sequence[Event]:
+    def decode(frame: Frame, time_received: int) -> Sequence[Event]:
         try:
-            raw = _decode_frame(frame)
-            if isinstance(raw, _Match):
-                side = _BUY if raw.side == "sell" else _SELL
-                symbol, time = symbols[raw.product_id], iso(raw.time)
-                return (Trade("coinbasepro", symbol, raw.trade_id, time, raw.price, raw.size, side, time_received),)
-            if type(raw) is _Update:
-                return (_update(raw, symbols[raw.product_id], time_received),)
-            if type(raw) is _Snapshot:
-                return (_snapshot(raw, symbols[raw.product_id], time_received),)
+            raw = _decode_match(frame)
+            side = _BUY if raw.side == "sell" else _SELL
+            symbol, time = symbols[raw.product_id], iso(raw.time)
+            return (Trade("coinbasepro", symbol, raw.trade_id, time, raw.price, raw.size, side, time_received),)
         except WRONG as error:
-            raise malformed(error) from error
-        if type(raw) is _Error:
-            raise FeedError(f"coinbasepro: {raw.message}: {raw.reason}")
-        return ()
+            return _nothing(frame, malformed(error))
 
     return decode
 
 
+def _books_decoder(symbols: Mapping[str, str]) -> Decode:
+    """The reader of books. A frame with one wrong level is wrong as a whole."""
+
+    def decode(frame: Frame, time_received: int) -> Sequence[Event]:
+        try:
+            raw = _decode_book(frame)
+            symbol = symbols[raw.product_id]
+            if type(raw) is _Snapshot:
+                return (_snapshot(raw, symbol, time_received),)
+            return (_update(raw, symbol, time_received),)
+        except WRONG as error:
+            return _nothing(frame, malformed(error))
+
+    return decode
+
+
+def _nothing(frame: Frame, error: MalformedFrame) -> Sequence[Event]:
+    """Pass what tells nothing of a market, raise FeedError for what ends the stream and `error` for anything else."""
+    if error.kind != "schema":
+        raise error
+    try:
+        notice = _decode_notice(frame)
+    except WRONG:
+        raise error from None
+    if type(notice) is _Error:
+        raise FeedError(f"coinbasepro: {notice.message}: {notice.reason}")
+    return ()
+
+
 def _update(raw: _Update, symbol: str, time_received: int) -> BookUpdate:
-    bids = [(_spelled(price), quantity) for side, price, quantity in raw.changes if side == "buy"]
-    asks = [(_spelled(price), quantity) for side, price, quantity in raw.changes if side == "sell"]
+    bids: list[Level] = []
+    asks: list[Level] = []
+    for side, price, quantity in raw.changes:
+        level = (price if price[-1] != "0" else _spelled(price), quantity)
+        (bids if side == "buy" else asks).append(level)
     return BookUpdate("coinbasepro", symbol, False, bids, asks, iso(raw.time), time_received)
 
 

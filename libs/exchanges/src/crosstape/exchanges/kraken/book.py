@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 from crosstape.common.market.book import Level, OrderBook
 
@@ -27,5 +28,7 @@ def _digits(levels: Sequence[Level]) -> str:
     return "".join(_without_point(price) + _without_point(quantity) for price, quantity in levels)
 
 
+@lru_cache(maxsize=4_096)
 def _without_point(number: str) -> str:
+    """The best levels are mostly those of the frame before, of every market."""
     return number.replace(".", "").lstrip("0")

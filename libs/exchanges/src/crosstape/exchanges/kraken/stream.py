@@ -7,6 +7,7 @@ Sources, read 2026-11-24: docs.kraken.com/exchange/api-reference/spot-websocket-
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -16,10 +17,10 @@ from msgspec import Struct
 from crosstape.common.market.book import BookUpdate, Level
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.trade import TakerSide, Trade
-from crosstape.exchanges.dialect import Channel, Decode, Event, FeedError, MalformedFrame, Subscription
+from crosstape.exchanges.dialect import Channel, Decode, Event, FeedError, Frame, MalformedFrame, Subscription
 from crosstape.exchanges.digits import number_text
 from crosstape.exchanges.frames import WRONG, Id, malformed
-from crosstape.exchanges.sockets import per_socket, symbols_by_spelling
+from crosstape.exchanges.sockets import per_socket, reader, symbols_by_spelling
 from crosstape.exchanges.times import iso
 
 DEPTH = 1_000
@@ -81,8 +82,10 @@ class _Reply(Struct):
     error: str | None = None
 
 
-_decode_frame = msgspec.json.Decoder(_Trades | _Books | _Heartbeat | _Status).decode
-_reply = msgspec.json.Decoder(_Reply)
+_decode_trades = msgspec.json.Decoder(_Trades).decode
+_decode_books = msgspec.json.Decoder(_Books).decode
+_decode_notice = msgspec.json.Decoder(_Heartbeat | _Status).decode
+_decode_reply = msgspec.json.Decoder(_Reply).decode
 
 
 def subscriptions(instruments: Sequence[Instrument], channels: frozenset[Channel]) -> list[Subscription]:
@@ -97,66 +100,70 @@ def _subscription(instruments: tuple[Instrument, ...], channels: frozenset[Chann
         Channel.BOOK: {"channel": "book", "symbol": symbols, "depth": DEPTH, "snapshot": True},
     }
     messages = tuple(msgspec.json.encode({"method": "subscribe", "params": params[c]}) for c in sorted(channels))
-    decode = _decoder(symbols_by_spelling(instruments))
+    spellings = symbols_by_spelling(instruments)
+    decode = reader(channels, {Channel.TRADES: _trades_decoder(spellings), Channel.BOOK: _books_decoder(spellings)})
     return Subscription("stream", "/v2", messages, instruments, channels, decode, stall_after=10.0)
 
 
-def _decoder(symbols: Mapping[str, str]) -> Decode:
-    """The reader of one socket's frames. A frame with one wrong trade or level is wrong as a whole."""
+def _trades_decoder(symbols: Mapping[str, str]) -> Decode:
+    """The reader of trades. A frame with one wrong trade is wrong as a whole."""
 
-    def decode(frame: bytes | bytearray | memoryview, time_received: int) -> Sequence[Event]:
+    def decode(frame: Frame, time_received: int) -> Sequence[Event]:
         try:
-            raw = _decode_frame(frame)
-            if type(raw) is _Trades:
-                return [
-                    Trade(
-                        "kraken",
-                        symbols[one.symbol],
-                        one.trade_id,
-                        iso(one.timestamp),
-                        number_text(one.price),
-                        number_text(one.qty),
-                        _BUY if one.side == "buy" else _SELL,
-                        time_received,
-                    )
-                    for one in raw.data
-                ]
-            if type(raw) is _Books:
-                is_snapshot = raw.type == "snapshot"
-                return [_update(one, symbols[one.symbol], is_snapshot, time_received) for one in raw.data]
+            trades = []  # few trades are the rule, for which a comprehension costs more
+            for raw in _decode_trades(frame).data:
+                time, side = iso(raw.timestamp), _BUY if raw.side == "buy" else _SELL
+                price, quantity = number_text(raw.price), number_text(raw.qty)
+                symbol = symbols[raw.symbol]
+                trades.append(Trade("kraken", symbol, raw.trade_id, time, price, quantity, side, time_received))
+            return trades
         except WRONG as error:
-            _check_reply(frame, malformed(error))
-        return ()
+            return _nothing(frame, malformed(error))
 
     return decode
 
 
-def _check_reply(frame: bytes | bytearray | memoryview, error: MalformedFrame) -> None:
-    """Pass an acknowledgement, raise FeedError for a refusal and `error` for anything else."""
+def _books_decoder(symbols: Mapping[str, str]) -> Decode:
+    """The reader of books. A frame with one wrong level is wrong as a whole."""
+
+    def decode(frame: Frame, time_received: int) -> Sequence[Event]:
+        try:
+            raw = _decode_books(frame)
+            is_snapshot = raw.type == "snapshot"
+            return [_update(one, symbols[one.symbol], is_snapshot, time_received) for one in raw.data]
+        except WRONG as error:
+            return _nothing(frame, malformed(error))
+
+    return decode
+
+
+def _nothing(frame: Frame, error: MalformedFrame) -> Sequence[Event]:
+    """Pass what tells nothing of a market, raise FeedError for a refusal and `error` for anything else."""
     if error.kind != "schema":
         raise error
+    with contextlib.suppress(*WRONG):
+        _decode_notice(frame)
+        return ()
     try:
-        reply = _reply.decode(frame)
+        reply = _decode_reply(frame)
     except WRONG:
         raise error from None
     if reply.success is False or reply.error is not None:
         raise FeedError(f"kraken: {reply.error}")
     if not reply.method:
         raise error
+    return ()
 
 
 def _update(raw: _Book, symbol: str, is_snapshot: bool, time_received: int) -> BookUpdate:
-    return BookUpdate(
-        "kraken",
-        symbol,
-        is_snapshot,
-        _levels(raw.bids),
-        _levels(raw.asks),
-        iso(raw.timestamp) if raw.timestamp else time_received,
-        time_received,
-        checksum=raw.checksum,
-    )
+    bids, asks = _levels(raw.bids), _levels(raw.asks)
+    time = iso(raw.timestamp) if raw.timestamp else time_received
+    return BookUpdate("kraken", symbol, is_snapshot, bids, asks, time, time_received, None, None, None, raw.checksum)
 
 
 def _levels(raw: list[_Level]) -> list[Level]:
-    return [(number_text(level.price), number_text(level.qty)) for level in raw]
+    levels = []  # few levels are the rule, for which a comprehension costs more
+    for level in raw:
+        price, quantity = number_text(level.price), number_text(level.qty)
+        levels.append((price, quantity))
+    return levels

@@ -15,5 +15,6 @@ _LEVELS = 25
 
 def checksum(book: OrderBook) -> int:
     """Bid, ask, bid, ask, ...: price and quantity, joined by colons; where one side ends the other goes on."""
-    pairs = chain.from_iterable(zip_longest(*book.top(_LEVELS)))
-    return zlib.crc32(":".join(text for level in pairs if level for text in level).encode())
+    pairs = zip_longest(*book.top(_LEVELS), fillvalue=())
+    texts = chain.from_iterable(chain.from_iterable(pairs))
+    return zlib.crc32(":".join(texts).encode())

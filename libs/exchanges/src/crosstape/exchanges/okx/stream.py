@@ -18,7 +18,7 @@ from msgspec import Struct
 from crosstape.common.market.book import BookUpdate, Level
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.trade import TakerSide, Trade
-from crosstape.exchanges.dialect import Channel, Decode, Event, FeedError, MalformedFrame, Subscription
+from crosstape.exchanges.dialect import Channel, Decode, Event, FeedError, Frame, MalformedFrame, Subscription
 from crosstape.exchanges.frames import WRONG, Id, Milliseconds, malformed
 from crosstape.exchanges.okx.contracts import base_quantity, contract_value
 from crosstape.exchanges.sockets import per_socket
@@ -34,10 +34,10 @@ Market = tuple[str, Decimal | None]
 """Canonical symbol, and what a contract holds (None: quantities are in base)."""
 
 
-class _Argument(Struct, rename="camel", frozen=True, gc=False):
+class _Argument(Struct, rename="camel", gc=False):
     """What was subscribed."""
 
-    inst_id: str = ""
+    inst_id: str
 
 
 class _Trade(Struct, rename="camel", gc=False):
@@ -50,37 +50,46 @@ class _Trade(Struct, rename="camel", gc=False):
     ts: Milliseconds
 
 
-class _Book(Struct, rename="camel", gc=False):
-    """ "Order book channel": levels are price, quantity, a deprecated 0 and the number of orders."""
+class _Level(Struct, array_like=True, gc=False):
+    """What is used of a level; a deprecated 0 and the number of orders follow."""
 
-    asks: list[tuple[str, str, str, str]]
-    bids: list[tuple[str, str, str, str]]
+    price: str
+    quantity: str
+
+
+class _Book(Struct, rename="camel", gc=False):
+    """ "Order book channel"."""
+
+    asks: list[_Level]
+    bids: list[_Level]
     ts: Milliseconds
     checksum: int = 0
     seq_id: int | None = None
     prev_seq_id: int | None = None
 
 
-class _Frame(Struct, gc=False):
-    """What every frame may have: pushed data has `arg`, everything else an `event`."""
-
-    arg: _Argument = _Argument()
-    event: str = ""
-    msg: str = ""
+class _TradesFrame(Struct, gc=False):
+    arg: _Argument
+    data: list[_Trade]
 
 
-class _TradesFrame(_Frame, gc=False):
-    data: list[_Trade] = []
-
-
-class _BooksFrame(_Frame, gc=False):
+class _BooksFrame(Struct, gc=False):
+    arg: _Argument
+    data: list[_Book]
     action: Literal["snapshot", "update"] = "update"
-    data: list[_Book] = []
+
+
+class _Notice(Struct):
+    """What is no push of data has an `event`."""
+
+    event: str
+    msg: str = ""
 
 
 # Lax: ids and times come as text, and become integers in C.
 _decode_trades = msgspec.json.Decoder(_TradesFrame, strict=False).decode
 _decode_books = msgspec.json.Decoder(_BooksFrame, strict=False).decode
+_decode_notice = msgspec.json.Decoder(_Notice).decode
 
 
 def subscriptions(instruments: Sequence[Instrument], channels: frozenset[Channel]) -> list[Subscription]:
@@ -109,27 +118,18 @@ def _subscription(instruments: tuple[Instrument, ...], channel: Channel) -> Subs
 def _trades_decoder(markets: Mapping[str, Market]) -> Decode:
     """The reader of a socket of trades. A frame with one wrong trade is wrong as a whole."""
 
-    def decode(frame: bytes | bytearray | memoryview, time_received: int) -> Sequence[Event]:
+    def decode(frame: Frame, time_received: int) -> Sequence[Event]:
         try:
             raw = _decode_trades(frame)
-            if raw.data:
-                symbol, value = markets[raw.arg.inst_id]
-                return [
-                    Trade(
-                        "okx",
-                        symbol,
-                        one.trade_id,
-                        one.ts * MILLISECOND,
-                        one.px,
-                        one.sz if value is None else base_quantity(one.sz, value),
-                        _BUY if one.side == "buy" else _SELL,
-                        time_received,
-                    )
-                    for one in raw.data
-                ]
+            symbol, value = markets[raw.arg.inst_id]
+            trades = []  # one trade is the rule, for which a comprehension costs more
+            for one in raw.data:
+                time, side = one.ts * MILLISECOND, _BUY if one.side == "buy" else _SELL
+                quantity = one.sz if value is None else base_quantity(one.sz, value)
+                trades.append(Trade("okx", symbol, one.trade_id, time, one.px, quantity, side, time_received))
+            return trades
         except WRONG as error:
-            return _pong(frame, malformed(error))
-        return _event(raw)
+            return _nothing(frame, malformed(error))
 
     return decode
 
@@ -137,54 +137,49 @@ def _trades_decoder(markets: Mapping[str, Market]) -> Decode:
 def _books_decoder(markets: Mapping[str, Market]) -> Decode:
     """The reader of a socket of books. A frame with one wrong level is wrong as a whole."""
 
-    def decode(frame: bytes | bytearray | memoryview, time_received: int) -> Sequence[Event]:
+    def decode(frame: Frame, time_received: int) -> Sequence[Event]:
         try:
             raw = _decode_books(frame)
-            if raw.data:
-                market = markets[raw.arg.inst_id]
-                is_snapshot = raw.action == "snapshot"
-                return [_update(one, market, is_snapshot, time_received) for one in raw.data]
+            market = markets[raw.arg.inst_id]
+            is_snapshot = raw.action == "snapshot"
+            return [_update(one, market, is_snapshot, time_received) for one in raw.data]
         except WRONG as error:
-            return _pong(frame, malformed(error))
-        return _event(raw)
+            return _nothing(frame, malformed(error))
 
     return decode
 
 
-def _pong(frame: bytes | bytearray | memoryview, error: MalformedFrame) -> Sequence[Event]:
-    """The answer to a ping is the bare word `pong`."""
+def _nothing(frame: Frame, error: MalformedFrame) -> Sequence[Event]:
+    """Pass what tells nothing of a market, raise FeedError for what ends the stream and `error` for anything else.
+
+    The answer to a ping is the bare word `pong`. `subscribe` and `channel-conn-count` acknowledge; `error` refuses;
+    `notice` says that the service closes.
+    """
     if frame == b"pong":
         return ()
-    raise error
-
-
-def _event(raw: _Frame) -> Sequence[Event]:
-    """`subscribe` and `channel-conn-count` acknowledge; `error` refuses; `notice` says that the service closes."""
-    if raw.event in ("error", "notice", "channel-conn-count-error"):
-        raise FeedError(f"okx: {raw.event}: {raw.msg}")
-    if not raw.event:
-        raise MalformedFrame("schema", "neither data nor an event")
+    if error.kind != "schema":
+        raise error
+    try:
+        notice = _decode_notice(frame)
+    except WRONG:
+        raise error from None
+    if notice.event in ("error", "notice", "channel-conn-count-error"):
+        raise FeedError(f"okx: {notice.event}: {notice.msg}")
     return ()
 
 
 def _update(raw: _Book, market: Market, is_snapshot: bool, time_received: int) -> BookUpdate:
     symbol, value = market
-    return BookUpdate(
-        "okx",
-        symbol,
-        is_snapshot,
-        _levels(raw.bids, value),
-        _levels(raw.asks, value),
-        raw.ts * MILLISECOND,
-        time_received,
-        last_id=raw.seq_id,
-        previous_id=raw.prev_seq_id,
-        # It covers the exchange's own digits, which a quantity in base has not.
-        checksum=raw.checksum & _UINT32 if raw.checksum and value is None else None,
-    )
+    bids, asks, time = _levels(raw.bids, value), _levels(raw.asks, value), raw.ts * MILLISECOND
+    # It covers the exchange's own digits, which a quantity in base has not.
+    checksum = raw.checksum & _UINT32 if raw.checksum and value is None else None
+    last_id, previous_id = raw.seq_id, raw.prev_seq_id
+    return BookUpdate("okx", symbol, is_snapshot, bids, asks, time, time_received, None, last_id, previous_id, checksum)
 
 
-def _levels(raw: list[tuple[str, str, str, str]], value: Decimal | None) -> list[Level]:
-    if value is None:
-        return [(price, quantity) for price, quantity, _, _ in raw]
-    return [(price, base_quantity(contracts, value)) for price, contracts, _, _ in raw]
+def _levels(raw: list[_Level], value: Decimal | None) -> list[Level]:
+    levels = []  # few levels are the rule, for which a comprehension costs more
+    for level in raw:
+        quantity = level.quantity if value is None else base_quantity(level.quantity, value)
+        levels.append((level.price, quantity))
+    return levels
