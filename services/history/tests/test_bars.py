@@ -16,6 +16,8 @@ from crosstape.common.testing.builders import make_trade
 from crosstape.common.testing.strategies import START, tapes
 from crosstape.history.api.bars import BarQuery, ClosedMinutes, oldest_bars
 from crosstape.history.api.markets import Market, _instrument
+from crosstape.history.sink.closing import Closing
+from crosstape.history.sink.touched import TouchedMinutes
 from crosstape.history.store import Store
 from services.history.tests.harness import Sink, new_symbol
 
@@ -137,6 +139,43 @@ def test_a_copy_that_says_another_minute_takes_the_trade_out_of_the_old_one(sink
     assert minutes == [START // 10**9, START // 10**9 + 60]
 
 
+def test_a_minute_that_lost_all_its_trades_is_stored_as_empty_once(sink: Sink, symbol: str) -> None:
+    minute = START // 10**9
+    place = {"exchange": "binance", "symbol": symbol, "start": minute, "end": minute + 60, "base": 60}
+
+    async def play() -> list[tuple[int, int]]:
+        await sink.insert([make_trade(7, symbol=symbol, time=START)])
+        await sink.close_all()
+        await sink.insert([make_trade(7, symbol=symbol, time=START + 60 * 10**9)], Source.HISTORY)
+        await sink.close_all()
+        sink.touched.touch(("binance", symbol, minute), 0, 0.0)
+        await sink.close_all()
+        assert await sink.store.rows("closed_bars", **place, limit=10, offset=0) == []
+        return await sink.store.rows(
+            "stored_minutes", markets=[("binance", symbol)], start=minute, end=minute + 60, minutes=[]
+        )
+
+    rows = asyncio.run(play())
+    assert {(row[2], row[3], row[11], row[-1]) for row in rows} == {(60, minute, 0, 1), (1, minute, 0, 1)}
+
+
+def test_only_the_minutes_that_are_due_are_closed(sink: Sink) -> None:
+    one, other = new_symbol(), new_symbol()
+    minute = START // 10**9
+    due = [(one, minute), (other, minute + 60)]
+
+    async def play() -> None:
+        trades = [make_trade(n + 1, symbol=s, time=START + n * 60 * 10**9) for s in (one, other) for n in range(2)]
+        await sink.insert(trades)
+        touched = TouchedMinutes(grace=0, quiet=0)
+        for symbol, second in due:
+            touched.touch(("binance", symbol, second), 1, 0.0)
+        await Closing(sink.store, sink.told, touched).step()
+
+    asyncio.run(play())
+    assert [(b.symbol, b.open_time) for b in sink.told.bars() if b.interval == "1m"] == due
+
+
 def test_sums_beyond_one_trade_are_exact(sink: Sink, symbol: str) -> None:
     huge = "9" * 20 + "." + "9" * 18
     trades = [make_trade(i, symbol=symbol, quantity=huge, side=TakerSide.SELL) for i in range(1, 4)]
@@ -176,7 +215,7 @@ def test_a_longer_bar_is_the_fold_of_its_trades(sink: Sink, interval: Interval, 
 
 
 def test_ids_that_are_texts_order_trades_of_one_time_as_the_fold_does(sink: Sink, symbol: str) -> None:
-    ids = ["b", "B", "aa", "a", "a0", "Z", "~", "é", 3, 12, 100]
+    ids = ["b", "B", "aa", "a", "a0", "Z", "~", "é", 3, 12, 100, 2**62]
     trades = [make_trade(i, symbol=symbol, price=str(n + 1), time=START) for n, i in enumerate(ids)]
 
     async def play() -> None:

@@ -57,6 +57,22 @@ def test_a_record_of_no_market_is_put_aside_whole(columns: dict[str, object]) ->
     assert (rows.table.num_rows, [(r.reason, len(r.batch)) for r in rejected]) == (3, [("market", 3)])
 
 
+def test_one_symbol_of_two_exchanges_is_two_markets() -> None:
+    rows = trade_rows([batch("kraken"), batch("okx", "ETH-USDT"), batch("binance"), batch("kraken")], NOW)
+    names = zip(rows.table.column("exchange").to_pylist(), rows.table.column("symbol").to_pylist(), strict=True)
+    assert [*names][::3] == [
+        ("kraken", "BTC-USDT"),
+        ("okx", "ETH-USDT"),
+        ("binance", "BTC-USDT"),
+        ("kraken", "BTC-USDT"),
+    ]
+    assert {(m.exchange, m.symbol, m.rows) for m in rows.minutes} == {
+        ("kraken", "BTC-USDT", 6),
+        ("okx", "ETH-USDT", 3),
+        ("binance", "BTC-USDT", 3),
+    }
+
+
 @given(tapes())
 def test_every_row_of_an_insert_is_in_one_touched_minute(tape: list[object]) -> None:
     rows = trade_rows([batch_trades(tape, Source.STREAM)] if tape else [], NOW)

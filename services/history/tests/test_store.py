@@ -56,6 +56,6 @@ async def test_closing_minutes_is_a_trace_in_which_the_bars_are_told(sink: Sink,
         await sink.close_all()
     (close,) = [span for span in exporter.get_finished_spans() if span.name == "close minutes"]
     inner = [span.name for span in exporter.get_finished_spans() if span.parent == close.get_span_context()]
-    assert inner[:2] == ["changed_bars", "insert bars"]
+    assert inner[:3] == ["stored_minutes", "tape_minutes", "insert bars"]
     assert close.attributes == {"crosstape.minutes": 1}
     assert sink.told.contexts == [close.get_span_context()]

@@ -1,4 +1,7 @@
-"""Rows of `changed_bars` to columns of the store and to the bars that are told."""
+"""Bars of the tape against those that are stored: which changed, as columns of the store and as bars that are told.
+
+Pure. The tables are as `tape_minutes` and `stored_minutes` answer them, numbers as their canonical text.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,34 @@ _TYPES = {
 }
 
 INTERVALS = {1: "1s", 60: "1m"}
+
+_PLACE = 4
+"""The first columns say which bar it is, the others what is in it."""
+
+_NOTHING = ("0", "0", "0", "0", "0", "0", "0", 0, 0, "", 0, "")
+"""A bar whose last trade left it."""
+
+
+def changed_bars(tape: pa.Table, stored: pa.Table) -> pa.Table:
+    """The bars of `tape` that `stored` does not hold already, and an empty one for each that has no trade any more,
+    with the `revision` that each of them is."""
+    known = {row[:_PLACE]: row[_PLACE:] for row in _rows(stored)}
+    if not known:
+        return tape.append_column("revision", pa.repeat(pa.scalar(0, pa.uint32()), tape.num_rows))
+    changed = []
+    for row in _rows(tape):
+        *values, revision = known.pop(row[:_PLACE], (-1,))
+        if tuple(values) != row[_PLACE:]:
+            changed.append((*row, revision + 1))
+    changed += [
+        (*place, *_NOTHING, revision + 1) for place, (*values, revision) in known.items() if tuple(values) != _NOTHING
+    ]
+    columns = zip(*changed, strict=True) if changed else [()] * len(stored.schema)
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, stored.schema, strict=True)], schema=stored.schema)
+
+
+def _rows(table: pa.Table) -> Iterable[tuple[Any, ...]]:
+    return zip(*table.to_pydict().values(), strict=True)
 
 
 def bar_columns(changed: pa.Table) -> pa.Table:

@@ -16,14 +16,14 @@ from crosstape.common.bus.topics import BARS, market_key
 from crosstape.common.errors import DatabaseError
 from crosstape.common.market.bar import Bar
 from crosstape.history.sink import metrics
-from crosstape.history.sink.bars import bar_columns, bars_by_market
+from crosstape.history.sink.bars import bar_columns, bars_by_market, changed_bars
 from crosstape.history.sink.touched import MINUTE_SECONDS, Minute, TouchedMinutes
 from crosstape.history.store import Store
 
 log = structlog.get_logger(__name__)
 
 TICK_SECONDS = 0.25
-STEP_ROWS = 100_000
+STEP_ROWS = 200_000
 """Trades one step recomputes: about 100 ms of one core, so that the end of a minute is spread."""
 RETRY_SECONDS = 1.0
 
@@ -74,8 +74,12 @@ class Closing:
     async def _close(self, due: dict[Minute, int]) -> None:
         markets = sorted({(exchange, symbol) for exchange, symbol, _ in due})
         seconds = [second for *_, second in due]
-        place = {"markets": markets, "start": min(seconds), "end": max(seconds) + MINUTE_SECONDS}
-        changed = await self._store.arrow("changed_bars", minutes=list(due), **place)
+        start, end = min(seconds), max(seconds) + MINUTE_SECONDS
+        are_all = len(due) == len(markets) * (end - start) // MINUTE_SECONDS
+        place = {"markets": markets, "start": start, "end": end, "minutes": [] if are_all else list(due)}
+        stored = await self._store.arrow("stored_minutes", **place)
+        tape = await self._store.arrow("tape_minutes", **place)
+        changed = await asyncio.to_thread(changed_bars, tape, stored)
         counts: dict[Minute, int] = {}
         if changed.num_rows:
             await self._store.insert("bars", bar_columns(changed))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from itertools import accumulate
 from typing import Any
 
 import pyarrow as pa
@@ -57,89 +58,68 @@ class TradeRows(Struct, frozen=True):
 def trade_rows(batches: Sequence[TradeBatch], now: int) -> TradeRows:
     """Batches as one insert at `now` (ns). Raises Unsound when they hold anything that the tape cannot.
 
-    Soundness is judged on whole columns, where it is nearly free; `accept` then finds the rows that are not.
+    What was packed for the bus becomes Arrow's without being looked at. Soundness is judged on whole columns, where it
+    is nearly free; `accept` then finds the rows that are not.
     """
-    columns = _Columns()
+    sizes = [len(batch.side) for batch in batches]
+    markets: dict[tuple[str, str], int] = {}
+    market = _repeated(
+        [markets.setdefault((batch.exchange, batch.symbol), len(markets)) for batch in batches], sizes, pa.int32()
+    )
+    sequence, texts = _ids(batches)
+    time = _integers(batch.time for batch in batches)
+    price = _decimals([batch.price for batch in batches])
+    quantity = _decimals([batch.quantity for batch in batches])
+    side = _numbers(b"".join([batch.side for batch in batches]), pa.int8())
+    received = _integers(batch.time_received for batch in batches)
+    are_sound = (
+        all(is_name(name) for market in markets for name in market)
+        and all(text == "" or is_id(text) for text in texts)
+        and _lie_in(sequence, 0, LARGEST_ID)
+        and _lie_in(time, EARLIEST, now + DAY)
+        and _lie_in(received, 0, LATEST_RECEIVED)
+        and _lie_in(side, -1, 1)
+        and _lie_in(price, LEAST, GREATEST)
+        and _lie_in(quantity, LEAST, GREATEST)
+    )
+    if not are_sound:
+        raise Unsound("a value is out of range")
+    table = pa.table(
+        {
+            "exchange": _names([exchange for exchange, _ in markets], market),
+            "symbol": _names([symbol for _, symbol in markets], market),
+            "trade_seq": sequence.cast(pa.uint64()),
+            "trade_uid": pa.array(texts, pa.string()) if texts else pa.repeat("", len(sequence)),
+            "time": time.cast(NANOSECOND_TIME),
+            "price": price,
+            "quantity": quantity,
+            "side": side,
+            "time_received": received.cast(NANOSECOND_TIME),
+            "source": _repeated([batch.source for batch in batches], sizes, pa.uint8()),
+        }
+    )
+    return TradeRows(table, _minutes(list(markets), market, time, sequence))
+
+
+def _ids(batches: Sequence[TradeBatch]) -> tuple[pa.Array[Any], list[str]]:
+    """Each trade's number and text; no texts at all where all ids are numbers. Raises Unsound for an empty id."""
+    packed = [batch.trade_id for batch in batches if isinstance(batch.trade_id, bytes)]
+    if len(packed) == len(batches):
+        return _integers(packed), []
+    sequence = array("q")
+    texts: list[str] = []
     for batch in batches:
-        columns.append(batch)
-    return columns.rows(now)
-
-
-class _Columns:
-    """The columns of one insert as they grow: what was packed for the bus becomes Arrow's without being looked at."""
-
-    def __init__(self) -> None:
-        self._markets: dict[tuple[str, str], int] = {}
-        self._market = array("i")
-        self._sequence = array("q")
-        self._text: list[str] = []
-        self._time = array("q")
-        self._price: list[str] = []
-        self._quantity: list[str] = []
-        self._side = array("b")
-        self._received = array("q")
-        self._source = array("B")
-
-    def append(self, batch: TradeBatch) -> None:
-        """Add `batch`. Raises Unsound for an id that is empty."""
-        size = len(batch)
-        market = self._markets.setdefault((batch.exchange, batch.symbol), len(self._markets))
-        time = unpack(batch.time)
-        self._append_ids(batch.trade_id, time)
-        self._time += time
-        self._side.frombytes(batch.side)
-        self._received += unpack(batch.time_received)
-        self._price.append(batch.price)
-        self._quantity.append(batch.quantity)
-        self._market.extend(array("i", (market,)) * size)
-        self._source.extend(array("B", (batch.source,)) * size)
-
-    def _append_ids(self, ids: bytes | list[str], time: array[int]) -> None:
-        if isinstance(ids, bytes):
-            self._sequence += unpack(ids)
-            return
-        if "" in ids:
+        if isinstance(batch.trade_id, bytes):
+            sequence += unpack(batch.trade_id)
+            texts += [""] * len(batch)
+        elif "" in batch.trade_id:
             raise Unsound("an empty id")
-        known = [*map(trade_id, ids)]
-        self._text += [""] * (len(self._sequence) - len(self._text))
-        self._text += ["" if isinstance(i, int) else i for i in known]
-        self._sequence.extend(i if isinstance(i, int) else at // MILLISECOND for i, at in zip(known, time, strict=True))
-
-    def rows(self, now: int) -> TradeRows:
-        """The insert. Raises Unsound."""
-        size = len(self._sequence)
-        market, sequence = _numbers(self._market, pa.int32()), _numbers(self._sequence, pa.int64())
-        time, received = _numbers(self._time, pa.int64()), _numbers(self._received, pa.int64())
-        side = _numbers(self._side, pa.int8())
-        texts = pa.array(self._text + [""] * (size - len(self._text))) if self._text else pa.repeat("", size)
-        price, quantity = _decimals(self._price), _decimals(self._quantity)
-        are_sound = (
-            all(is_name(name) for market in self._markets for name in market)
-            and all(text == "" or is_id(text) for text in self._text)
-            and _lie_in(sequence, 0, LARGEST_ID)
-            and _lie_in(time, EARLIEST, now + DAY)
-            and _lie_in(received, 0, LATEST_RECEIVED)
-            and _lie_in(side, -1, 1)
-            and _lie_in(price, LEAST, GREATEST)
-            and _lie_in(quantity, LEAST, GREATEST)
-        )
-        if not are_sound:
-            raise Unsound("a value is out of range")
-        table = pa.table(
-            {
-                "exchange": _names((exchange for exchange, _ in self._markets), market),
-                "symbol": _names((symbol for _, symbol in self._markets), market),
-                "trade_seq": sequence.cast(pa.uint64()),
-                "trade_uid": texts,
-                "time": time.cast(NANOSECOND_TIME),
-                "price": price,
-                "quantity": quantity,
-                "side": side,
-                "time_received": received.cast(NANOSECOND_TIME),
-                "source": _numbers(self._source, pa.uint8()),
-            }
-        )
-        return TradeRows(table, _minutes(list(self._markets), market, time, sequence))
+        else:
+            known = [*map(trade_id, batch.trade_id)]
+            texts += ["" if isinstance(i, int) else i for i in known]
+            times = unpack(batch.time)
+            sequence.extend(i if isinstance(i, int) else at // MILLISECOND for i, at in zip(known, times, strict=True))
+    return _numbers(sequence, pa.int64()), texts
 
 
 def _decimals(lines: list[str]) -> pa.Array[Any]:
@@ -151,19 +131,33 @@ def _decimals(lines: list[str]) -> pa.Array[Any]:
         raise Unsound("no decimal") from error
 
 
-def _numbers(values: array[int], kind: pa.DataType) -> pa.Array[Any]:
+def _integers(packed: Iterable[bytes]) -> pa.Array[Any]:
+    return _numbers(unpack(b"".join(packed)), pa.int64())
+
+
+def _numbers(values: array[int] | bytes, kind: pa.DataType) -> pa.Array[Any]:
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+
+
+def _repeated(values: Sequence[int], times: Sequence[int], kind: pa.DataType) -> pa.Array[Any]:
+    """Each of `values` as many times as its place in `times` says."""
+    ends = pa.array(accumulate(times), pa.int32())
+    runs: pa.Array[Any] = pa.RunEndEncodedArray.from_arrays(ends, pa.array(values, kind))
+    repeated: pa.Array[Any] = pc.call_function("run_end_decode", [runs])
+    return repeated
 
 
 def _lie_in(numbers: pa.Array[Any], least: int | Decimal, greatest: int | Decimal) -> bool:
     if not len(numbers):
         return True
-    smallest, largest = pc.min(numbers).as_py(), pc.max(numbers).as_py()
-    return bool(least <= smallest and largest <= greatest)
+    found: Any = pc.min_max(numbers).as_py()
+    return bool(least <= found["min"] and found["max"] <= greatest)
 
 
-def _names(of_markets: Iterable[str], market: pa.Array[Any]) -> pa.Array[Any]:
-    return pa.array(of_markets, pa.string()).take(market).dictionary_encode()
+def _names(of_markets: Sequence[str], market: pa.Array[Any]) -> pa.Array[Any]:
+    places = {name: place for place, name in enumerate(dict.fromkeys(of_markets))}
+    indices = pa.array([places[name] for name in of_markets], pa.int32()).take(market)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(places, pa.string()))
 
 
 def _minutes(

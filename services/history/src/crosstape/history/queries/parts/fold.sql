@@ -1,10 +1,11 @@
     -- The bar of some trades: what common.market.bar.fold_bars says, in SQL. A trade's place is its time, then its id
-    -- (numbers before texts), as bytes that sort alike: half the cost of comparing tuples.
+    -- (numbers before texts: their highest bit is free), as bytes that sort alike: half the cost of comparing tuples.
     sumIf(toDecimal256(quantity, 18), side = 1) AS bought,
     sumIf(toDecimal256(quantity, 18), side = -1) AS sold,
     argMin(price, concat(
         reinterpretAsFixedString(byteSwap(toUnixTimestamp64Nano(time))),
-        if(trade_uid = '', concat('\0', reinterpretAsFixedString(byteSwap(trade_seq))), concat('\1', trade_uid))
+        reinterpretAsFixedString(byteSwap(bitOr(trade_seq, bitShiftLeft(toUInt64(trade_uid != ''), 63)))),
+        trade_uid
     ) AS place) AS open,
     max(price) AS high,
     min(price) AS low,

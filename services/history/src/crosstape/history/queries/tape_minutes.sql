@@ -1,0 +1,38 @@
+-- The bars of `minutes`, recomputed from the tape; of all the markets' minutes in [start, end) when none are named, which
+-- saves looking each trade's minute up.
+SELECT
+    toString(bar.exchange) AS exchange,
+    toString(bar.symbol) AS symbol,
+    bar.interval AS interval,
+    bar.open_time AS open_time,
+$bar_texts
+FROM
+(
+    SELECT
+        bar.exchange AS exchange,
+        bar.symbol AS symbol,
+        interval,
+        toUInt32(bar.open_time - bar.open_time % interval) AS open_time,
+$rollup
+    FROM
+    (
+        SELECT
+            exchange,
+            symbol,
+            toUnixTimestamp(time) AS open_time,
+$fold
+        FROM trades FINAL
+        WHERE (exchange, symbol) IN {markets:Array(Tuple(String, String))}
+            AND time >= toDateTime64({start:UInt32}, 9, 'UTC')
+            AND time < toDateTime64({end:UInt32}, 9, 'UTC')
+            AND (
+                empty({minutes:Array(Tuple(String, String, UInt32))})
+                OR (exchange, symbol, toUnixTimestamp(toStartOfMinute(time)))
+                    IN {minutes:Array(Tuple(String, String, UInt32))}
+            )
+        GROUP BY exchange, symbol, open_time
+    ) AS bar
+    ARRAY JOIN [toUInt32(1), toUInt32(60)] AS interval
+    GROUP BY exchange, symbol, interval, open_time
+) AS bar
+ORDER BY exchange, symbol, interval DESC, open_time
