@@ -100,7 +100,7 @@ class Admission:
         elif principal is None:
             bucket, key, rate = "anonymous", f"address:{network_of(address)}", self._settings.limit_anonymous
         else:
-            bucket, rate = principal.role.value, self._rates[principal.role]
+            bucket, rate = principal.role, self._rates[principal.role]
             key = f"key:{principal.api_key_id}" if principal.api_key_id else f"user:{principal.user_id}"
         exchange.verdict = await self._limiter.take(key, rate, cost_of(route, headers) if route else 1)
         if exchange.verdict.retry_after:

@@ -17,12 +17,15 @@ _RECEIVE_BUFFER = 1024 * 1024
 _LARGEST_HEAD = 64 * 1024
 _EMPTY = (204, 304)
 
+_incoming = memoryview(bytearray(HIGH_WATER))
+"""What every connection reads into: it is read from before the next one is, and an answer is copied once less."""
+
 
 class Broken(Exception):
     """There is no connection, it was lost before the answer's end, or what came is not HTTP."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """Carries one request at a time: `begin` it, `write` its body if it has one, await `head`, then `part` by part.
 
     `on_lost` is called once, with this connection. What a service sends without being asked ends the connection, so
@@ -143,16 +146,19 @@ class Connection(asyncio.Protocol):
         # Left to itself the kernel holds up to 32 MiB of an answer for a slow client, beyond what we hold.
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _incoming
+
+    def buffer_updated(self, nbytes: int) -> None:
         if not self._is_asked:
             self._fail("sent what nobody asked for")
             return
         try:
-            self._parser.feed_data(data)
+            self._parser.feed_data(_incoming[:nbytes])
         except httptools.HttpParserUpgrade as upgrade:
             self._is_paused = True
             self.transport.pause_reading()
-            self.early = data[upgrade.args[0] :]
+            self.early = bytes(_incoming[upgrade.args[0] : nbytes])
         except httptools.HttpParserError as error:
             self._fail(f"not HTTP: {error.__context__ or error}")
 

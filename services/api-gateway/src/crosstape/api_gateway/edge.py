@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from crosstape.api_gateway import traces
 from crosstape.api_gateway.address import Addresses
 from crosstape.api_gateway.admission import Admission
+from crosstape.api_gateway.deadline import Deadlines
 from crosstape.api_gateway.exchange import Exchange, exchange_of
 from crosstape.api_gateway.failures import unavailable
 from crosstape.api_gateway.passage import forward
@@ -49,6 +50,7 @@ class Edge:
         self._settings = settings
         self._addresses = Addresses(settings.trusted_proxies)
         self._sockets = Sockets(settings)
+        self._deadlines = Deadlines()
         self._find = functools.lru_cache(_FOUND)(functools.partial(_find, table))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,7 +97,7 @@ class Edge:
         if target.route.is_socket:
             await self._sockets.open(upstream, target.path, caller, scope, send)
         else:
-            await forward(upstream, target.path, caller, scope, receive, send, self._settings)
+            await forward(upstream, target.path, caller, scope, receive, send, self._settings, self._deadlines)
 
     def _own_label(self, path: str) -> str:
         return path if path in self._own_paths else "unknown"

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from crosstape.api_gateway import traces
 from crosstape.api_gateway.client import Client
 from crosstape.api_gateway.connection import Broken, Connection
-from crosstape.api_gateway.deadline import Deadline
+from crosstape.api_gateway.deadline import Deadline, Deadlines
 from crosstape.api_gateway.exchange import exchange_of
 from crosstape.api_gateway.failures import (
     UpstreamFailed,
@@ -33,14 +33,21 @@ LARGEST_ERROR = 64 * 1024
 
 
 def forward(
-    upstream: Upstream, path: str, caller: Caller, scope: Scope, receive: Receive, send: Send, settings: GatewaySettings
+    upstream: Upstream,
+    path: str,
+    caller: Caller,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    settings: GatewaySettings,
+    deadlines: Deadlines,
 ) -> Awaitable[None]:
     """Answer the request in `scope` with the service's answer to `path`.
 
     Raises PlatformError as long as the answer has not begun. What fails later cuts the answer short, so that the
     client can tell. When the client leaves, the service's request is cancelled.
     """
-    return _Passage(upstream, caller, scope, receive, send, settings).run(path)
+    return _Passage(upstream, caller, scope, receive, send, settings, deadlines).run(path)
 
 
 def target_of(path: str, scope: Scope) -> bytes:
@@ -58,6 +65,7 @@ class _Passage:
         receive: Receive,
         send: Send,
         settings: GatewaySettings,
+        deadlines: Deadlines,
     ):
         self._upstream = upstream
         self._caller = caller
@@ -67,7 +75,7 @@ class _Passage:
         self._exchange = exchange_of(scope)
         self._client = Client(receive, self._exchange.body_length, settings.body_limit_bytes)
         self._trial = Trial(upstream, self._exchange.request_id)
-        self._deadline = Deadline(self._exchange.task, settings.request_deadline_seconds)
+        self._deadline = Deadline(deadlines, self._exchange.task, settings.request_deadline_seconds)
         self._waits_for_client = False
 
     async def run(self, path: str) -> None:

@@ -234,6 +234,7 @@ class ClientConnection(asyncio.Protocol):
             if not exchange.is_answered:
                 self._cut(exchange)
             self._server.tasks.discard(exchange.task)
+            exchange.scope.clear()  # it holds the exchange: else every request would wait for the garbage collector
 
     def _next(self) -> None:
         exchange, self._current = self._current, None
