@@ -65,14 +65,15 @@ class Crosstape:
     async def start(self) -> int:
         self._market, self._door, self._serving = await open_door()
         self._offset = 0
+        self._watched: list[Any] = []
         return self._door.port
 
     async def publish(self, count: int) -> None:
         self._offset += 1
         self._market.take_trades([trade() for _ in range(count)], self._offset, time.time_ns() // 1_000_000)
         await asyncio.sleep(0)
-        watched: list[Any] = list(self._market.trade_group)[::WATCHED]
-        for member in watched:
+        self._watched = self._watched or list(self._market.trade_group)[::WATCHED]
+        for member in self._watched:
             while member.backlog() > BACKLOG:
                 await asyncio.sleep(0.0005)
 
@@ -111,6 +112,7 @@ class Websockets:
 
     async def start(self) -> int:
         self._connections = set[ServerConnection]()
+        self._watched: list[ServerConnection] = []
 
         async def handle(connection: ServerConnection) -> None:
             self._connections.add(connection)
@@ -123,7 +125,8 @@ class Websockets:
         for _ in range(count):
             broadcast(self._connections, payload().decode())
         await asyncio.sleep(0)
-        for connection in list(self._connections)[::WATCHED]:
+        self._watched = self._watched or list(self._connections)[::WATCHED]
+        for connection in self._watched:
             while connection.transport.get_write_buffer_size() > BACKLOG:
                 await asyncio.sleep(0.0005)
 
