@@ -180,7 +180,8 @@ async def test_ticks_bars_recovery_books_and_rights(world):
                         newest = rest[bar["timestamp"]]
                         if newest["revision"] == bar["revision"]:
                             assert [newest[name] for name in FIELDS] == [bar[name] for name in FIELDS]
-                        told[bar["timestamp"]] = bar
+                        if int(bar["timestamp"]) >= minute + 120:  # the early ones may close as late as now
+                            told[bar["timestamp"]] = bar
             for open_time, bar in told.items():
                 assert sums[int(open_time)] == (Decimal(bar["volume"]), Decimal(bar["volume_delta"]))
             heard = await h.hear_until(stream, lambda one: one.get("trade_id") == 399 or one["type"] != "trade", 20)
