@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 import msgspec
 
-from crosstape.exchanges.dialect import MalformedFrame
+from crosstape.exchanges.dialect import Frame, MalformedFrame
+
+Notice = TypeVar("Notice")
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """A trade id or sequence number, which must fit 64 bits signed."""
@@ -43,3 +46,16 @@ def malformed(error: Exception) -> MalformedFrame:
         case _:
             kind = "value"
     return MalformedFrame(kind, str(error)[:_MESSAGE_LENGTH])
+
+
+def notice_in(frame: Frame, decode: Callable[[Frame], Notice], error: MalformedFrame) -> Notice:
+    """What `decode` makes of a frame that a channel's own decoder met with `error`, because it may tell of no market.
+
+    Raises `error` where it is no such notice either, or was wrong in another way than its schema.
+    """
+    if error.kind != "schema":
+        raise error
+    try:
+        return decode(frame)
+    except WRONG:
+        raise error from None

@@ -19,7 +19,7 @@ from crosstape.common.market.book import BookUpdate, Level
 from crosstape.common.market.instrument import Instrument, Kind
 from crosstape.common.market.trade import TakerSide, Trade
 from crosstape.exchanges.dialect import Channel, Decode, Event, FeedError, Frame, MalformedFrame, Subscription
-from crosstape.exchanges.frames import WRONG, Id, Milliseconds, malformed
+from crosstape.exchanges.frames import WRONG, Id, Milliseconds, malformed, notice_in
 from crosstape.exchanges.sockets import per_socket, reader, symbols_by_spelling
 from crosstape.exchanges.times import MILLISECOND
 
@@ -172,12 +172,7 @@ def _books_decoder(symbols: Mapping[str, str]) -> Decode:
 
 def _nothing(frame: Frame, error: MalformedFrame) -> Sequence[Event]:
     """Pass what tells nothing of a market, raise FeedError for what ends the stream and `error` for anything else."""
-    if error.kind != "schema":
-        raise error
-    try:
-        notice = _decode_notice(frame)
-    except WRONG:
-        raise error from None
+    notice = notice_in(frame, _decode_notice, error)
     if type(notice.data) is _Shutdown:
         raise FeedError("binance: the server is shutting down")
     if notice.error is not None:

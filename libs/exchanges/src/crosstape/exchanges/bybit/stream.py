@@ -18,7 +18,7 @@ from crosstape.common.market.book import BookUpdate, Level
 from crosstape.common.market.instrument import Instrument, Kind
 from crosstape.common.market.trade import TakerSide, Trade, trade_id
 from crosstape.exchanges.dialect import Channel, Decode, Event, FeedError, Frame, MalformedFrame, Subscription
-from crosstape.exchanges.frames import WRONG, Id, LongTextId, Milliseconds, TextId, malformed
+from crosstape.exchanges.frames import WRONG, Id, LongTextId, Milliseconds, TextId, malformed, notice_in
 from crosstape.exchanges.sockets import per_socket, reader, symbols_by_spelling
 from crosstape.exchanges.times import MILLISECOND
 
@@ -179,12 +179,7 @@ def _books_decoder(symbols: Mapping[str, str]) -> Decode:
 
 def _nothing(frame: Frame, error: MalformedFrame) -> Sequence[Event]:
     """Pass an acknowledgement, raise FeedError for a refusal and `error` for anything else."""
-    if error.kind != "schema":
-        raise error
-    try:
-        reply = _decode_reply(frame)
-    except WRONG:
-        raise error from None
+    reply = notice_in(frame, _decode_reply, error)
     if not reply.success:
         raise FeedError(f"bybit: {reply.ret_msg}")
     if not reply.op:

@@ -18,7 +18,7 @@ from crosstape.common.market.book import BookUpdate, Level
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.trade import TakerSide, Trade
 from crosstape.exchanges.dialect import Channel, Decode, Event, FeedError, Frame, MalformedFrame, Subscription
-from crosstape.exchanges.frames import WRONG, Id, malformed
+from crosstape.exchanges.frames import WRONG, Id, malformed, notice_in
 from crosstape.exchanges.sockets import per_socket, reader, symbols_by_spelling
 from crosstape.exchanges.times import iso
 
@@ -128,12 +128,7 @@ def _books_decoder(symbols: Mapping[str, str]) -> Decode:
 
 def _nothing(frame: Frame, error: MalformedFrame) -> Sequence[Event]:
     """Pass what tells nothing of a market, raise FeedError for what ends the stream and `error` for anything else."""
-    if error.kind != "schema":
-        raise error
-    try:
-        notice = _decode_notice(frame)
-    except WRONG:
-        raise error from None
+    notice = notice_in(frame, _decode_notice, error)
     if type(notice) is _Error:
         raise FeedError(f"coinbasepro: {notice.message}: {notice.reason}")
     return ()

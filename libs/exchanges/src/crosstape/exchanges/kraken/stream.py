@@ -19,7 +19,7 @@ from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.trade import TakerSide, Trade
 from crosstape.exchanges.dialect import Channel, Decode, Event, FeedError, Frame, MalformedFrame, Subscription
 from crosstape.exchanges.digits import number_text
-from crosstape.exchanges.frames import WRONG, Id, malformed
+from crosstape.exchanges.frames import WRONG, Id, malformed, notice_in
 from crosstape.exchanges.sockets import per_socket, reader, symbols_by_spelling
 from crosstape.exchanges.times import iso
 
@@ -139,15 +139,10 @@ def _books_decoder(symbols: Mapping[str, str]) -> Decode:
 
 def _nothing(frame: Frame, error: MalformedFrame) -> Sequence[Event]:
     """Pass what tells nothing of a market, raise FeedError for a refusal and `error` for anything else."""
-    if error.kind != "schema":
-        raise error
-    with contextlib.suppress(*WRONG):
-        _decode_notice(frame)
+    with contextlib.suppress(MalformedFrame):
+        notice_in(frame, _decode_notice, error)
         return ()
-    try:
-        reply = _decode_reply(frame)
-    except WRONG:
-        raise error from None
+    reply = notice_in(frame, _decode_reply, error)
     if reply.success is False or reply.error is not None:
         raise FeedError(f"kraken: {reply.error}")
     if not reply.method:

@@ -19,7 +19,7 @@ from crosstape.common.market.book import BookUpdate, Level
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.trade import TakerSide, Trade
 from crosstape.exchanges.dialect import Channel, Decode, Event, FeedError, Frame, MalformedFrame, Subscription
-from crosstape.exchanges.frames import WRONG, Id, Milliseconds, malformed
+from crosstape.exchanges.frames import WRONG, Id, Milliseconds, malformed, notice_in
 from crosstape.exchanges.okx.contracts import base_quantity, contract_value
 from crosstape.exchanges.sockets import per_socket
 from crosstape.exchanges.times import MILLISECOND
@@ -157,12 +157,7 @@ def _nothing(frame: Frame, error: MalformedFrame) -> Sequence[Event]:
     """
     if frame == b"pong":
         return ()
-    if error.kind != "schema":
-        raise error
-    try:
-        notice = _decode_notice(frame)
-    except WRONG:
-        raise error from None
+    notice = notice_in(frame, _decode_notice, error)
     if notice.event in ("error", "notice", "channel-conn-count-error"):
         raise FeedError(f"okx: {notice.event}: {notice.msg}")
     return ()
