@@ -15,8 +15,7 @@ import structlog
 
 from crosstape.common.errors import ExchangeError
 from crosstape.common.market.instrument import Instrument
-from crosstape.common.market.ledger import Coverage, Gap, GapState
-from crosstape.common.market.trade import Source, Trade
+from crosstape.common.market.ledger import GapState
 from crosstape.common.runtime.health import Check
 from crosstape.exchanges.ccxt_generic import CcxtExchange
 from crosstape.exchanges.dialect import FeedError, MalformedFrame
@@ -24,6 +23,7 @@ from crosstape.ingestor.feed import backoff
 from crosstape.ingestor.ingest import publish_coverage
 from crosstape.ingestor.market import Market
 from crosstape.ingestor.publish import Publisher
+from crosstape.ingestor.telling import Teller
 from crosstape.ingestor.watermarks import Tape
 
 log = structlog.get_logger(__name__)
@@ -36,6 +36,7 @@ class GenericFeed:
         self._exchange = exchange
         self._publisher = publisher
         self.market = Market(instrument, is_numbered=False, now=time.time_ns())
+        self._teller = Teller(self.market, publisher, time.time_ns)
 
     async def run(self) -> None:
         """Watch, and after every interruption catch up first, until cancelled."""
@@ -60,7 +61,9 @@ class GenericFeed:
             now = time.time_ns()
             self.market.connected_since = self.market.connected_since or now
             self.market.last_trade_received = now
-            self._publish(trades, Source.STREAM)
+            for trade in self.market.unseen(trades):
+                self.market.observe(trade)
+                self._publisher.trade(trade)
 
     def _interrupted(self) -> None:
         market, now = self.market, time.time_ns()
@@ -68,7 +71,7 @@ class GenericFeed:
             publish_coverage(self._publisher, market, now)
             market.connected_since = None
             market.disconnected_at = now
-            self._report(GapState.OPEN, now, now, 0, "disconnect")
+            self._teller.interval(now, now, "disconnect", GapState.OPEN)
 
     async def _catch_up(self) -> None:
         """Publish what was traded since the interruption. Raises ExchangeError."""
@@ -94,25 +97,14 @@ class GenericFeed:
         start, published = since, 0
         while start < until:
             page = await self._exchange.trades_since(self.market.instrument, start)
-            published += self._publish(page, Source.HISTORY)
+            missed = self.market.unseen(page)
+            for trade in missed:
+                self._teller.publish(trade, cause)
+            published += len(missed)
             newest = max((trade.time for trade in page), default=until)
             start = until if newest <= start else newest
-        self._report(GapState.REPAIRED, since, until, published, cause)
-        instrument = self.market.instrument
-        self._publisher.ledger(Coverage(instrument.exchange, instrument.symbol, since, until))
-
-    def _publish(self, trades: Sequence[Trade], source: Source) -> int:
-        unseen = self.market.unseen(trades)
-        for trade in unseen:
-            self.market.observe(trade)
-            self._publisher.trade(trade, source)
-        return len(unseen)
-
-    def _report(self, state: GapState, start: int, end: int, trades: int, cause: str) -> None:
-        instrument = self.market.instrument
-        now = time.time_ns()
-        gap = Gap(instrument.exchange, instrument.symbol, None, None, start, end, cause, state, trades, now)
-        self._publisher.ledger(gap)
+        self._teller.interval(since, until, cause, GapState.REPAIRED, published)
+        self._teller.vouch(since, until)
 
 
 async def resume(feeds: Sequence[GenericFeed], tape: Tape) -> None:
