@@ -36,7 +36,7 @@ def unreadable(payload: object, time_received: int) -> list[object]:
 
 @pytest.mark.parametrize(("is_numbered", "outages"), [(False, [Outage(50, 90, "malformed")]), (True, [])])
 def test_an_unreadable_frame_is_an_outage_of_trades_without_numbers(is_numbered: bool, outages: list[Outage]) -> None:
-    market = Market(INSTRUMENT, is_numbered=is_numbered, now=0)
+    market = Market(INSTRUMENT, is_numbered=is_numbered)
     market.connected_since, market.last_trade_received = 10, 50
     repairs = Repairs()
     subscription = cast(Subscription, type("S", (), {"decode": staticmethod(unreadable), "instruments": (INSTRUMENT,)}))

@@ -56,7 +56,7 @@ class Bus:
 
 
 def parts(reach: int, now: int = NOW) -> tuple[Exchange, Market, Bus, MarketRepair]:
-    exchange, market, bus = Exchange(reach), Market(INSTRUMENT, is_numbered=False, now=0), Bus()
+    exchange, market, bus = Exchange(reach), Market(INSTRUMENT, is_numbered=False), Bus()
     market.connected_since = 0
     repair = MarketRepair(market, cast(ExchangeRest, exchange), cast(Publisher, bus), clock=lambda: now)
     return exchange, market, bus, repair
@@ -170,7 +170,7 @@ async def test_histories_that_overlap_leave_nothing_unverified_however_busy_the_
 
 async def test_what_the_socket_may_yet_bring_is_not_missed_and_is_once_it_should_have() -> None:
     now = NOW
-    exchange, market, bus = Exchange(LEAST_REACH), Market(INSTRUMENT, is_numbered=False, now=0), Bus()
+    exchange, market, bus = Exchange(LEAST_REACH), Market(INSTRUMENT, is_numbered=False), Bus()
     market.connected_since = 0
     repair = MarketRepair(market, cast(ExchangeRest, exchange), cast(Publisher, bus), clock=lambda: now)
     young, brought = exchange.trade(at=NOW), exchange.trade(at=NOW)
@@ -202,12 +202,13 @@ class Repairs:
 
 
 def test_a_lost_connection_is_made_up_for_from_where_it_was_last_compared() -> None:
-    market, bus, repairs = Market(INSTRUMENT, is_numbered=False, now=0), Bus(), Repairs()
+    market, bus, repairs = Market(INSTRUMENT, is_numbered=False), Bus(), Repairs()
     subscription = cast(Subscription, type("S", (), {"decode": None, "instruments": (INSTRUMENT,)}))
     symbol = INSTRUMENT.symbol
     handler = TradeHandler(subscription, {symbol: market}, {symbol: cast(MarketRepair, repairs)}, cast(Publisher, bus))
     handler.on_connected(100)
     assert bus.told == [coverage(100, 100)], "from here on history knows what nobody vouched for"
+    assert market.compared_until == 100, "what was before the first connection is nobody's gap"
     market.compared_until = 500
     handler.on_disconnected(800)
     handler.on_connected(900)
@@ -226,7 +227,7 @@ async def test_a_market_that_waits_for_its_history_keeps_no_other_from_being_com
         async def audit(self) -> None:
             compared.set()
 
-    markets = {name: Market(INSTRUMENT, is_numbered=False, now=0) for name in ("A-B", "C-D")}
+    markets = {name: Market(INSTRUMENT, is_numbered=False) for name in ("A-B", "C-D")}
     for market in markets.values():
         market.connected_since, market.unaudited = 0, LEAST_REACH
     repairs = cast(dict[str, MarketRepair], {"A-B": Stuck(), "C-D": Quick()})
@@ -237,3 +238,13 @@ async def test_a_market_that_waits_for_its_history_keeps_no_other_from_being_com
         compared.clear()
         await compared.wait()
     running.cancel()
+
+
+async def test_a_process_compares_from_where_its_predecessor_was_made_up_for() -> None:
+    _, market, bus, repair = parts(LEAST_REACH)
+    market.connected_since = None
+    await repaired(repair, Outage(1_000, 2_000, "restart"), lambda: coverage(1_000, 2_000) in bus.told)
+    subscription = cast(Subscription, type("S", (), {"decode": None, "instruments": (INSTRUMENT,)}))
+    handler = TradeHandler(subscription, {INSTRUMENT.symbol: market}, {INSTRUMENT.symbol: repair}, cast(Publisher, bus))
+    handler.on_connected(5_000)
+    assert market.compared_until == 2_000, "what came before the connection would be compared by nobody"

@@ -42,13 +42,12 @@ class Ingestor:
         session: aiohttp.ClientSession,
         instruments: Sequence[Instrument],
     ):
-        now = time.time_ns()
         self._settings = settings
         self._dialect = dialect
         self.producer = Producer(settings.bus, on_loss=self._bus_lost)
         self._publisher = Publisher(dialect.exchange, self.producer, self._pressed)
         self._markets = {
-            instrument.symbol: Market(instrument, is_numbered=dialect.numbers_trades(instrument), now=now)
+            instrument.symbol: Market(instrument, is_numbered=dialect.numbers_trades(instrument))
             for instrument in instruments
         }
         self._repairs = {

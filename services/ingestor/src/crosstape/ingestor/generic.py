@@ -35,7 +35,7 @@ class GenericFeed:
     def __init__(self, exchange: CcxtExchange, instrument: Instrument, publisher: Publisher):
         self._exchange = exchange
         self._publisher = publisher
-        self.market = Market(instrument, is_numbered=False, now=time.time_ns())
+        self.market = Market(instrument, is_numbered=False)
         self._teller = Teller(self.market, publisher, time.time_ns)
 
     async def run(self) -> None:

@@ -56,6 +56,7 @@ class TradeHandler:
                 self._repairs[market.symbol].outage(Outage(min(vouched, market.disconnected_at), now, "disconnect"))
                 market.disconnected_at = None
             elif market.sequence is None:
+                market.compared_until = market.compared_until or now
                 publish_coverage(self._publisher, market, now)  # from here on it is known what nobody vouched for
 
     def on_disconnected(self, now: int) -> None:

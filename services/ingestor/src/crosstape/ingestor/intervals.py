@@ -100,7 +100,7 @@ class IntervalRepair:
             self._teller.interval(outage.start, held.oldest, outage.cause, GapState.UNFILLABLE)
         if held.oldest < outage.end:
             self._teller.interval(held.oldest, outage.end, outage.cause, GapState.REPAIRED, len(missed))
-        if outage.start <= self._market.compared_until:
+        if outage.start <= self._market.compared_until or not self._market.compared_until:
             self._market.compared_until = max(self._market.compared_until, outage.end)
 
     async def _history(self, start: int, end: int) -> _Held:

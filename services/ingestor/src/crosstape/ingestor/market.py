@@ -21,17 +21,17 @@ class Market:
     """One instrument: its id sequence (where ids are numbered), and since when it is connected.
 
     `connected_since`, `disconnected_at` and `compared_until` are ns of our clock; up to `compared_until` trades without
-    numbers were compared with the exchange's history. `unfillable` are id ranges that its history does not reach: they
-    are not asked for again by this process. `unaudited` trades without numbers came since the exchange's history was
-    last compared, which reaches back at least `reach` trades.
+    numbers were compared with the exchange's history, 0 while none were. `unfillable` are id ranges that its history
+    does not reach: they are not asked for again by this process. `unaudited` trades without numbers came since the
+    exchange's history was last compared, which reaches back at least `reach` trades.
     """
 
-    def __init__(self, instrument: Instrument, *, is_numbered: bool, now: int):
+    def __init__(self, instrument: Instrument, *, is_numbered: bool):
         self.instrument = instrument
         self.sequence = TradeSequence() if is_numbered else None
         self.connected_since: int | None = None
         self.disconnected_at: int | None = None
-        self.compared_until = now
+        self.compared_until = 0
         self.last_trade_received = 0
         self.unfillable: list[tuple[int, int]] = []
         self.unaudited = 0
