@@ -56,8 +56,7 @@ async def test_a_venue_of_one_module_and_one_row_has_a_tape_a_ledger_and_bars(br
             assert "toy" in (await get(session, f"{history.url}/exchanges"))["exchanges"]
             assert await live_books(session, ingestor) == 1
             for spelling in SPELLINGS:
-                bars = await stored_bars(session, history.url, "toy", spelling)
-                assert bar_facts(bars) == bars_of("toy", "LLAMA-GOLD", tape), spelling
+                await told_bars(session, history, spelling, bars_of("toy", "LLAMA-GOLD", tape))
         finally:
             await asyncio.gather(ingestor.stop(), history.stop())
 
@@ -93,6 +92,17 @@ async def told_repaired(session: aiohttp.ClientSession, history: Service) -> dic
 
     await until(tells, seconds=SECONDS, describe=lambda: ledger)
     return ledger
+
+
+async def told_bars(session: aiohttp.ClientSession, history: Service, spelling: str, expected: list[Any]) -> None:
+    """Return once the market's bars are `expected`: a closed minute is recomputed soon after a late trade."""
+    found: list[Any] = []
+
+    async def are_equal() -> bool:
+        found[:] = bar_facts(await stored_bars(session, history.url, "toy", spelling))
+        return found == expected
+
+    await until(are_equal, seconds=SECONDS, describe=lambda: f"{spelling}: {found}, not {expected}")
 
 
 async def live_books(session: aiohttp.ClientSession, ingestor: Service) -> int:
