@@ -12,6 +12,8 @@ from tests.engines.plugin import Broker, Valkey
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def door(broker: Broker, valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Door]:
-    async with Door(broker, valkey, tmp_path_factory.mktemp("door")) as door:
+async def door(
+    platform_broker: Broker, valkey: Valkey, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Door]:
+    async with Door(platform_broker, valkey, tmp_path_factory.mktemp("door")) as door:
         yield door

@@ -27,7 +27,7 @@ pytestmark = [
 
 
 async def test_recorded_binance_trades_become_the_bars_of_the_truth_to_the_last_digit(
-    own_broker: Broker, tmp_path: Path
+    platform_broker: Broker, tmp_path: Path
 ) -> None:
     with TRUTH.open() as file:
         truth = [
@@ -38,7 +38,7 @@ async def test_recorded_binance_trades_become_the_bars_of_the_truth_to_the_last_
             )
             for row in csv.DictReader(file)
         ]
-    stack = Stack(own_broker, tmp_path)
+    stack = Stack(platform_broker, tmp_path)
     options = ("--recordings", str(RECORDINGS / "binance"), "--times", "recorded", "--speed", "max")
     simulator = stack.simulator("replay", *options)
     ingestor = stack.ingestor("ingestor", simulator, "binance", ["BTC-USDT", "ETH-USDT", "ETH-USDT.P"])

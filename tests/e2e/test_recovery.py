@@ -90,10 +90,10 @@ class Subscriber:
 
 @pytest.mark.timeout(240)
 async def test_who_is_killed_200_times_and_its_hub_twice_misses_nothing_and_hears_nothing_twice(
-    own_broker: Broker, valkey: Valkey, tmp_path: Path
+    platform_broker: Broker, valkey: Valkey, tmp_path: Path
 ) -> None:
     chance = random.Random(20)
-    async with Door(own_broker, valkey, tmp_path) as door:
+    async with Door(platform_broker, valkey, tmp_path) as door:
         busy = door.stack.simulator("busy", "--exchanges", EXCHANGE, "--symbols", "1", "--rate", "150")
         ingestor = door.stack.ingestor("busy-ingestor", busy, EXCHANGE, [SYMBOL])
         token = (await door.new_user())[1]["access_token"]

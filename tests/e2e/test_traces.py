@@ -97,9 +97,9 @@ async def collector(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Collector]
 
 
 async def test_a_trade_and_a_request_can_each_be_followed_through_the_platform(
-    collector: Collector, own_broker: Broker, valkey: Valkey, tmp_path: Path
+    collector: Collector, platform_broker: Broker, valkey: Valkey, tmp_path: Path
 ) -> None:
-    async with Door(own_broker, valkey, tmp_path, rate="200") as door:
+    async with Door(platform_broker, valkey, tmp_path, rate="200") as door:
         token = (await door.new_user())[1]["access_token"]
         url = f"ws://{LOOPBACK}:{door.gateway.port}/ws/v1/stream"
         async with websockets.connect(url, additional_headers={"Authorization": f"Bearer {token}"}) as socket:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 
 from crosstape.cli import engines, ports, probe
 from crosstape.cli.process import Process
@@ -193,6 +194,28 @@ def _postgreses(logs: Path) -> Iterator[Postgres]:
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """The session's broker, shared: use topic names of your own, and do not kill it."""
     yield from _brokers(tmp_path_factory.mktemp("broker"))
+
+
+@pytest.fixture(scope="module")
+def platform_broker(broker: Broker) -> Broker:
+    """The session's broker without a topic when a module begins: for services, whose topics have names that are given.
+
+    With a topic its offsets go too, so that no history reads, or leaves out, what an earlier test sent.
+    """
+    asyncio.run(_delete_topics(broker))
+    return broker
+
+
+async def _delete_topics(broker: Broker) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
+    await admin.start()
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            while names := [name for name in await admin.list_topics() if not name.startswith("__")]:
+                await admin.delete_topics(names)
+                await asyncio.sleep(0.05)
+    finally:
+        await admin.close()
 
 
 @pytest.fixture(scope="module")

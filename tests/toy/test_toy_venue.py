@@ -28,9 +28,11 @@ def service(name: str, module: str, environment: Mapping[str, str], directory: P
     return Service(name, "tests.toy.service", (module,), {"PYTHONPATH": str(ROOT), **environment}, directory)
 
 
-async def test_a_venue_of_one_module_and_one_row_has_a_tape_a_ledger_and_bars(broker: Broker, tmp_path: Path) -> None:
+async def test_a_venue_of_one_module_and_one_row_has_a_tape_a_ledger_and_bars(
+    platform_broker: Broker, tmp_path: Path
+) -> None:
     async with Venue() as venue, aiohttp.ClientSession() as session:
-        shared = {"CROSSTAPE_KAFKA_BOOTSTRAP": broker.bootstrap, "CROSSTAPE_EXCHANGE_ORIGIN": venue.origin}
+        shared = {"CROSSTAPE_KAFKA_BOOTSTRAP": platform_broker.bootstrap, "CROSSTAPE_EXCHANGE_ORIGIN": venue.origin}
         store = {"CROSSTAPE_CLICKHOUSE_URL": f"chdb://{tmp_path / 'clickhouse'}"}
         history = service("history", "crosstape.history", shared | store, tmp_path)
         reading = {"CROSSTAPE_EXCHANGE": "toy", "CROSSTAPE_SYMBOLS": "llama/gold", "CROSSTAPE_HISTORY_URL": history.url}

@@ -109,10 +109,10 @@ async def told(bus: BusSettings, count: int) -> dict[tuple[str, int], Bar]:
 
 @pytest.mark.timeout(240)
 async def test_whenever_the_sink_is_killed_nothing_is_lost_doubled_or_untold(
-    module_broker: Broker, tmp_path: Path
+    platform_broker: Broker, tmp_path: Path
 ) -> None:
-    bus = BusSettings(module_broker.bootstrap)
-    history = History(module_broker, tmp_path)
+    bus = BusSettings(platform_broker.bootstrap)
+    history = History(platform_broker, tmp_path)
     expected = [*fold_bars(TRADES_SENT, Interval.M1), *fold_bars(TRADES_SENT, Interval.S1)]
     await send(bus, TRADES_SENT)
     await history.dies("commit")

@@ -109,8 +109,8 @@ class World:
 
 
 @pytest.fixture
-async def world(broker, valkey, tmp_path) -> AsyncIterator[World]:
-    world = World(broker, valkey, tmp_path)
+async def world(platform_broker, valkey, tmp_path) -> AsyncIterator[World]:
+    world = World(platform_broker, valkey, tmp_path)
     runner = await world.tokens.serve()
     async with Redis.from_url(valkey.url) as redis:
         await redis.setnx(COUNT_KEY, 0)

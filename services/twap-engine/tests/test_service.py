@@ -122,15 +122,15 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.mark.timeout(180)
-async def test_an_order_outlives_the_process_that_accepted_it(url: str, module_broker: Broker) -> None:
-    bus, name = BusSettings(module_broker.bootstrap), f"user-{url.partition(':')[0]}"
+async def test_an_order_outlives_the_process_that_accepted_it(url: str, platform_broker: Broker) -> None:
+    bus, name = BusSettings(platform_broker.bootstrap), f"user-{url.partition(':')[0]}"
     order = {
         "order_id": "survivor", "symbol": "BTC-USD", "side": "buy", "total_quantity": 1.0, "limit_price": 30000.0,
         "duration": 10, "interval": 1,
     }  # fmt: skip
     async with history() as origin, asyncio.TaskGroup() as group:
         books = group.create_task(tell_books(bus))
-        service = Service(module_broker, url, origin)
+        service = Service(platform_broker, url, origin)
         for kill in range(KILLS):
             async with service.running() as process:
                 if not kill:
