@@ -78,6 +78,7 @@ class Door:
             {
                 "CROSSTAPE_KAFKA_BOOTSTRAP": broker.bootstrap,
                 "CROSSTAPE_HISTORY_URL": self.stack.history.url,
+                "CROSSTAPE_AUTH_URL": self.auth.url,
                 "CROSSTAPE_ORDERS_DATABASE_URL": f"sqlite:///{directory / 'orders.db'}",
             },
             directory,

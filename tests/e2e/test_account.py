@@ -51,6 +51,25 @@ async def test_an_account_lives_as_the_seed_shows(door: Door) -> None:
     assert_refused(again, 401, "UNAUTHENTICATED")
 
 
+async def test_the_open_orders_of_a_deleted_account_are_cancelled(door: Door) -> None:
+    order = {
+        "symbol": "BTC-USDT", "side": "buy", "total_quantity": 1, "limit_price": 1, "duration": 3600, "interval": 60
+    }  # fmt: skip
+    (_, leaves), (_, stays), admin = await door.new_user(), await door.new_user(), await door.admin()
+    names = {}
+    for token in (leaves["access_token"], stays["access_token"]):
+        accepted = await door.ask("POST", "/orders/twap", token=token, json=order)
+        assert accepted.status == 200, accepted.body
+        names[token] = f"/orders/{accepted.json['order_id']}"
+    assert (await door.ask("DELETE", "/unregister", token=leaves["access_token"])).status == 200
+    async with asyncio.timeout(20):
+        while (gone := (await door.ask("GET", names[leaves["access_token"]], token=admin)).json)["status"] == "open":
+            await asyncio.sleep(0.1)
+    assert (gone["status"], gone["close_reason"]) == ("cancelled", "cancelled")
+    here = await door.ask("GET", names[stays["access_token"]], token=stays["access_token"])
+    assert here.json["status"] == "open"
+
+
 @pytest.mark.parametrize(("method", "path"), NEEDS_LOGIN, ids=lambda part: str(part).strip("/").replace("/", "-"))
 async def test_without_a_credential_it_is_401(door: Door, method: str, path: str) -> None:
     unsigned = "eyJhbGciOiJub25lIn0.e30."  # pragma: allowlist secret

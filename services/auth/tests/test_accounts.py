@@ -6,9 +6,13 @@ import asyncio
 import re
 import time
 
+import msgspec
 import pytest
 
+from crosstape.common.identity.authenticator import ABSENT_USERS_PATH, AUTH, MOST_USERS
 from crosstape.common.identity.principal import ROLE_SCOPES, Principal, Role
+from crosstape.common.testing.identity import own_headers
+from libs.common.tests.asgi import Answer, request
 from services.auth.tests.harness import PASSWORD, Auth, decoded, is_error, new_name
 
 
@@ -103,6 +107,35 @@ async def test_unregister_deletes_the_account_and_the_name_is_free_again(auth: A
     with pytest.raises(Exception, match="unknown, expired or revoked"):
         await auth.resources.api_keys.principal(key.json()["api_key"])
     await auth.register(name)
+
+
+async def asked_by_a_service(auth: Auth, body: object) -> Answer:
+    headers = {**own_headers(AUTH), "Content-Type": "application/json"}
+    return await request(auth.app, "POST", ABSENT_USERS_PATH, msgspec.json.encode(body), headers)
+
+
+async def test_our_services_learn_whose_accounts_are_gone(auth: Auth) -> None:
+    stays, leaves, is_removed = [await auth.principal((await auth.member())[1]) for _ in range(3)]
+    user_ids = [one.user_id for one in (leaves, stays, is_removed)] + ["nobody", stays.username]
+    before = await asked_by_a_service(auth, {"user_ids": user_ids})
+    assert (before.status, before.json()) == (200, {"absent": ["nobody", stays.username]})
+    await auth.ask("DELETE", "/unregister", by=leaves)
+    await auth.resources.accounts.remove(is_removed.username)
+    await auth.register(leaves.username)  # somebody else's, though of the same name
+    after = await asked_by_a_service(auth, {"user_ids": user_ids})
+    assert after.json() == {"absent": [leaves.user_id, is_removed.user_id, "nobody", stays.username]}
+
+
+async def test_only_services_ask_whose_accounts_are_gone_and_about_so_many_at_once(quick_auth: Auth) -> None:
+    _, token = await quick_auth.member()
+    for by in (None, token, await quick_auth.admin()):
+        answer = await quick_auth.ask("POST", ABSENT_USERS_PATH, {"user_ids": ["x"]}, by=by)
+        is_error(answer, 403, "FORBIDDEN")
+    is_error(await request(quick_auth.app, "POST", ABSENT_USERS_PATH, b'{"user_ids":["x"]}'), 401, "UNAUTHENTICATED")
+    most = [f"{number:064}" for number in range(MOST_USERS)]
+    assert (await asked_by_a_service(quick_auth, {"user_ids": most})).json() == {"absent": most}
+    for wrong in ([], [*most, "x"], ["x" * 65], ["\x00"], [1], "x", None):
+        is_error(await asked_by_a_service(quick_auth, {"user_ids": wrong}), 422, "VALIDATION_ERROR")
 
 
 async def test_an_admin_cannot_unregister(auth: Auth) -> None:

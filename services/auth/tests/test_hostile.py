@@ -107,6 +107,7 @@ PATHS = [
     "/api-keys",
     "/openapi.json",
     "/internal/api-key",
+    "/internal/users/absent",
     "/x",
 ]
 

@@ -65,7 +65,7 @@ def logoff() -> Call[Message]:
 
 
 def unregister() -> Call[Message]:
-    """Delete the caller's account, with all its tokens and API keys."""
+    """Delete the caller's account, with all its tokens and API keys; its open orders are cancelled within seconds."""
     return Call("DELETE", "/unregister", Message, ends_session=True)
 
 

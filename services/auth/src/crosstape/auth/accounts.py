@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import delete, select
@@ -147,6 +147,12 @@ class Accounts:
         """All accounts, by name."""
         async with self._database.reading() as db:
             return list(await db.scalars(select(User).order_by(User.username_key)))
+
+    async def absent(self, user_ids: Sequence[str]) -> list[str]:
+        """Those of `user_ids` that are no account's (any more): a deleted account's id never comes again."""
+        async with self._database.reading() as db:
+            known = set(await db.scalars(select(User.id).where(User.id.in_(user_ids))))
+        return [user_id for user_id in user_ids if user_id not in known]
 
     async def check(self, principal: Principal) -> User:
         """The account behind a credential, now. Raises Unauthenticated."""

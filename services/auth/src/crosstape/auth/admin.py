@@ -73,7 +73,7 @@ def set_password(name: Name) -> None:
 
 @users.command("remove")
 def remove_user(name: Name) -> None:
-    """Delete an account, its logins and its API keys."""
+    """Delete an account, its logins and its API keys; its open orders are cancelled within seconds."""
     _run(lambda resources: resources.accounts.remove(name, by=OPERATOR))
     typer.echo(f"{name} is removed")
 

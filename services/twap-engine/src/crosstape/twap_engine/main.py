@@ -18,6 +18,7 @@ from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.runtime.health import Health
 from crosstape.common.runtime.lifecycle import Work, run_service, unless_stopped
 from crosstape.common.runtime.settings import read_settings
+from crosstape.twap_engine.accounts import Accounts
 from crosstape.twap_engine.api.app import create_app
 from crosstape.twap_engine.api.resources import Resources
 from crosstape.twap_engine.benchmarks import Benchmarks
@@ -64,6 +65,7 @@ async def build(settings: TwapSettings, stop: asyncio.Event) -> tuple[Any, Seque
     )
     engine = Engine(database, executor, benchmarks, clock, new_name())
     life = ReplicaLife(database, engine, clock, settings.lease_seconds)
+    accounts = Accounts(database, engine, clock, settings.auth_url, session, tokens)
     feed = Feed(settings.bus, books, benchmarks, clock)
     health.watch("books", feed.check)
     health.watch("database", life.check)
@@ -80,6 +82,7 @@ async def build(settings: TwapSettings, stop: asyncio.Event) -> tuple[Any, Seque
                 if await unless_stopped(stop, _migrated(database)):
                     group.create_task(_tell(settings.bus, database, life, stop), name="relay")
                     group.create_task(_live(engine, life, stop), name="engine")
+                    group.create_task(accounts.run(stop), name="accounts")
         finally:
             for client in clients.values():
                 await client.close()

@@ -40,6 +40,7 @@ class TwapSettings(InternalSettings, BusUserSettings):
         description="`sqlite:////absolute/path` (embedded) or `postgresql://user:password@host:port/database`",
     )
     history_url: str = Field("http://127.0.0.1:8101", description="origin of the history service")
+    auth_url: str = Field("http://127.0.0.1:8102", description="origin of the auth service")
     taker_fees_bps: Annotated[dict[str, Decimal], NoDecode] = Field(
         {}, description="what each exchange charges a taker, in basis points: `binance=10,kraken=26`; others: nothing"
     )

@@ -106,7 +106,10 @@ def _password(client: Client) -> None:
 
 def _unregister(client: Client, username: str) -> None:
     with st.expander("Delete this account"):
-        st.write("Your login, your API keys and your access end at once. There is no way back.")
+        st.write(
+            "Your login, your API keys and your access end at once, and your open orders are cancelled. "
+            "There is no way back."
+        )
         typed = st.text_input("Write your username to confirm", key="confirm-name")
         if st.button("Delete for ever", disabled=typed != username):
             try:

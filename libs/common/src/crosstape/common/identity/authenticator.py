@@ -25,6 +25,9 @@ AUTH = "auth"
 JWKS_PATH = "/.well-known/jwks.json"
 API_KEY_PATH = "/internal/api-key"
 """POST `{"api_key": "ctk_..."}`: its Principal, or 401."""
+ABSENT_USERS_PATH = "/internal/users/absent"
+"""POST `{"user_ids": [...]}`, 1 to MOST_USERS of them: `{"absent": [...]}`, those that are no account's (any more)."""
+MOST_USERS = 1_000
 
 API_KEY_PREFIX = "ctk_"
 API_KEY_FORM = re.compile(API_KEY_PREFIX + r"[A-Za-z0-9]{8,32}_[A-Za-z0-9_-]{32,64}")

@@ -50,6 +50,7 @@ async def password(context: Context, caller: VerifiedBy, body: PasswordChange) -
 
 @router.delete("/unregister", summary="Delete this account", responses=answers(403))
 async def unregister(context: Context, caller: VerifiedBy) -> Message:
+    """Ends its logins and API keys at once, and cancels its open orders within seconds; what they filled stays."""
     await context.accounts.unregister(login_of(caller), caller.address)
     return Message(message="User unregistered successfully")
 

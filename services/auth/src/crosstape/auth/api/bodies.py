@@ -11,6 +11,7 @@ from crosstape.auth.passwords import FEWEST_CHARACTERS, MOST_BYTES
 from crosstape.auth.sessions import Tokens
 from crosstape.auth.tables import ApiKey
 from crosstape.auth.usernames import PATTERN, RULE
+from crosstape.common.identity.authenticator import MOST_USERS
 from crosstape.common.identity.principal import Role, Scope
 from crosstape.common.time import iso_milliseconds
 
@@ -105,6 +106,14 @@ class ApiKeyText(_Body):
     api_key: Annotated[str, Field(max_length=256)]
 
 
+class UserIds(_Body):
+    """Whom one of our services asks about."""
+
+    user_ids: Annotated[
+        list[Annotated[str, Field(max_length=64, pattern=_NO_NULL)]], Field(min_length=1, max_length=MOST_USERS)
+    ]
+
+
 class Message(BaseModel):
     """It is done."""
 
@@ -136,6 +145,12 @@ class Account(BaseModel):
 
     username: str
     role: Role
+
+
+class AbsentUsers(BaseModel):
+    """Those who have no account."""
+
+    absent: list[str]
 
 
 class ApiKeyInfo(BaseModel):

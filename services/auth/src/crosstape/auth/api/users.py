@@ -1,4 +1,4 @@
-"""What administrators see and change of others' accounts."""
+"""What administrators see and change of others' accounts, and what our services ask of them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from crosstape.auth.api.bodies import Account, RoleChange
+from crosstape.auth.api.bodies import AbsentUsers, Account, RoleChange, UserIds
 from crosstape.auth.api.errors import answers
 from crosstape.auth.resources import Context
+from crosstape.common.identity.authenticator import ABSENT_USERS_PATH
 from crosstape.common.identity.principal import Role, Scope
 from crosstape.common.web.bodies import StrictJsonRoute
 from crosstape.common.web.identity import VerifiedBy
@@ -34,3 +35,8 @@ async def change_role(context: Context, caller: VerifiedBy, username: Username, 
     admin = await context.accounts.check(caller.require(Scope.ADMIN))
     user = await context.accounts.change_role(username, body.role, caller.address, by=admin.username)
     return Account(username=user.username, role=Role(user.role))
+
+
+@router.post(ABSENT_USERS_PATH, include_in_schema=False)
+async def absent(context: Context, body: UserIds) -> AbsentUsers:
+    return AbsentUsers(absent=await context.accounts.absent(body.user_ids))
