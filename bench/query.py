@@ -36,7 +36,7 @@ from crosstape.cli.ports import LOOPBACK, free_port
 from crosstape.cli.process import Command, Process
 from crosstape.common.market.bar import Interval
 from crosstape.common.market.instrument import Instrument
-from crosstape.history.api.bars import BarQuery, ClosedMinutes, oldest_bars
+from crosstape.history.api.bars import BarQuery, ClosedBars, oldest_bars
 from crosstape.history.api.cursor import BarCursor, TradeCursor, encode_cursor
 from crosstape.history.api.markets import Market
 from crosstape.history.sink.closing import Closing
@@ -176,7 +176,7 @@ async def _build(folder: Path) -> dict[str, float]:
         touched = TouchedMinutes(grace=0, quiet=0)
         for name in names[:CLOSED_MARKETS]:
             for minute in range(START, _last_minute() + 60, 60):
-                touched.touch(("binance", name, minute), PER_MINUTE, 0.0)
+                touched.touch(("binance", name, minute), PER_MINUTE, 0.0, minute)
         bus: Any = tape.Deaf()
         await tape.close_all(Closing(closings, bus, touched))
         return {"insert": inserted - started, "close": time.perf_counter() - inserted}
@@ -196,7 +196,7 @@ async def _bare(folder: Path) -> dict[str, float]:
     symbol = tape.symbols(1)[0]
     query = BarQuery(Market("binance", Instrument("binance", "", *symbol.split("-"))), Interval.M1, start, end)
     raw = _RAW.format(symbol=symbol, start=start, end=end)
-    closed = ClosedMinutes()
+    closed = ClosedBars()
 
     async def finished() -> int:
         return len(await oldest_bars(store, query, closed, limit=BARS))

@@ -24,8 +24,8 @@ PREFIXES = {
 BASE_UNITS = ("_seconds", "_bytes", "_ratio")
 OTHER_UNITS = ("ns", "us", "ms", "milliseconds", "minutes", "hours", "kb", "mb", "mib", "percent", "bps")
 LABELS = {
-    "bucket", "cause", "code", "event", "exchange", "kind", "method", "reason", "route", "service", "source", "state",
-    "status", "table", "topic", "upstream", "version",
+    "bucket", "cause", "code", "event", "exchange", "interval", "kind", "method", "reason", "route", "service",
+    "source", "state", "status", "table", "topic", "upstream", "version",
 }  # fmt: skip
 """Every label has few values, all of them ours: a new one must be thought about, and named here."""
 

@@ -14,10 +14,11 @@ from crosstape.common.market.bar import Bar, BarStatus, Interval, fold_bars
 from crosstape.common.market.trade import Source, TakerSide, Trade
 from crosstape.common.testing.builders import make_trade
 from crosstape.common.testing.strategies import START, tapes
-from crosstape.history.api.bars import BarQuery, ClosedMinutes, oldest_bars
+from crosstape.history.api.bars import BarQuery, ClosedBars, oldest_bars
 from crosstape.history.api.markets import Market, _instrument
 from crosstape.history.sink.closing import Closing
 from crosstape.history.sink.touched import TouchedMinutes
+from crosstape.history.sink.writer import Writer
 from crosstape.history.store import Store
 from services.history.tests.harness import Sink, new_symbol
 
@@ -148,11 +149,16 @@ def test_a_minute_that_lost_all_its_trades_is_stored_as_empty_once(sink: Sink, s
         await sink.close_all()
         await sink.insert([make_trade(7, symbol=symbol, time=START + 60 * 10**9)], Source.HISTORY)
         await sink.close_all()
-        sink.touched.touch(("binance", symbol, minute), 0, 0.0)
+        sink.touched.touch(("binance", symbol, minute), 0, 0.0, minute)
         await sink.close_all()
         assert await sink.store.rows("closed_bars", **place, limit=10, offset=0) == []
         return await sink.store.rows(
-            "stored_minutes", markets=[("binance", symbol)], start=minute, end=minute + 60, minutes=[]
+            "stored_minutes",
+            intervals=[1, 60],
+            markets=[("binance", symbol)],
+            start=minute,
+            end=minute + 60,
+            minutes=[],
         )
 
     rows = asyncio.run(play())
@@ -169,7 +175,7 @@ def test_only_the_minutes_that_are_due_are_closed(sink: Sink) -> None:
         await sink.insert(trades)
         touched = TouchedMinutes(grace=0, quiet=0)
         for symbol, second in due:
-            touched.touch(("binance", symbol, second), 1, 0.0)
+            touched.touch(("binance", symbol, second), 1, 0.0, second)
         await Closing(sink.store, sink.told, touched).step()
 
     asyncio.run(play())
@@ -204,7 +210,7 @@ def test_a_longer_bar_is_the_fold_of_its_trades(sink: Sink, interval: Interval, 
         if tape:
             await sink.insert(tape)
         await sink.close_all()
-        return await oldest_bars(sink.store, query, ClosedMinutes(), limit=10_000)
+        return await oldest_bars(sink.store, query, ClosedBars(), limit=10_000)
 
     rows = [json.loads(line, parse_float=Decimal) for line in asyncio.run(play())]
     shown = ("open", "high", "low", "close", "volume", "volume_delta", "volume_unknown")
@@ -228,6 +234,43 @@ def test_ids_that_are_texts_order_trades_of_one_time_as_the_fold_does(sink: Sink
     assert newest(sink.told.bars()) == expected(trades)
 
 
+@QUICK
+@given(st.data(), tapes(seconds=100, max_size=20))
+def test_while_seconds_close_the_page_is_always_the_fold_of_what_is_stored(
+    store: Store, data: st.DataObject, tape: list[Trade]
+) -> None:
+    symbol = new_symbol()
+    market = Market("binance", _instrument("binance", symbol))
+    query = BarQuery(market, Interval.S1, 0, START // 10**9 + 600)
+    arrivals = data.draw(st.permutations(of_market(tape, symbol)))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(arrivals)), max_size=4)))
+    sink = Sink(store)
+    sink.touched = TouchedMinutes(grace=0, quiet=3_600)
+    sink.closing = Closing(store, sink.told, sink.touched)
+    sink.writer = Writer(store, sink.told, sink.touched)
+
+    async def play() -> None:
+        sink.touched.reached = START // 10**9
+        for start, end in zip([0, *cuts], [*cuts, len(arrivals)], strict=True):
+            if start < end:
+                await sink.insert(arrivals[start:end])
+            sink.touched.reached += data.draw(st.integers(0, 20))
+            assert not await sink.closing.step()
+            lines = await oldest_bars(store, query, ClosedBars(), limit=1_000)
+            bars = {row["timestamp"]: row for row in (json.loads(line, parse_float=Decimal) for line in lines)}
+            wanted = fold_bars(arrivals[:end], Interval.S1)
+            assert [(second, row["trades"], row["close"]) for second, row in bars.items()] == [
+                (bar.open_time, bar.trades, Decimal(bar.close)) for bar in wanted
+            ]
+            told = {bar.open_time: bar for bar in sink.told.bars()}
+            for bar in wanted:
+                is_closed = bar.open_time < sink.touched.reached
+                assert (bars[bar.open_time]["status"] != "provisional") >= is_closed
+                assert not is_closed or told[bar.open_time].trades == bar.trades
+
+    asyncio.run(play())
+
+
 def test_trades_of_the_open_minute_are_answered_before_it_is_closed(store: Store, symbol: str) -> None:
     patient = Sink(store)
     trades = [make_trade(i, symbol=symbol, time=START + i * 20 * 10**9) for i in range(1, 5)]
@@ -240,7 +283,7 @@ def test_trades_of_the_open_minute_are_answered_before_it_is_closed(store: Store
         found = []
         for interval in (Interval.M1, Interval.S1):
             lines = await oldest_bars(
-                store, BarQuery(market, interval, 0, START // 10**9 + 600), ClosedMinutes(), limit=100
+                store, BarQuery(market, interval, 0, START // 10**9 + 600), ClosedBars(), limit=100
             )
             found += [(row["timestamp"] - START // 10**9, row["status"]) for row in map(msgspec.json.decode, lines)]
         return found

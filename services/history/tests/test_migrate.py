@@ -16,6 +16,7 @@ from crosstape.history.store import Store, query_text
 SAMPLES = {
     "String": "BTC-USDT",
     "Array(String)": ["BTC-USDT"],
+    "Array(UInt32)": [60],
     "Array(Tuple(String, String))": [("binance", "BTC-USDT")],
     "Array(Tuple(String, String, UInt32))": [("binance", "BTC-USDT", 60)],
 }

@@ -13,7 +13,7 @@ from crosstape.common.market.trade import Source, TradeBatch, batch_columns, bat
 from crosstape.common.testing.builders import make_trade
 from crosstape.common.testing.strategies import START, tapes
 from crosstape.history.sink.rows import MinuteRows, trade_rows
-from crosstape.history.sink.touched import IdRanges, TouchedMinutes
+from crosstape.history.sink.touched import IdRanges, Seconds, TouchedMinutes
 from crosstape.history.sink.writer import sound_rows
 from services.history.tests.harness import Sink
 
@@ -83,9 +83,9 @@ def test_every_row_of_an_insert_is_in_one_touched_minute(tape: list[object]) -> 
 def test_a_minute_is_due_once_it_is_over_and_quiet() -> None:
     touched = TouchedMinutes(grace=1.0, quiet=1.0)
     minute = ("binance", "BTC-USDT", MINUTE)
-    touched.touch(minute, 5, now=100.0)
+    touched.touch(minute, 5, now=100.0, since=MINUTE)
     assert touched.due(105.0, MINUTE + 60.5, max_rows=10) == {}
-    touched.touch(minute, 2, now=105.5)
+    touched.touch(minute, 2, now=105.5, since=MINUTE)
     assert touched.due(106.0, MINUTE + 61.0, max_rows=10) == {}
     assert touched.due(106.5, MINUTE + 61.5, max_rows=10) == {minute: 7}
     assert touched.due(200.0, MINUTE + 200, max_rows=10) == {}
@@ -95,15 +95,47 @@ def test_a_minute_that_never_gets_quiet_is_closed_all_the_same() -> None:
     touched = TouchedMinutes(grace=1.0, quiet=1.0)
     minute = ("binance", "BTC-USDT", MINUTE)
     for second in range(70):
-        touched.touch(minute, 1, now=float(second))
+        touched.touch(minute, 1, now=float(second), since=MINUTE)
     assert touched.due(69.0, MINUTE + 69, max_rows=10) == {minute: 70}
+
+
+def test_a_second_is_due_once_it_is_over_and_what_reached_the_bus_is_stored() -> None:
+    touched = TouchedMinutes(grace=1.0, quiet=1.0)
+    minute = ("binance", "BTC-USDT", MINUTE)
+    touched.touch(minute, 5, now=100.0, since=MINUTE + 3)
+    touched.reached = MINUTE + 4.9
+    assert touched.due_seconds(MINUTE + 30) is None
+    touched.reached = MINUTE + 7.2
+    assert touched.due_seconds(MINUTE + 6.5) == Seconds([minute], MINUTE + 3, MINUTE + 5)
+    assert touched.due_seconds(MINUTE + 30) == Seconds([minute], MINUTE + 5, MINUTE + 6)
+    assert touched.due_seconds(MINUTE + 30) is None
+
+
+def test_a_second_is_due_again_after_a_late_trade_and_after_a_failure() -> None:
+    touched = TouchedMinutes(grace=0, quiet=1.0)
+    minute = ("binance", "BTC-USDT", MINUTE)
+    touched.reached = MINUTE + 10.0
+    touched.touch(minute, 1, now=100.0, since=MINUTE + 5)
+    failed = touched.due_seconds(MINUTE + 30)
+    assert failed is not None
+    touched.give_back(failed)
+    assert touched.due_seconds(MINUTE + 30) == Seconds([minute], MINUTE + 5, MINUTE + 10)
+    touched.touch(minute, 1, now=101.0, since=MINUTE + 2)
+    assert touched.due_seconds(MINUTE + 30) == Seconds([minute], MINUTE + 2, MINUTE + 10)
+
+
+def test_seconds_of_long_ago_wait_for_their_minute() -> None:
+    touched = TouchedMinutes(grace=0, quiet=1.0)
+    touched.reached = MINUTE + 10.0
+    touched.touch(("binance", "BTC-USDT", MINUTE - 3_600), 1, now=100.0, since=MINUTE - 3_600)
+    assert touched.due_seconds(MINUTE + 30) is None
 
 
 def test_one_step_takes_neighbours_of_one_hour_up_to_its_weight() -> None:
     touched = TouchedMinutes(grace=0, quiet=0)
     for second in (0, 60, 3_600):
         for symbol in ("A", "B"):
-            touched.touch(("x", symbol, MINUTE + second), 10, now=0.0)
+            touched.touch(("x", symbol, MINUTE + second), 10, now=0.0, since=MINUTE + second)
     steps = [list(touched.due(9.0, MINUTE + 9_000, max_rows=30)) for _ in range(4)]
     assert [[(s, m - MINUTE) for _, s, m in step] for step in steps] == [
         [("A", 0), ("B", 0), ("A", 60)],
@@ -115,13 +147,13 @@ def test_one_step_takes_neighbours_of_one_hour_up_to_its_weight() -> None:
 
 def test_ids_within_another_minute_s_ids_name_that_minute() -> None:
     ranges = IdRanges()
-    assert ranges.unknown([MinuteRows("x", "A", 60, 1, 5, 5)]) == [("x", "A")]
+    assert ranges.unknown([MinuteRows("x", "A", 60, 1, 5, 5, 60)]) == [("x", "A")]
     ranges.learn(("x", "A"), -1)
-    assert ranges.overlapped(MinuteRows("x", "A", 60, 1, 5, 5)) == []
-    ranges.add([MinuteRows("x", "A", 60, 1, 5, 5), MinuteRows("x", "A", 120, 6, 9, 4)])
-    assert ranges.overlapped(MinuteRows("x", "A", 180, 10, 12, 3)) == []
-    assert ranges.overlapped(MinuteRows("x", "A", 120, 5, 7, 3)) == [("x", "A", 60)]
-    assert ranges.overlapped(MinuteRows("x", "A", 0, 1, 1, 1)) is None
+    assert ranges.overlapped(MinuteRows("x", "A", 60, 1, 5, 5, 60)) == []
+    ranges.add([MinuteRows("x", "A", 60, 1, 5, 5, 60), MinuteRows("x", "A", 120, 6, 9, 4, 120)])
+    assert ranges.overlapped(MinuteRows("x", "A", 180, 10, 12, 3, 180)) == []
+    assert ranges.overlapped(MinuteRows("x", "A", 120, 5, 7, 3, 120)) == [("x", "A", 60)]
+    assert ranges.overlapped(MinuteRows("x", "A", 0, 1, 1, 1, 0)) is None
 
 
 async def test_a_batch_stores_what_is_sound_and_tells_the_rest(sink: Sink, symbol: str) -> None:

@@ -66,25 +66,23 @@ class BarQuery(Struct, frozen=True):
         return self.interval.close_time(self.interval.open_time(self.end - 1))
 
 
-class ClosedMinutes:
-    """Until when (Unix s) each market's minutes are closed: it only grows, so what was once read still holds."""
+class ClosedBars:
+    """Until when (Unix s) each market's seconds and minutes are closed: it only grows, so what was once read holds."""
 
     def __init__(self) -> None:
-        self._until: dict[tuple[str, str], int] = {}
+        self._until: dict[tuple[str, str, int], int] = {}
 
     async def hold(self, store: Store, query: BarQuery) -> bool:
         """Whether all bars of `query` are closed, so that nobody needs to look at the tape."""
-        place = {"exchange": query.market.exchange, "symbol": query.market.symbol}
-        known = (query.market.exchange, query.market.symbol)
-        if self._until.get(known, 0) < query.last_close <= time.time():
-            [(until,)] = await store.rows("closed_until", **place)
-            self._until[known] = until or 0
-        return query.last_close <= self._until.get(known, 0)
+        place = (query.market.exchange, query.market.symbol, query.base)
+        if self._until.get(place, 0) < query.last_close <= time.time():
+            exchange, symbol, base = place
+            [(until,)] = await store.rows("closed_until", exchange=exchange, symbol=symbol, base=base)
+            self._until[place] = until or 0
+        return query.last_close <= self._until.get(place, 0)
 
 
-async def oldest_bars(
-    store: Store, query: BarQuery, closed: ClosedMinutes, *, limit: int, offset: int = 0
-) -> list[bytes]:
+async def oldest_bars(store: Store, query: BarQuery, closed: ClosedBars, *, limit: int, offset: int = 0) -> list[bytes]:
     """The first `limit` bars, oldest first, as JSON lines.
 
     A dense market is answered from a window as long as the page; only a sparse one needs the whole range.

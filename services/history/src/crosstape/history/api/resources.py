@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from crosstape.common.runtime.health import Health
-from crosstape.history.api.bars import ClosedMinutes
+from crosstape.history.api.bars import ClosedBars
 from crosstape.history.api.markets import Markets
 from crosstape.history.exchanges import Exchanges
 from crosstape.history.store import Store
@@ -25,7 +25,7 @@ class Resources:
     markets: Markets
     exchanges: Exchanges
     health: Health
-    closed: ClosedMinutes = field(default_factory=ClosedMinutes)
+    closed: ClosedBars = field(default_factory=ClosedBars)
 
 
 def _resources(request: Request) -> Resources:

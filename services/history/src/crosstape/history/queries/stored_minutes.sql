@@ -1,4 +1,4 @@
--- The bars of `minutes` as they are stored; of all the markets' minutes in [start, end) when none are named.
+-- The bars of `intervals` (s) of `minutes` as they are stored; of all the markets' in [start, end) when none are named.
 SELECT
     toString(bar.exchange) AS exchange,
     toString(bar.symbol) AS symbol,
@@ -8,7 +8,7 @@ $bar_texts,
     bar.revision AS revision
 FROM bars AS bar FINAL
 PREWHERE (bar.exchange, bar.symbol) IN {markets:Array(Tuple(String, String))}
-    AND bar.interval IN (1, 60)
+    AND bar.interval IN {intervals:Array(UInt32)}
     AND bar.open_time >= toDateTime({start:UInt32}, 'UTC')
     AND bar.open_time < toDateTime({end:UInt32}, 'UTC')
     AND (

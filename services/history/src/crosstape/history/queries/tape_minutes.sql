@@ -1,5 +1,5 @@
--- The bars of `minutes`, recomputed from the tape; of all the markets' minutes in [start, end) when none are named, which
--- saves looking each trade's minute up.
+-- The bars of `intervals` (s) of `minutes`, recomputed from the tape; of all the markets' in [start, end) when none are
+-- named, which saves looking each trade's minute up.
 SELECT
     toString(bar.exchange) AS exchange,
     toString(bar.symbol) AS symbol,
@@ -32,7 +32,7 @@ $fold
             )
         GROUP BY exchange, symbol, open_time
     ) AS bar
-    ARRAY JOIN [toUInt32(1), toUInt32(60)] AS interval
+    ARRAY JOIN {intervals:Array(UInt32)} AS interval
     GROUP BY exchange, symbol, interval, open_time
 ) AS bar
 ORDER BY exchange, symbol, interval DESC, open_time

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from crosstape.common.market.bar import Bar, BarStatus
 from crosstape.common.market.trade import TradeId
@@ -28,33 +29,45 @@ _TYPES = {
 
 INTERVALS = {1: "1s", 60: "1m"}
 
-_PLACE = 4
+_PLACE = ("exchange", "symbol", "interval", "open_time")
 """The first columns say which bar it is, the others what is in it."""
-
-_NOTHING = ("0", "0", "0", "0", "0", "0", "0", 0, 0, "", 0, "")
-"""A bar whose last trade left it."""
 
 
 def changed_bars(tape: pa.Table, stored: pa.Table) -> pa.Table:
     """The bars of `tape` that `stored` does not hold already, and an empty one for each that has no trade any more,
     with the `revision` that each of them is."""
-    known = {row[:_PLACE]: row[_PLACE:] for row in _rows(stored)}
-    if not known:
-        return tape.append_column("revision", pa.repeat(pa.scalar(0, pa.uint32()), tape.num_rows))
-    changed = []
-    for row in _rows(tape):
-        *values, revision = known.pop(row[:_PLACE], (-1,))
-        if tuple(values) != row[_PLACE:]:
-            changed.append((*row, revision + 1))
-    changed += [
-        (*place, *_NOTHING, revision + 1) for place, (*values, revision) in known.items() if tuple(values) != _NOTHING
-    ]
-    columns = zip(*changed, strict=True) if changed else [()] * len(stored.schema)
-    return pa.table([pa.array(c, f.type) for c, f in zip(columns, stored.schema, strict=True)], schema=stored.schema)
+    known_places, places = _places(stored), _places(tape)
+    known = stored.take(pc.index_in(places, value_set=known_places))
+    before: Any = known.column("revision")
+    is_same: Any = pc.is_valid(before)
+    for name in tape.column_names:
+        is_equal: Any = pc.equal(tape.column(name), known.column(name))
+        is_same = pc.and_(is_same, is_equal.fill_null(False))
+    revision = pc.add(before, 1).fill_null(0).cast(pa.uint32())
+    changed = tape.append_column("revision", revision).filter(pc.invert(is_same))
+    gone = stored.filter(pc.invert(pc.is_in(known_places, value_set=places))).filter(pc.field("trades") > 0)
+    return pa.concat_tables([changed, _emptied(gone, changed.schema)]) if gone.num_rows else changed
 
 
-def _rows(table: pa.Table) -> Iterable[tuple[Any, ...]]:
-    return zip(*table.to_pydict().values(), strict=True)
+def _places(bars: pa.Table) -> pa.Array[Any]:
+    """Which bar each row is, as one text: names hold no space."""
+    columns: list[Any] = [bars.column(name).cast(pa.string()) for name in _PLACE]
+    places: pa.Array[Any] = pc.binary_join_element_wise(*columns, " ").combine_chunks()
+    return places
+
+
+def _emptied(bars: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The bars with nothing in them, one revision on."""
+    columns = []
+    for field in schema:
+        column: Any = bars.column(field.name)
+        if field.name == "revision":
+            column = pc.add(column, 1)
+        elif field.name not in _PLACE:
+            nothing = "" if field.name.endswith("uid") else "0"
+            column = pa.repeat(pa.scalar(nothing).cast(field.type), bars.num_rows)
+        columns.append(column.cast(field.type))
+    return pa.table(columns, schema=schema)
 
 
 def bar_columns(changed: pa.Table) -> pa.Table:

@@ -1,4 +1,5 @@
-"""Closing: minutes that got trades become bars, recomputed from the tape, stored, and only then told.
+"""Closing: minutes that got trades become bars, recomputed from the tape, stored, and only then told; so do the seconds
+of a minute that is still open, and with their minute once more.
 
 Repeats are harmless: a minute whose bars are what the tape says changes nothing.
 """
@@ -17,7 +18,7 @@ from crosstape.common.errors import DatabaseError
 from crosstape.common.market.bar import Bar
 from crosstape.history.sink import metrics
 from crosstape.history.sink.bars import bar_columns, bars_by_market, changed_bars
-from crosstape.history.sink.touched import MINUTE_SECONDS, Minute, TouchedMinutes
+from crosstape.history.sink.touched import MINUTE_SECONDS, Market, Minute, Seconds, TouchedMinutes
 from crosstape.history.store import Store
 
 log = structlog.get_logger(__name__)
@@ -56,41 +57,62 @@ class Closing:
                 await asyncio.sleep(TICK_SECONDS)
 
     async def step(self) -> bool:
-        """Close some of the minutes that are due; whether there were any. Raises DatabaseError, having closed none."""
+        """Close some of the minutes that are due, or else the seconds; whether there were minutes.
+
+        Raises DatabaseError, having closed none.
+        """
         due = self._touched.due(time.monotonic(), time.time(), max_rows=STEP_ROWS)
         metrics.BACKLOG.set(len(self._touched))
         if not due:
+            if seconds := self._touched.due_seconds(time.time()):
+                await self._close_seconds(seconds)
             return False
-        with metrics.CLOSING_SECONDS.time(), tracing.trace("close minutes") as span:
+        with metrics.CLOSING_SECONDS.labels("1m").time(), tracing.trace("close minutes") as span:
             span.set_attribute("crosstape.minutes", len(due))
             try:
                 await self._close(due)
             except DatabaseError:
                 for minute, rows in due.items():
-                    self._touched.touch(minute, rows, time.monotonic())
+                    self._touched.touch(minute, rows, time.monotonic(), minute[2])
                 raise
         return True
+
+    async def _close_seconds(self, seconds: Seconds) -> None:
+        markets = sorted({(exchange, symbol) for exchange, symbol, _ in seconds.minutes})
+        with metrics.CLOSING_SECONDS.labels("1s").time(), tracing.trace("close seconds") as span:
+            span.set_attribute("crosstape.markets", len(markets))
+            try:
+                await self._renew([1], markets, seconds.start, seconds.end, [])
+            except DatabaseError:
+                self._touched.give_back(seconds)
+                raise
 
     async def _close(self, due: dict[Minute, int]) -> None:
         markets = sorted({(exchange, symbol) for exchange, symbol, _ in due})
         seconds = [second for *_, second in due]
         start, end = min(seconds), max(seconds) + MINUTE_SECONDS
         are_all = len(due) == len(markets) * (end - start) // MINUTE_SECONDS
-        place = {"markets": markets, "start": start, "end": end, "minutes": [] if are_all else list(due)}
-        stored = await self._store.arrow("stored_minutes", **place)
-        tape = await self._store.arrow("tape_minutes", **place)
-        changed = await asyncio.to_thread(changed_bars, tape, stored)
-        counts: dict[Minute, int] = {}
-        if changed.num_rows:
-            await self._store.insert("bars", bar_columns(changed))
-            metrics.ROWS.labels("bars").inc(changed.num_rows)
-            markets_bars = bars_by_market(zip(*changed.to_pydict().values(), strict=True))
-            counts = _count(markets_bars)
-            await self._tell(markets_bars)
+        counts = _count(await self._renew([1, 60], markets, start, end, [] if are_all else list(due)))
         if suspects := [minute for minute, rows in due.items() if counts.get(minute) != rows]:
             await self._count_conflicts(suspects)
 
-    async def _tell(self, markets: dict[tuple[str, str], list[Bar]]) -> None:
+    async def _renew(
+        self, intervals: list[int], markets: list[Market], start: int, end: int, minutes: list[Minute]
+    ) -> dict[Market, list[Bar]]:
+        """Store and tell the bars that are not what the tape says; they are the answer."""
+        place = {"intervals": intervals, "markets": markets, "start": start, "end": end, "minutes": minutes}
+        stored = await self._store.arrow("stored_minutes", **place)
+        tape = await self._store.arrow("tape_minutes", **place)
+        changed = await asyncio.to_thread(changed_bars, tape, stored)
+        if not changed.num_rows:
+            return {}
+        await self._store.insert("bars", bar_columns(changed))
+        metrics.ROWS.labels("bars").inc(changed.num_rows)
+        bars = bars_by_market(zip(*changed.to_pydict().values(), strict=True))
+        await self._tell(bars)
+        return bars
+
+    async def _tell(self, markets: dict[Market, list[Bar]]) -> None:
         await asyncio.gather(
             *(self._producer.deliver(BARS, market_key(*market), bars) for market, bars in markets.items() if bars)
         )
@@ -110,12 +132,12 @@ class Closing:
         now = time.monotonic()
         unclosed = await self._store.rows("unclosed_minutes")
         for exchange, symbol, minute, rows in unclosed:
-            self._touched.touch((exchange, symbol, minute), rows, now)
+            self._touched.touch((exchange, symbol, minute), rows, now, minute)
         await self._tell(bars_by_market(await self._store.rows("latest_bars")))
         log.info("reconciled", minutes=len(unclosed))
 
 
-def _count(markets: dict[tuple[str, str], list[Bar]]) -> dict[Minute, int]:
+def _count(markets: dict[Market, list[Bar]]) -> dict[Minute, int]:
     """Trades of each minute that changed; and what operators see of it."""
     counts: dict[Minute, int] = {}
     for market, bars in markets.items():

@@ -20,6 +20,7 @@ CONFLICTS = Counter("crosstape_history_tape_conflicts_total", "Trades seen with 
 BACKLOG = Gauge("crosstape_history_closing_backlog", "Minutes that got trades and are not closed yet")
 CLOSING_SECONDS = Histogram(
     "crosstape_history_closing_step_seconds",
-    "One step of closing minutes",
+    "One step of closing bars, by their `interval` (minutes bring their seconds along)",
+    ["interval"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )

@@ -34,11 +34,12 @@ GREATEST = Decimal(10) ** INTEGER_DIGITS - LEAST
 """What a price or a quantity can be."""
 
 MINUTE = 60_000_000_000
+SECOND = 1_000_000_000
 MILLISECOND = 1_000_000
 
 
 class MinuteRows(Struct, frozen=True):
-    """What one insert brings to one minute (Unix s) of one market."""
+    """What one insert brings to one minute (Unix s) of one market; `since` is the second of the first of it."""
 
     exchange: str
     symbol: str
@@ -46,6 +47,7 @@ class MinuteRows(Struct, frozen=True):
     first_seq: int
     last_seq: int
     rows: int
+    since: int
 
 
 class TradeRows(Struct, frozen=True):
@@ -165,13 +167,13 @@ def _minutes(
 ) -> list[MinuteRows]:
     minute = pc.multiply(pc.divide(time, MINUTE), 60)
     touched = (
-        pa.table({"market": market, "minute": minute, "sequence": sequence})
+        pa.table({"market": market, "minute": minute, "sequence": sequence, "time": time})
         .group_by(["market", "minute"])
-        .aggregate([("sequence", "min"), ("sequence", "max"), ("sequence", "count")])
+        .aggregate([("sequence", "min"), ("sequence", "max"), ("sequence", "count"), ("time", "min")])
     )
     return [
-        MinuteRows(markets[index][0], markets[index][1], minute, first, last, count)
-        for index, minute, first, last, count in zip(*touched.to_pydict().values(), strict=True)
+        MinuteRows(markets[index][0], markets[index][1], minute, first, last, count, earliest // SECOND)
+        for index, minute, first, last, count, earliest in zip(*touched.to_pydict().values(), strict=True)
     ]
 
 

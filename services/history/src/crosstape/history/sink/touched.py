@@ -1,4 +1,5 @@
-"""Which minutes got trades and when each is due to be closed, and which other minutes a batch may take trades from.
+"""Which minutes got trades, when each is due to be closed and which of its seconds before that, and which other minutes
+a batch may take trades from.
 
 Pure: time comes from outside.
 """
@@ -21,33 +22,52 @@ MINUTE_SECONDS = 60
 SPAN = 3_600
 """Minutes closed together lie within one hour, so that one query's time range stays short."""
 REMEMBERED_MINUTES = 4
+RECENT = 120
+"""Seconds in which a second is closed before its minute is: an older minute is due itself."""
 
 
 class _Touch(Struct):
+    """`since` (Unix s) is the first second whose bar may not be what the tape says."""
+
     first: float
     last: float
     rows: int
+    since: int
+
+
+class Seconds(Struct, frozen=True):
+    """Seconds [start, end) of the open minutes `minutes`, to be closed."""
+
+    minutes: list[Minute]
+    start: int
+    end: int
 
 
 class TouchedMinutes:
-    """Minutes to close, by when they were touched. A minute is due once it is over and no trade came for a while."""
+    """Minutes to close, by when they were touched. A minute is due once it is over and no trade came for a while.
+
+    Its seconds are due while it is open, each once it is over and all that reached the bus since is stored: `reached`
+    (Unix s) says until when that is so.
+    """
 
     def __init__(self, *, grace: float, quiet: float):
         self._grace = grace
         self._quiet = quiet
         self._touches: dict[Minute, _Touch] = {}
+        self.reached = 0.0
 
     def __len__(self) -> int:
         return len(self._touches)
 
-    def touch(self, minute: Minute, rows: int, now: float) -> None:
-        """`rows` trades of `minute` were stored at `now` (monotonic s)."""
+    def touch(self, minute: Minute, rows: int, now: float, since: int) -> None:
+        """`rows` trades of `minute` were stored at `now` (monotonic s), none of them before `since` (Unix s)."""
         touch = self._touches.get(minute)
         if touch is None:
-            self._touches[minute] = _Touch(now, now, rows)
+            self._touches[minute] = _Touch(now, now, rows, since)
         else:
             touch.last = now
             touch.rows += rows
+            touch.since = min(touch.since, since)
 
     def longest_wait(self, now: float) -> float:
         """How many seconds ago the first of them was touched; 0 when there are none."""
@@ -65,6 +85,23 @@ class TouchedMinutes:
             taken[minute] = self._touches.pop(minute).rows
             weight += max(1, taken[minute])
         return taken
+
+    def due_seconds(self, wall: float) -> Seconds | None:
+        """Take the seconds of recent minutes that are due at `wall` (Unix s), None when there are none."""
+        end = int(min(self.reached, wall) - self._grace)
+        ready = [m for m, touch in self._touches.items() if m[2] >= end - RECENT and touch.since < end]
+        if not ready:
+            return None
+        start = min(self._touches[minute].since for minute in ready)
+        for minute in ready:
+            self._touches[minute].since = end
+        return Seconds(ready, start, end)
+
+    def give_back(self, seconds: Seconds) -> None:
+        """They could not be closed."""
+        for minute in seconds.minutes:
+            touch = self._touches[minute]
+            touch.since = min(touch.since, seconds.start)
 
     def _is_due(self, minute: int, touch: _Touch, now: float, wall: float) -> bool:
         end = minute + MINUTE_SECONDS + self._grace

@@ -11,6 +11,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from itertools import chain
 
 import structlog
 
@@ -56,9 +57,12 @@ class Writer:
         """Take batches until `stop`; the one in hand takes effect."""
         batches = consumer.batches(max_records=flush_rows, max_age=flush_seconds, weigh=_weigh)
         async for batch in batches:
+            arrived = time.time()
             if len(batch):
                 await self.write(batch)
                 await consumer.commit(batch)
+            is_all = sum(map(_weigh, chain.from_iterable(batch.records.values()))) < flush_rows
+            self._touched.reached = arrived if is_all else batch.oldest_ms / 1000
             while self._touched.longest_wait(time.monotonic()) > LONGEST_BACKLOG_SECONDS and not stop.is_set():
                 await asyncio.sleep(LONGEST_RETRY_SECONDS)
             if stop.is_set():
@@ -93,9 +97,9 @@ class Writer:
         self._ranges.add(rows.minutes)
         now = time.monotonic()
         for minute in rows.minutes:
-            self._touched.touch((minute.exchange, minute.symbol, minute.minute), minute.rows, now)
+            self._touched.touch((minute.exchange, minute.symbol, minute.minute), minute.rows, now, minute.since)
         for place in moved:
-            self._touched.touch(place, 0, now)
+            self._touched.touch(place, 0, now, place[2])
         metrics.ROWS.labels("trades").inc(rows.table.num_rows)
 
     async def _minutes_losing_trades(self, minutes: list[MinuteRows]) -> set[Minute]:

@@ -1,4 +1,4 @@
-    -- Bars the tape holds after the last closed minute, folded now.
+    -- Bars the tape holds after the last closed one, folded now.
     SELECT
         toUnixTimestamp(time) - toUnixTimestamp(time) % {base:UInt32} AS open_time,
 $fold,
