@@ -254,6 +254,7 @@ def test_while_seconds_close_the_page_is_always_the_fold_of_what_is_stored(
         for start, end in zip([0, *cuts], [*cuts, len(arrivals)], strict=True):
             if start < end:
                 await sink.insert(arrivals[start:end])
+            sink.closing._rests_until = 0.0
             sink.touched.reached += data.draw(st.integers(0, 20))
             assert not await sink.closing.step()
             lines = await oldest_bars(store, query, ClosedBars(), limit=1_000)

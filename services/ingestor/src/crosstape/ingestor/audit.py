@@ -112,14 +112,17 @@ class Auditor:
                 for start, end in watermarks.uncovered.get(symbol, ()):
                     repair.outage(Outage(start, end, "restart"))
             elif stored is not None:
-                self._resume_numbered(market.sequence, repair, stored)
-                repair.outage(Outage(min(stored.newest_time, self._began), now, "restart"))
+                self._resume_numbered(market.sequence, repair, stored, now)
         self.has_resumed = True
 
-    def _resume_numbered(self, sequence: TradeSequence, repair: MarketRepair, stored: Watermark) -> None:
-        if not isinstance(stored.newest_trade_id, int):
+    def _resume_numbered(self, sequence: TradeSequence, repair: MarketRepair, stored: Watermark, now: int) -> None:
+        newest_id = stored.newest_trade_id
+        if not isinstance(newest_id, int):
             return
-        if (hole := sequence.resume(stored.newest_trade_id, stored.newest_time)) is not None:
+        # A tape that ends in what this process brought, as history answered late, does not say what was before.
+        if not sequence.has_met(newest_id):
+            repair.outage(Outage(min(stored.newest_time, self._began), now, "restart"))
+        if (hole := sequence.resume(newest_id, stored.newest_time)) is not None:
             repair.hole(hole, "restart")
         for first, last in stored.holes:
             if (found := sequence.reopen(first, last)) is not None:

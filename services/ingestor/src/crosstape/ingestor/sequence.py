@@ -55,6 +55,10 @@ class TradeSequence:
             self.close(trade_id, trade_id)
         return None
 
+    def has_met(self, trade_id: int) -> bool:
+        """Whether `trade_id` lies behind the first observed, so that all since then is followed."""
+        return self.newest_id is not None and trade_id >= self._oldest_id
+
     def resume(self, stored_id: int, stored_time: int) -> Hole | None:
         """The tape ends at `stored_id`. Returns the hole between it and the first id observed since."""
         if self.newest_id is None:
