@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping, MutableMapping
 
 from cachetools import TTLCache
 
@@ -27,6 +27,9 @@ _EXPORTS = (b"text/csv", b"application/vnd.apache")
 _GUESSING_SECONDS = 60
 """How long an address that used up its wrong credentials is asked to wait before an API key of its is looked at."""
 _GUESSING_NETWORKS = 10_000
+_REFUSED_SECONDS = 1.0
+"""How long a bucket that refused is asked before a service is."""
+_REFUSED_BUCKETS = 10_000
 
 
 class Admission:
@@ -45,18 +48,24 @@ class Admission:
             Role.ADMIN: settings.limit_admin,
         }
         self._guessing: TTLCache[str, None] = TTLCache(_GUESSING_NETWORKS, _GUESSING_SECONDS)
+        self._refused: TTLCache[str, None] = TTLCache(_REFUSED_BUCKETS, _REFUSED_SECONDS)
 
     async def admit(self, route: Route | None, headers: Iterable[Header], address: str, exchange: Exchange) -> Caller:
         """The caller, for the service behind the route; `route` is None for the gateway's own.
 
         Raises Unauthenticated, Forbidden, RateLimited, and ServiceUnavailable for what cannot be told now. The
         limit's verdict is left in `exchange`, whatever comes of the request.
+
+        A read that costs one token goes to its service while the limit is asked: `exchange.judged` raises RateLimited
+        before the answer begins. A bucket that has just refused is asked first, so that a service hears little of it.
         """
         principal = None
         if route is None or not (route.is_login or route.is_socket):
             principal = await self._principal(headers, address, exchange)
-        await self._limit(route, headers, principal, address, exchange)
+        goes_ahead = self._limit(route, headers, principal, address, exchange)
         caller = Caller(SERVICE, principal, address)
+        if not goes_ahead:
+            await exchange.judged()
         if route:
             self._check(route, caller)
         return caller
@@ -77,7 +86,7 @@ class Admission:
             await self._count_failure(address, exchange)
             raise
         except ServiceUnavailable:
-            await self._limit(None, headers, None, address, exchange)
+            self._limit(None, headers, None, address, exchange)
             raise
 
     async def _count_failure(self, address: str, exchange: Exchange) -> None:
@@ -87,14 +96,15 @@ class Admission:
             self._guessing[network] = None
             raise _limited(exchange.verdict, "failures", "Too many wrong credentials")
 
-    async def _limit(
+    def _limit(
         self,
         route: Route | None,
         headers: Iterable[Header],
         principal: Principal | None,
         address: str,
         exchange: Exchange,
-    ) -> None:
+    ) -> bool:
+        """Ask the limit; whether the request may go ahead meanwhile."""
         if route and route.is_login:
             bucket, key, rate = "login", f"login:{network_of(address)}", self._settings.limit_login
         elif principal is None:
@@ -102,9 +112,10 @@ class Admission:
         else:
             bucket, rate = principal.role, self._rates[principal.role]
             key = f"key:{principal.api_key_id}" if principal.api_key_id else f"user:{principal.user_id}"
-        exchange.verdict = await self._limiter.take(key, rate, cost_of(route, headers) if route else 1)
-        if exchange.verdict.retry_after:
-            raise _limited(exchange.verdict, bucket, "Too many requests")
+        cost = cost_of(route, headers) if route else 1
+        exchange.judge(_Judgement(self._limiter.take(key, rate, cost), bucket, key, self._refused))
+        is_read = route is not None and route.method == "GET" and not route.is_socket and exchange.body_length == 0
+        return is_read and cost == 1 and key not in self._refused
 
     def _check(self, route: Route, caller: Caller) -> None:
         is_market = route.scope is Scope.MARKET_READ
@@ -121,6 +132,22 @@ class Admission:
             caller.require(route.scope)
         elif caller.principal is None:
             raise Unauthenticated("This needs a Bearer token: log in (POST /login), or use an API key.")
+
+
+class _Judgement:
+    """The verdict of a limit, when it comes; a refusal is raised, and remembered for a while in `refused`."""
+
+    def __init__(self, asked: Awaitable[Verdict], bucket: str, key: str, refused: MutableMapping[str, None]):
+        self._asked = asked
+        self._bucket = bucket
+        self._key = key
+        self._refused = refused
+
+    async def __call__(self, exchange: Exchange) -> None:
+        exchange.verdict = await self._asked
+        if exchange.verdict.retry_after:
+            self._refused[self._key] = None
+            raise _limited(exchange.verdict, self._bucket, "Too many requests")
 
 
 def credential_of(headers: Iterable[Header]) -> str | None:

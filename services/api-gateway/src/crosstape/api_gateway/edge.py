@@ -61,7 +61,11 @@ class Edge:
         if is_sampled():
             traces.begin(exchange, scope)
         try:
-            await self._answer(exchange, scope, receive, send)
+            try:
+                await self._answer(exchange, scope, receive, send)
+            except PlatformError:
+                await exchange.judged()  # who is over the limit hears of that, whatever else is wrong
+                raise
         except PlatformError as error:
             if not exchange.status:
                 await error_response(error)(scope, receive, send)

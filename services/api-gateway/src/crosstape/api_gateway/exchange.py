@@ -20,6 +20,14 @@ _MOST_WAITING = 64 * 1024
 """Bytes of a request's body that wait for the application before the client is no longer read."""
 
 
+class Judgement(Protocol):
+    """What a limit will say of a request."""
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Leave the verdict in `exchange`. Raises RateLimited."""
+        ...
+
+
 class Successor(Protocol):
     """What a connection becomes that no longer speaks HTTP."""
 
@@ -93,6 +101,7 @@ class Exchange:
         self.route = "unknown"
         self.status = 0
         self.verdict: Verdict | None = None
+        self._judgement: Judgement | None = None
         self.span: Span | None = None
         self.wants_socket = False
         self.body_length = body_length
@@ -137,6 +146,16 @@ class Exchange:
             self.on_lost()
 
     # the application's side
+
+    def judge(self, judgement: Judgement) -> None:
+        """What `judged` waits for; it leaves the verdict here."""
+        self._judgement = judgement
+
+    async def judged(self) -> None:
+        """Return once the limit let the request pass, if one applies. Raises RateLimited."""
+        judgement, self._judgement = self._judgement, None
+        if judgement:
+            await judgement(self)
 
     async def receive(self) -> Message:
         """The next part of the body; at its end waits until the client leaves or the answer is complete."""

@@ -115,6 +115,7 @@ class _Passage:
             if self._client.has_body:
                 sending = asyncio.create_task(self._send_body(connection), name="request-body")
                 await connection.head()
+            await self._exchange.judged()
             if not (200 <= connection.status < 300 or connection.status == 304):
                 await self._pass_error(connection)
                 return
