@@ -12,7 +12,8 @@ SECRETS_VARIABLE = "CROSSTAPE_SECRETS_DIR"
 class Container:
     """`where` it is described, its command, its variables, and the secrets it finds as files named as variables.
 
-    `ports` are those it says it listens on, by name; `shared` the variables that it takes from a set for several.
+    `files` are other keys of Secrets, (secret, key) by the path that each has in it. `ports` are those it says it
+    listens on, by name; `shared` the variables that it takes from a set for several.
     """
 
     where: str
@@ -22,6 +23,7 @@ class Container:
     shared: dict[str, str]
     secrets_folder: str
     secrets: frozenset[str]
+    files: dict[str, tuple[str, str]]
     ports: dict[str, int]
 
     @property
@@ -63,6 +65,7 @@ def compose_containers() -> list[Container]:
             shared={},
             secrets_folder="/run/secrets",
             secrets=frozenset(secret["target"] for secret in service.get("secrets", ())),
+            files={},
             ports={str(port["target"]): port["target"] for port in service.get("ports", ())},
         )
         for name, service in compose()["services"].items()
@@ -106,6 +109,11 @@ def _container(overlay: str, deployment: dict[str, Any], maps: dict[str, dict[st
             for source in volume["projected"]["sources"]
             for item in source["secret"]["items"]
         ),
+        files={
+            f"{folders[volume['name']]}/{item['path']}": (volume["secret"]["secretName"], item["key"])
+            for volume in pod["volumes"]
+            for item in volume.get("secret", {}).get("items", ())
+        },
         ports={port["name"]: port["containerPort"] for port in container["ports"]},
     )
 

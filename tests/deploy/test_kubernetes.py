@@ -21,7 +21,8 @@ KUBERNETES = ("1.34", "1.37")
 CUSTOM = frozenset(
     {
         "ClickHouseInstallation", "ClickHouseKeeperInstallation", "Cluster", "ExternalSecret", "Gateway", "HTTPRoute",
-        "Kafka", "KafkaNodePool", "PrometheusRule", "ScaledObject", "ServiceMonitor",
+        "Kafka", "KafkaNodePool", "KafkaUser", "PrometheusRule", "ScaledObject", "ServiceMonitor",
+        "TriggerAuthentication",
     }
 )  # fmt: skip
 """Kinds of operators: no package carries their schemas."""
@@ -241,8 +242,55 @@ def test_sinks_scale_on_the_lag_of_their_own_group_and_no_further_than_partition
     assert trigger["type"] == "kafka"
     assert trigger["metadata"]["topic"] == TRADES.name
     assert trigger["metadata"]["consumerGroup"] == GROUP
-    assert trigger["metadata"]["bootstrapServers"] == sink.environment["CROSSTAPE_KAFKA_BOOTSTRAP"]
+    service, port = sink.environment["CROSSTAPE_KAFKA_BOOTSTRAP"].split(":")
+    namespace = scaler["metadata"]["namespace"]
+    assert trigger["metadata"]["bootstrapServers"] == f"{service}.{namespace}.svc:{port}", (
+        "KEDA has a namespace of its own"
+    )
     assert scaler["spec"]["maxReplicaCount"] <= TRADES.partitions
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_scaler_reads_kafka_as_the_sink_does(name: str) -> None:
+    (trigger,) = of_kind(name, "ScaledObject")[0]["spec"]["triggers"]
+    (authentication,) = of_kind(name, "TriggerAuthentication")
+    sink = next(container for container in pods(name) if container.name == "history-sink")
+    assert sink.environment["CROSSTAPE_KAFKA_SECURITY_PROTOCOL"] == "SASL_SSL"
+    assert trigger["metadata"]["tls"] == "enable"
+    mechanism = trigger["metadata"]["sasl"].upper().replace("_", "-").replace("SHA", "SHA-")
+    assert mechanism == sink.environment["CROSSTAPE_KAFKA_SASL_MECHANISM"]
+    assert trigger["authenticationRef"]["name"] == authentication["metadata"]["name"]
+    (username,) = authentication["spec"]["env"]
+    assert username["parameter"] == "username"
+    assert username["name"] == "CROSSTAPE_KAFKA_SASL_USERNAME"
+    secrets = {each["parameter"]: (each["name"], each["key"]) for each in authentication["spec"]["secretTargetRef"]}
+    assert secrets == {
+        "password": (sink.environment["CROSSTAPE_KAFKA_SASL_USERNAME"], "password"),
+        "ca": sink.files[sink.environment["CROSSTAPE_KAFKA_SSL_CA_FILE"]],
+    }
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_kafka_offers_what_its_users_are_told_and_knows_them(name: str) -> None:
+    (kafka,) = of_kind(name, "Kafka")
+    (listener,) = kafka["spec"]["kafka"]["listeners"]
+    (user,) = of_kind(name, "KafkaUser")
+    cluster = kafka["metadata"]["name"]
+    assert "userOperator" in kafka["spec"]["entityOperator"], "who makes the user's Secret"
+    assert user["metadata"]["labels"]["strimzi.io/cluster"] == cluster
+    assert user["spec"]["authentication"] == listener["authentication"]
+    on_the_bus = [container for container in pods(name) if "CROSSTAPE_KAFKA_BOOTSTRAP" in container.environment]
+    assert {container.name for container in on_the_bus if not container.name.startswith("ingestor-")} == {
+        "history-sink", "stream-hub", "twap-engine", "api-gateway",
+    }  # fmt: skip
+    for container in on_the_bus:
+        told = container.environment
+        assert told["CROSSTAPE_KAFKA_BOOTSTRAP"] == f"{cluster}-kafka-bootstrap:{listener['port']}"
+        assert told["CROSSTAPE_KAFKA_SECURITY_PROTOCOL"] == ("SASL_SSL" if listener["tls"] else "SASL_PLAINTEXT")
+        assert told["CROSSTAPE_KAFKA_SASL_MECHANISM"].lower() == listener["authentication"]["type"]
+        assert told["CROSSTAPE_KAFKA_SASL_USERNAME"] == user["metadata"]["name"]
+        has_password = "CROSSTAPE_KAFKA_SASL_PASSWORD" in container.secrets
+        assert has_password == (container.name != "api-gateway"), "the edge only looks whether Kafka answers"
 
 
 def test_production_engines_are_replicated() -> None:
@@ -315,16 +363,15 @@ def test_services_select_the_pods_of_their_name(name: str) -> None:
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_secrets_that_are_mounted_come_from_somewhere(name: str) -> None:
     written = {f"{cluster['metadata']['name']}-app" for cluster in of_kind(name, "Cluster")}  # by CloudNativePG
+    written |= {user["metadata"]["name"] for user in of_kind(name, "KafkaUser")}  # by Strimzi
+    written |= {f"{kafka['metadata']['name']}-cluster-ca-cert" for kafka in of_kind(name, "Kafka")}
     if name == "prod":
         written |= {secret["spec"]["target"]["name"] for secret in of_kind(name, "ExternalSecret")}
     else:
         script = (ROOT / "deploy/k8s/overlays/dev/make-secrets.sh").read_text()
         written |= {line.split()[1] for line in script.splitlines() if line.startswith("put ")}
-    mounted = {
-        source["secret"]["name"]
-        for _, template in _templates(name)
-        for volume in template["spec"]["volumes"]
-        for source in volume.get("projected", {}).get("sources", ())
-    }
+    volumes = [volume for _, template in _templates(name) for volume in template["spec"]["volumes"]]
+    mounted = {source["secret"]["name"] for v in volumes for source in v.get("projected", {}).get("sources", ())}
+    mounted |= {volume["secret"]["secretName"] for volume in volumes if "secret" in volume}
     assert mounted == written
     assert not of_kind(name, "Secret"), "a secret in a repository is none"

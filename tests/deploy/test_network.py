@@ -13,16 +13,13 @@ from tests.deploy.tools import OVERLAYS, of_kind
 Labels = dict[str, str]
 
 ENGINES: dict[str, tuple[Labels, int]] = {
-    "CROSSTAPE_KAFKA_BOOTSTRAP": ({"strimzi.io/cluster": "tape", "strimzi.io/broker-role": "true"}, 9092),
+    "CROSSTAPE_KAFKA_BOOTSTRAP": ({"strimzi.io/cluster": "tape", "strimzi.io/broker-role": "true"}, 9093),
     "CROSSTAPE_CLICKHOUSE_URL": ({"clickhouse.altinity.com/chi": "tape"}, 8123),
     "CROSSTAPE_AUTH_DATABASE_URL": ({"cnpg.io/cluster": "auth-db"}, 5432),
     "CROSSTAPE_ORDERS_DATABASE_URL": ({"cnpg.io/cluster": "orders-db"}, 5432),
     "CROSSTAPE_REDIS_URL": ({"app.kubernetes.io/name": "valkey"}, 6379),
 }
 """The engine behind a variable: the labels that its operator gives its pods, and its port."""
-
-IDLE = {("history-api", "CROSSTAPE_KAFKA_BOOTSTRAP")}
-"""What a role is told and does not use."""
 
 
 def _selects(selector: dict[str, Any], labels: Labels) -> bool:
@@ -63,8 +60,7 @@ def _needed(name: str) -> set[tuple[str, str, int]]:
                 url = urlsplit(value)
                 needed.add((container.name, str(url.hostname), int(url.port or 80)))
         for variable in (container.secrets | container.environment.keys()) & ENGINES.keys() & read:
-            if (container.name, variable) not in IDLE:
-                needed.add((container.name, variable, ENGINES[variable][1]))
+            needed.add((container.name, variable, ENGINES[variable][1]))
     return needed
 
 

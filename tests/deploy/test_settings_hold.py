@@ -6,14 +6,17 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from crosstape.common.runtime.settings import InternalSettings
+from crosstape.common.runtime.settings import BrokerSettings, InternalSettings
 from crosstape.common.testing.identity import INTERNAL_SECRET
 from crosstape.dashboard import launch
 from tests.deploy import code
 from tests.deploy.containers import SECRETS_VARIABLE, Container, all_containers, pods
 from tests.deploy.tools import OVERLAYS
+from tests.engines.certificates import Authority
 
 SERVICES = [container for container in all_containers() if container.module]
+
+FILES = tuple(name for name in BrokerSettings.model_fields if name.endswith("_file"))
 
 EXAMPLES = {
     "CROSSTAPE_INTERNAL_SECRET": INTERNAL_SECRET,
@@ -22,6 +25,7 @@ EXAMPLES = {
     "CROSSTAPE_AUTH_DATABASE_URL": "postgresql://crosstape:secret@postgres:5432/auth",
     "CROSSTAPE_ORDERS_DATABASE_URL": "postgresql://crosstape:secret@postgres:5432/orders",
     "CROSSTAPE_REDIS_URL": "redis://:secret@valkey:6379/0",
+    "CROSSTAPE_KAFKA_SASL_PASSWORD": "secret",
 }
 """What the secrets' files could hold."""
 
@@ -67,7 +71,7 @@ def _read(container: Container, folder: Path, monkeypatch: pytest.MonkeyPatch) -
     for variable in code.variables(container.module):
         monkeypatch.delenv(variable, raising=False)
     for variable, value in container.environment.items():
-        monkeypatch.setenv(variable, value)
+        monkeypatch.setenv(variable, str(Authority(folder).file) if value in container.files else value)
     return code.settings_class(container.module)(_secrets_dir=str(folder))
 
 
@@ -75,6 +79,13 @@ def _read(container: Container, folder: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_nothing_that_holds_a_password_is_a_variable(container: Container) -> None:
     assert not [value for value in container.environment.values() if urlsplit(value).password]
     assert not {name for name in container.environment if name.endswith(("_SECRET", "_PASSWORD", "_CREDENTIALS"))}
+
+
+@pytest.mark.parametrize("container", SERVICES, ids=str)
+def test_files_that_variables_name_are_there(container: Container) -> None:
+    """Every file that is named is a PEM of the broker's; every one that is mounted is named."""
+    named = {container.environment.get(f"CROSSTAPE_{name.upper()}", "") for name in FILES} - {""}
+    assert named == container.files.keys()
 
 
 @pytest.mark.parametrize("container", SERVICES, ids=str)

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from crosstape.common import tracing
+from crosstape.common.bus.refusal import BrokerRefused
 from crosstape.common.runtime.health import Health
 from crosstape.common.runtime.lifecycle import Work, run_service
 from crosstape.common.runtime.settings import ServiceSettings
@@ -31,6 +32,15 @@ async def fails(stop: asyncio.Event) -> None:
     raise ValueError("the work is wrong")
 
 
+async def is_refused(stop: asyncio.Event) -> None:
+    async def connect(client: str) -> None:
+        raise BrokerRefused(f"the broker does not let the {client} in")
+
+    async with asyncio.TaskGroup() as group:
+        for client in ("first", "second"):
+            group.create_task(connect(client))
+
+
 async def overruns(stop: asyncio.Event) -> None:
     await asyncio.sleep(3600)
 
@@ -44,7 +54,7 @@ async def traces(stop: asyncio.Event) -> None:
         print(f"ending {'with' if 'opentelemetry.sdk' in sys.modules else 'without'} the SDK", flush=True)
 
 
-WORK: dict[str, Work] = {work.__name__: work for work in (idle, drains, fails, overruns, ends, traces)}
+WORK: dict[str, Work] = {work.__name__: work for work in (idle, drains, fails, is_refused, overruns, ends, traces)}
 
 
 @asynccontextmanager

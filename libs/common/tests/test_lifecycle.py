@@ -135,6 +135,16 @@ def test_a_part_that_fails_ends_the_process_with_exit_1_and_says_why(start: Star
     assert "stopped" not in service.events()
 
 
+def test_what_an_operator_must_change_is_one_sentence_even_if_several_parts_need_it(start: Start) -> None:
+    service = start("is_refused")
+    assert service.end()[0] == 1
+    errors = [line for line in service.lines if line["level"] == "error"]
+    assert [(line["event"], line["reason"]) for line in errors] == [
+        ("process_failed", "the broker does not let the first in")
+    ]
+    assert "exception" not in errors[0]
+
+
 def test_work_that_ends_by_itself_ends_the_process(start: Start) -> None:
     service = start("ends")
     assert service.end()[0] == 0

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+
+from tests.engines.certificates import Authority
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.integration]
 
@@ -20,17 +24,17 @@ STATUS = {
 }
 
 
+async def answer_kafka(reader: Any, writer: Any) -> None:
+    """Answers Kafka's ApiVersions."""
+    request = await reader.readexactly(14)
+    assert request[4:8] == b"\0\x12\0\0", "ApiVersions, version 0"
+    writer.write(b"\0\0\0\x0a" + request[8:12] + b"\0\0\0\0\0\0")
+    writer.close()
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def broker() -> Any:
-    """Answers Kafka's ApiVersions."""
-
-    async def answer(reader: Any, writer: Any) -> None:
-        request = await reader.readexactly(14)
-        assert request[4:8] == b"\0\x12\0\0", "ApiVersions, version 0"
-        writer.write(b"\0\0\0\x0a" + request[8:12] + b"\0\0\0\0\0\0")
-        writer.close()
-
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(answer_kafka, "127.0.0.1", 0) as server:
         yield f"127.0.0.1:1,127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
@@ -76,6 +80,29 @@ async def test_every_part_is_shown_and_a_feed_that_is_down_degrades(
         return bool((await gateway.ask("/health/ready")).json["status"] == "healthy")
 
     await eventually(is_healthy)
+
+
+async def test_a_broker_that_speaks_tls_is_asked_over_tls(
+    open_service: Any, open_gateway: Any, eventually: Any, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    signed = authority.sign("broker")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(signed.certificate, signed.key)
+    _, server = await open_service()
+    async with await asyncio.start_server(answer_kafka, "127.0.0.1", 0, ssl=context) as broker:
+        gateway = await open_gateway(
+            server.port,
+            kafka_bootstrap=f"127.0.0.1:{broker.sockets[0].getsockname()[1]}",
+            kafka_security_protocol="SASL_SSL",
+            kafka_ssl_ca_file=str(authority.file),
+        )
+
+        async def is_up() -> bool:
+            checks = (await gateway.ask("/health/ready")).json["checks"]
+            return bool(checks.get("bus", {}).get("status") == "up")
+
+        await eventually(is_up)
 
 
 async def test_a_database_that_is_down_is_unhealthy_and_still_200(

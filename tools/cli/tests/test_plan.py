@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from crosstape.cli.home import Home
 from crosstape.cli.plan import Choice, Plan, Simulation
 from crosstape.cli.supervisor import levels
+from crosstape.common.bus.connection import BusSettings
+from crosstape.common.runtime.settings import BusUserSettings
 
 
 def plan(tmp_path: Path, simulation: Simulation | None = None, symbols: tuple[str, ...] = ()) -> Plan:
@@ -51,3 +55,14 @@ def test_state_of_every_process_is_in_the_home(tmp_path: Path) -> None:
     assert str(tmp_path / "valkey") in commands["valkey"].argv
     assert str(tmp_path / "exchange-sim") in commands["exchange-sim"].argv
     assert "drop=0.1" in commands["exchange-sim"].argv
+
+
+def test_the_broker_here_is_spoken_to_in_the_clear_whatever_the_environment_says_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = {command.name: command for command in plan(tmp_path, Simulation()).commands()}
+    settings = commands["history"].environment
+    for name in BusUserSettings.model_fields:
+        if name.startswith("kafka_"):
+            monkeypatch.setenv(f"CROSSTAPE_{name.upper()}", settings[f"CROSSTAPE_{name.upper()}"])
+    assert BusUserSettings().bus == BusSettings(settings["CROSSTAPE_KAFKA_BOOTSTRAP"])

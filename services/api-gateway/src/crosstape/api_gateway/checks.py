@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from crosstape.api_gateway.connection import Broken
 from crosstape.api_gateway.upstream import Upstream
+from crosstape.common.bus.security import Tls
 from crosstape.common.runtime.health import Check
 from crosstape.common.waiting import pause
 
@@ -133,13 +134,14 @@ def service_probe(service: Upstream) -> Probe:
     return probe
 
 
-def bus_probe(bootstrap: str) -> Probe:
-    """The broker: up when one of `bootstrap`'s addresses answers a Kafka request."""
+def bus_probe(bootstrap: str, tls: Tls | None) -> Probe:
+    """The broker: up when one of `bootstrap`'s addresses answers a Kafka request, one that needs no user."""
+    context = tls.context() if tls else None
     parts = [address.rpartition(":") for address in bootstrap.split(",")]
     addresses = [(host.strip("[]"), int(port)) for host, _, port in parts]
 
     async def answers(host: str, port: int) -> bool:
-        reader, writer = await asyncio.open_connection(host, port)
+        reader, writer = await asyncio.open_connection(host, port, ssl=context)
         try:
             writer.write(_API_VERSIONS)
             return (await reader.readexactly(8))[4:] == b"\0\0\0\1"

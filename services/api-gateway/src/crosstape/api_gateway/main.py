@@ -83,7 +83,7 @@ def open_resources(settings: GatewaySettings) -> Resources:
         cache_probe(redis),
     ]
     if settings.kafka_bootstrap:
-        probes.append(bus_probe(settings.kafka_bootstrap))
+        probes.append(bus_probe(settings.kafka_bootstrap, settings.broker_tls))
     session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
     revocations = Revocations()
     return Resources(

@@ -9,13 +9,13 @@ from pydantic import Field, HttpUrl, PlainValidator, RedisDsn, field_validator
 from pydantic_settings import NoDecode
 
 from crosstape.api_gateway.rates import Rate
-from crosstape.common.runtime.settings import CommaList, InternalSettings, comma_list
+from crosstape.common.runtime.settings import BrokerSettings, CommaList, InternalSettings, comma_list
 
 RateSetting = Annotated[Rate, NoDecode, PlainValidator(Rate.parse)]
 """Written as `20/s burst 60`."""
 
 
-class GatewaySettings(InternalSettings):
+class GatewaySettings(InternalSettings, BrokerSettings):
     """Where the services are, and what the edge allows."""
 
     port: int = Field(8000, ge=0, le=65_535, description="port to listen on; 0 takes a free one")

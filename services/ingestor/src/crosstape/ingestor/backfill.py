@@ -16,13 +16,14 @@ import aiohttp
 import msgspec
 
 from crosstape.common.bus.producer import Producer
+from crosstape.common.bus.refusal import BrokerRefused
 from crosstape.common.bus.topics import LEDGER, TRADES, market_key
 from crosstape.common.errors import PlatformError
 from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.ledger import Coverage, Gap, GapState
 from crosstape.common.market.trade import Source, batch_trades
-from crosstape.common.runtime.settings import BusUserSettings
+from crosstape.common.runtime.settings import BusUserSettings, read_settings
 from crosstape.common.symbols import SymbolTable
 from crosstape.common.time import parse_time
 from crosstape.exchanges import dialect_of
@@ -39,7 +40,7 @@ class _Settings(BusUserSettings):
 async def backfill(settings: _Settings, exchange: str, symbol: str, start: int, end: int) -> None:
     """Publish every trade of [start, end) ns that the exchange's history gives, then say so in the ledger.
 
-    Raises PlatformError when the exchange or symbol is unknown or the exchange keeps failing.
+    Raises PlatformError when the exchange or symbol is unknown or the exchange keeps failing, BrokerRefused.
     """
     dialect = dialect_of(exchange)
     async with aiohttp.ClientSession() as session:
@@ -97,9 +98,9 @@ def main() -> None:
         end = parse_time(until, unix=True, date=True).nanoseconds if until else time.time_ns()
         if end <= start:
             sys.exit("backfill: --until must be after --since")
-        asyncio.run(backfill(_Settings(), arguments.exchange, arguments.symbol, start, end))
-    except PlatformError as error:
-        sys.exit(f"backfill: {error.message}")
+        asyncio.run(backfill(read_settings(_Settings), arguments.exchange, arguments.symbol, start, end))
+    except (PlatformError, BrokerRefused) as error:
+        sys.exit(f"backfill: {error}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,17 @@ from crosstape.cli.errors import CliError
 from crosstape.cli.ports import LOOPBACK
 from crosstape.cli.process import Command
 
+KAFKA_SETTINGS = {
+    "CROSSTAPE_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
+    "CROSSTAPE_KAFKA_SSL_CA_FILE": "",
+    "CROSSTAPE_KAFKA_SSL_CERTIFICATE_FILE": "",
+    "CROSSTAPE_KAFKA_SSL_KEY_FILE": "",
+    "CROSSTAPE_KAFKA_SASL_MECHANISM": "",
+    "CROSSTAPE_KAFKA_SASL_USERNAME": "",
+    "CROSSTAPE_KAFKA_SASL_PASSWORD": "",
+}
+"""How the broker here is spoken to, whatever the environment says of another one."""
+
 
 def kafka(port: int, controller_port: int, directory: Path) -> Command:
     """The broker on `port`, its log in `directory`: what it took is there again after a restart or a crash."""

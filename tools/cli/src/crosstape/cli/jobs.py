@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from crosstape.cli.engines import KAFKA_SETTINGS
 from crosstape.cli.errors import CliError
 from crosstape.cli.home import Home, explained
 from crosstape.cli.running import find_run
@@ -54,6 +55,7 @@ def _endpoints(homes: Sequence[Home]) -> dict[str, str]:
     run = find_run(homes)
     return {
         "CROSSTAPE_KAFKA_BOOTSTRAP": run.kafka_bootstrap,
+        **KAFKA_SETTINGS,
         "CROSSTAPE_EXCHANGE_ORIGIN": run.exchange_origin,
     }
 

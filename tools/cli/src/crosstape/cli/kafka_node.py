@@ -41,24 +41,25 @@ def main() -> None:
     scratch, config = directory / "scratch", directory / "server.properties"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    config.write_text(_properties(port, controller_port, directory / "data"))
+    config.write_text(properties(port, controller_port, directory / "data"))
     try:
         if not (directory / "data" / "meta.properties").exists():
-            _format(config)
+            format_storage(config)
         command = java(f"-Djava.io.tmpdir={scratch}", "kafka.Kafka", str(config))
     except CliError as error:
         sys.exit(str(error))
     os.execv(command[0], command)
 
 
-def _format(config: Path) -> None:
-    command = java("kafka.tools.StorageTool", "format", "-t", _CLUSTER, "-c", str(config))
+def format_storage(config: Path, *options: str) -> None:
+    """Prepare the folder of a node that never ran; `options` are those of kafka-storage format. Raises CliError."""
+    command = java("kafka.tools.StorageTool", "format", "-t", _CLUSTER, "-c", str(config), *options)
     answer = subprocess.run(command, check=False, capture_output=True, text=True)
     if answer.returncode:
         raise CliError(f"Apache Kafka could not format its folder: {answer.stdout}{answer.stderr}")
 
 
-def _properties(port: int, controller_port: int, data: Path) -> str:
+def properties(port: int, controller_port: int, data: Path) -> str:
     """A node of few threads and small files. What it keeps is bounded: a partition's last 64 MiB, at most a day's."""
     settings = {
         "process.roles": "broker,controller",

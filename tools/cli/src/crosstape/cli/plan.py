@@ -219,6 +219,7 @@ class Plan:
         return {
             "CROSSTAPE_HOST": LOOPBACK,
             "CROSSTAPE_KAFKA_BOOTSTRAP": f"{LOOPBACK}:{self._ports['kafka']}",
+            **engines.KAFKA_SETTINGS,
             "CROSSTAPE_CLICKHOUSE_URL": self._clickhouse_url,
             "CROSSTAPE_REDIS_URL": self._redis_url,
             "CROSSTAPE_EXCHANGE_ORIGIN": self._exchange_origin,

@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import structlog
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, KafkaTimeoutError, NodeNotReadyError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    KafkaError,
+    KafkaTimeoutError,
+    NodeNotReadyError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    for_code,
+)
 from msgspec import Struct
 
+from crosstape.common.bus.refusal import BrokerRefused, obstacle
+from crosstape.common.bus.security import Sasl, Tls, client_options
 from crosstape.common.bus.topics import ALL_TOPICS, MAX_RECORD_BYTES
 
 log = structlog.get_logger(__name__)
 
 
 class BusSettings(Struct, frozen=True):
-    """`bootstrap` is host:port[,host:port]. `replication` is the replica count of topics that we create."""
+    """`bootstrap` is host:port[,host:port]. `replication` is the replica count of topics that we create. Without `tls`
+    the broker is spoken to in the clear, without `sasl` as nobody."""
 
     bootstrap: str
     replication: int = 1
+    tls: Tls | None = None
+    sasl: Sasl | None = None
+
+    def client_options(self) -> dict[str, Any]:
+        """What each of aiokafka's clients needs to reach the broker. Raises ValueError when a file is of no use."""
+        return client_options(self.bootstrap, self.tls, self.sasl)
 
 
 _KEPT = {"retention.ms": "-1", "retention.bytes": "-1"}
@@ -27,9 +46,9 @@ _KEPT = {"retention.ms": "-1", "retention.bytes": "-1"}
 async def ensure_topics(settings: BusSettings) -> None:
     """Create what is missing of the platform's topics; harmless when several processes do it at once.
 
-    Raises KafkaConnectionError when the broker is out of reach.
+    Raises KafkaConnectionError when the broker is out of reach, BrokerRefused when it does not let us create topics.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap, request_timeout_ms=10_000)
+    admin = AIOKafkaAdminClient(**settings.client_options(), request_timeout_ms=10_000)
     try:
         await admin.start()
         existing = set(await admin.list_topics())
@@ -47,8 +66,11 @@ async def ensure_topics(settings: BusSettings) -> None:
             return
         response = await admin.create_topics(missing)
         for name, code, *_ in response.topic_errors:
-            if code and for_code(code) is not TopicAlreadyExistsError:
-                raise for_code(code)(f"topic {name} could not be created")
+            kind = for_code(code)
+            if kind in (TopicAuthorizationFailedError, ClusterAuthorizationFailedError):
+                raise BrokerRefused(f"the Kafka broker does not let us create the topic {name}: allow it, or create it")
+            if code and kind is not TopicAlreadyExistsError:
+                raise kind(f"topic {name} could not be created")
     finally:
         await admin.close()
 
@@ -59,7 +81,10 @@ def is_passing(error: KafkaError | OSError) -> bool:
 
 
 async def wait_for_broker(settings: BusSettings, *, first_delay: float = 0.1, longest_delay: float = 2.0) -> None:
-    """Return once the topics exist; retries for as long as the broker is out of reach, logging the first failure."""
+    """Return once the topics exist; retries for as long as the broker is out of reach, logging the first failure.
+
+    Raises BrokerRefused when trying again cannot help.
+    """
     delay = first_delay
     while True:
         try:
@@ -67,9 +92,24 @@ async def wait_for_broker(settings: BusSettings, *, first_delay: float = 0.1, lo
         except (KafkaError, OSError) as error:
             if not is_passing(error):
                 raise
+            reason = await obstacle(**settings.client_options())
             if delay == first_delay:
-                log.warning("broker_unreachable", bootstrap=settings.bootstrap, error=str(error))
+                log.warning("broker_unreachable", bootstrap=settings.bootstrap, error=reason or str(error))
             await asyncio.sleep(delay)
             delay = min(delay * 2, longest_delay)
         else:
             return
+
+
+async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Stop `consumer` and nothing else: while the broker is away, aiokafka cancels its own fetches and thereby whoever
+    stops it, whose real failure a task group would then not see."""
+    stopping = asyncio.create_task(consumer.stop())
+    try:
+        await asyncio.wait({stopping})
+    finally:
+        stopping.cancel()
+    if stopping.cancelled():
+        await consumer._client.close()
+    else:
+        stopping.result()

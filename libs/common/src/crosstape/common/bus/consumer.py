@@ -20,13 +20,14 @@ from opentelemetry.trace import SpanContext
 
 from crosstape.common import tracing
 from crosstape.common.bus.codec import UndecodableRecord
-from crosstape.common.bus.connection import BusSettings, wait_for_broker
-from crosstape.common.bus.topics import DeadLetter, Topic
+from crosstape.common.bus.connection import BusSettings, stop_consumer, wait_for_broker
+from crosstape.common.bus.topics import EPOCH, DeadLetter, Topic
 
 log = structlog.get_logger(__name__)
 
 ANSWER_SECONDS = 5.0
 """aiokafka asks without end for what a broker that lost its topics cannot answer."""
+WATCH_SECONDS = 1.0
 
 FETCH_WAIT_MS = 500
 MAX_FETCH_BYTES = 16 * 1024 * 1024
@@ -64,7 +65,7 @@ class _Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 
 class Consumer:
     """Use as an async context manager. Without a `group` it reads every partition and never commits: what is sent
-    once it is open arrives, what was sent before does not.
+    once it is open arrives, what was sent before does not. A broker that takes us no more (BrokerRefused) ends it.
     """
 
     def __init__(
@@ -80,18 +81,19 @@ class Consumer:
         self._group = group
         self._on_assigned = on_assigned
         self._consumer: AIOKafkaConsumer | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Consumer:
         await wait_for_broker(self._settings)
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.bootstrap,
+            **self._settings.client_options(),
             group_id=self._group,
             enable_auto_commit=False,
             auto_offset_reset="earliest" if self._group else "latest",
             fetch_max_wait_ms=FETCH_WAIT_MS,
             fetch_max_bytes=MAX_FETCH_BYTES,
             max_partition_fetch_bytes=MAX_FETCH_BYTES // 4,
-            session_timeout_ms=10_000,
+            session_timeout_ms=6_000,
             heartbeat_interval_ms=1_000,
             max_poll_interval_ms=120_000,
             metadata_max_age_ms=5_000,
@@ -101,15 +103,31 @@ class Consumer:
             self._consumer.subscribe(list(self._topics), listener=_Assignments(self._on_assigned))
             if self._group is None:
                 await _find_end(self._consumer)
+            self._watching = asyncio.create_task(self._watch(self._consumer))
         except BaseException:
             await self.__aexit__()
             raise
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait({self._watching})
         if self._consumer is not None:
             consumer, self._consumer = self._consumer, None
-            await consumer.stop()
+            await stop_consumer(consumer)
+        if self._watching is not None and not self._watching.cancelled():
+            self._watching.result()
+
+    async def _watch(self, consumer: AIOKafkaConsumer) -> None:
+        """Notice a broker that takes us no more: aiokafka tries for ever, and its readers see nothing come."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    await consumer.end_offsets([TopicPartition(EPOCH.name, 0)])
+            except (KafkaError, TimeoutError):
+                await wait_for_broker(self._settings)
 
     @property
     def is_assigned(self) -> bool:
@@ -126,8 +144,10 @@ class Consumer:
 
     async def _collect(self, max_records: int, max_age: float, weigh: Callable[[Any], int]) -> Batch:
         consumer = self._consumer
-        if consumer is None:
+        if consumer is None or self._watching is None:
             raise RuntimeError("the consumer is not open")
+        if self._watching.done():
+            self._watching.result()
         records: dict[str, list[Any]] = {name: [] for name in self._topics}
         dead_letters: list[DeadLetter] = []
         positions: dict[TopicPartition, int] = {}

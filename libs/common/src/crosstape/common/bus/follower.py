@@ -1,7 +1,7 @@
 """Follower: every record of some topics from a while ago on, with its place in the log, for readers that keep state.
 
 It belongs to no group and commits nothing: each replica of a service follows everything. Records may come again after
-a broker came back empty; readers tolerate repeats as always.
+a broker came back empty; readers tolerate repeats as always. A broker that takes us no more (BrokerRefused) ends it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanContext
 
 from crosstape.common import tracing
 from crosstape.common.bus.codec import UndecodableRecord
-from crosstape.common.bus.connection import BusSettings, ensure_topics, wait_for_broker
+from crosstape.common.bus.connection import BusSettings, ensure_topics, stop_consumer, wait_for_broker
 from crosstape.common.bus.topics import EPOCH, Topic
 
 log = structlog.get_logger(__name__)
@@ -92,7 +92,7 @@ class Follower:
     async def __aenter__(self) -> Follower:
         await wait_for_broker(self._settings)
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.bootstrap,
+            **self._settings.client_options(),
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -107,14 +107,14 @@ class Follower:
             await self._go_back()
             self._watching = asyncio.create_task(self._watch())
         except BaseException:
-            await self._consumer.stop()
+            await stop_consumer(self._consumer)
             raise
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         self._watching.cancel()
         await asyncio.wait({self._watching})
-        await self._consumer.stop()
+        await stop_consumer(self._consumer)
         if not self._watching.cancelled():
             self._watching.result()
 
@@ -225,7 +225,7 @@ class Follower:
         """The log's epoch, marked by us if nobody did before. Raises KafkaError, TimeoutError."""
         while not (marked := await self._marked()):
             await ensure_topics(self._settings)
-            producer = AIOKafkaProducer(bootstrap_servers=self._settings.bootstrap, acks="all")
+            producer = AIOKafkaProducer(**self._settings.client_options(), acks="all")
             await producer.start()
             try:
                 await producer.send_and_wait(EPOCH.name, EPOCH.codec.encode("begun"))

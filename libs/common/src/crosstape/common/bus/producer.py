@@ -51,7 +51,8 @@ class Producer:
     """Use as an async context manager.
 
     `on_loss(reason)` is called from the event loop when a log started again, and once more when the broker was
-    connected anew: what was acknowledged until then may be lost.
+    connected anew: what was acknowledged until then may be lost. A broker that takes us no more (BrokerRefused) ends
+    it: whatever is waited for then raises that.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Producer:
         self._must_reconnect = asyncio.Event()
         self._untaken: set[_Sent] = set()
         self._refused: list[_Sent] = []
+        self._failure: Exception | None = None
         self.acknowledged = 0
 
     async def __aenter__(self) -> Producer:
@@ -82,10 +84,24 @@ class Producer:
             await asyncio.wait({self._watching})
             producer, self._producer = self._producer, None
             await producer.stop()
-            if not self._watching.cancelled():
-                self._watching.result()
+            self._raise_failure()
 
     async def _watch(self) -> None:
+        try:
+            await self._keep_connected()
+        except Exception as failure:  # noqa: BLE001 - raised by what is waited for
+            self._give_up(failure)
+
+    def _give_up(self, failure: Exception) -> None:
+        self._failure = failure
+        for sent in tuple(self._untaken):
+            self._release(sent)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    async def _keep_connected(self) -> None:
         """See to the topics while nothing is acknowledged, and connect anew when a log started again or a send failed.
 
         A broker that comes back empty has none, and aiokafka waits for their leaders until the records expire.
@@ -110,7 +126,7 @@ class Producer:
 
     async def _connect(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._settings.bootstrap,
+            **self._settings.client_options(),
             acks="all",
             enable_idempotence=True,
             linger_ms=0,  # what comes while a request is under way is the next batch
@@ -201,6 +217,7 @@ class Producer:
         """Return once the broker has every record sent so far."""
         if self._untaken:
             await asyncio.wait({sent.taken for sent in self._untaken})
+        self._raise_failure()
 
     async def _queue(self, sent: _Sent) -> None:
         while True:
@@ -216,9 +233,10 @@ class Producer:
                 return
 
     def _release(self, sent: _Sent) -> None:
-        self._untaken.discard(sent)
-        self._slots.release()
-        sent.taken.set_result(None)
+        if sent in self._untaken:
+            self._untaken.remove(sent)
+            self._slots.release()
+            sent.taken.set_result(None)
 
     async def _append(self, topic: Topic[Record], key: bytes, record: Record) -> asyncio.Future[RecordMetadata]:
         value = topic.codec.encode(record)
@@ -228,6 +246,7 @@ class Producer:
             if self._rebuilding.locked():
                 async with self._rebuilding:
                     pass
+            self._raise_failure()
             producer = self._producer
             if producer is None:
                 raise RuntimeError("the producer is not open")
@@ -288,8 +307,9 @@ class Producer:
                 try:
                     await wait_for_broker(self._settings)
                     fresh = await self._connect()
-                except (KafkaError, OSError) as error:
-                    if not is_passing(error):
+                except Exception as error:
+                    if not (isinstance(error, KafkaError | OSError) and is_passing(error)):
+                        self._give_up(error)
                         raise
                     await asyncio.sleep(RETRY_SECONDS)
                     continue

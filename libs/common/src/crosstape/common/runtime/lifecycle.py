@@ -14,6 +14,7 @@ import structlog
 import uvicorn
 import uvloop
 
+from crosstape.common.bus.refusal import BrokerRefused
 from crosstape.common.errors import PlatformError
 from crosstape.common.runtime.logging import configure_logging
 from crosstape.common.runtime.metrics import tell_build, watch_loop
@@ -158,17 +159,20 @@ def run_service(
             uvloop.run(_main(settings, build, listener, http))
     except Exception as failure:
         if (foreseen := _foreseen(failure)) is not None:
-            log.error("process_failed", reason=foreseen.message, **foreseen.details)
+            details = foreseen.details if isinstance(foreseen, PlatformError) else {}
+            log.error("process_failed", reason=str(foreseen), **details)
         else:
             log.exception("process_failed", exc_info=failure)
         sys.exit(1)
 
 
-def _foreseen(failure: Exception) -> PlatformError | None:
-    """The one sentence for an operator, where the program has one (an unknown symbol in its settings, say)."""
-    while isinstance(failure, ExceptionGroup) and len(failure.exceptions) == 1:
-        failure = failure.exceptions[0]
-    return failure if isinstance(failure, PlatformError) else None
+def _foreseen(failure: Exception) -> PlatformError | BrokerRefused | None:
+    """The one sentence for an operator, where the program has one (an unknown symbol in its settings, say). Of parts
+    that failed together, the first one's, unless another failed for a reason without one."""
+    if isinstance(failure, ExceptionGroup):
+        found = [_foreseen(part) for part in failure.exceptions]
+        return None if None in found else found[0]
+    return failure if isinstance(failure, PlatformError | BrokerRefused) else None
 
 
 async def _main(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from crosstape.common.bus.connection import BusSettings
+from crosstape.common.bus.security import SaslMechanism, SecurityProtocol, Tls, chosen_sasl, chosen_tls
 from crosstape.common.identity.internal import InternalTokens
 
 CommaList = Annotated[list[str], NoDecode]
@@ -65,15 +66,63 @@ class InternalSettings(ServiceSettings):
         return InternalTokens(service, self.internal_secret.get_secret_value().split(","))
 
 
-class BusUserSettings(ServiceSettings):
+class BrokerSettings(ServiceSettings):
+    """What every service reads that connects to the broker, be it only to see whether it answers."""
+
+    kafka_security_protocol: SecurityProtocol = Field(
+        "PLAINTEXT",
+        description="what the broker's listener speaks: `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`",
+    )
+    kafka_ssl_ca_file: str = Field(
+        "", description="PEM file of the authorities that may sign the broker's certificate; empty: the system's"
+    )
+    kafka_ssl_certificate_file: str = Field(
+        "", description="PEM file of the certificate to show a broker that wants one; empty: none"
+    )
+    kafka_ssl_key_file: str = Field("", description="PEM file of that certificate's key, without a passphrase")
+
+    @property
+    def broker_tls(self) -> Tls | None:
+        """None where TLS is not spoken."""
+        return chosen_tls(
+            self.kafka_security_protocol,
+            self.kafka_ssl_ca_file,
+            self.kafka_ssl_certificate_file,
+            self.kafka_ssl_key_file,
+        )
+
+    @model_validator(mode="after")
+    def _tls_files_are_of_use(self) -> Self:
+        if self.broker_tls is not None:
+            self.broker_tls.context()
+        return self
+
+
+class BusUserSettings(BrokerSettings):
     """What every service on the bus reads."""
 
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="host:port[,host:port] of the Kafka-protocol broker")
+    kafka_sasl_mechanism: SaslMechanism = Field(
+        "", description="how the user is proved to it with SASL: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`"
+    )
+    kafka_sasl_username: str = Field("", description="the user that it knows us as, with SASL")
+    kafka_sasl_password: SecretStr = Field(SecretStr(""), description="that user's password")
     topic_replication: int = Field(1, ge=1, description="replicas of the topics that are created")
 
     @property
     def bus(self) -> BusSettings:
-        return BusSettings(self.kafka_bootstrap, self.topic_replication)
+        sasl = chosen_sasl(
+            self.kafka_security_protocol,
+            self.kafka_sasl_mechanism,
+            self.kafka_sasl_username,
+            self.kafka_sasl_password,
+        )
+        return BusSettings(self.kafka_bootstrap, self.topic_replication, self.broker_tls, sasl)
+
+    @model_validator(mode="after")
+    def _bus_is_whole(self) -> Self:
+        _ = self.bus
+        return self
 
 
 S = TypeVar("S", bound=BaseSettings)
@@ -85,8 +134,9 @@ def read_settings(kind: type[S]) -> S:
         return kind()
     except ValidationError as error:
         for problem in error.errors():
-            variable = "CROSSTAPE_" + ".".join(map(str, problem["loc"])).upper()
-            sys.stderr.write(f"error: {variable}: {problem['msg']}\n")
+            path = ".".join(map(str, problem["loc"])).upper()
+            variable = f"CROSSTAPE_{path}: " if path else ""  # a rule between several names them itself
+            sys.stderr.write(f"error: {variable}{problem['msg'].removeprefix('Value error, ')}\n")
         sys.exit(2)
 
 
