@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping, MutableMapping
+import functools
+from collections.abc import Awaitable, Iterable, Mapping
 
 from cachetools import TTLCache
 
@@ -113,9 +114,17 @@ class Admission:
             bucket, rate = principal.role, self._rates[principal.role]
             key = f"key:{principal.api_key_id}" if principal.api_key_id else f"user:{principal.user_id}"
         cost = cost_of(route, headers) if route else 1
-        exchange.judge(_Judgement(self._limiter.take(key, rate, cost), bucket, key, self._refused))
+        asked = self._limiter.take(key, rate, cost)
+        exchange.judge(functools.partial(self._judge, exchange, asked, bucket, key))
         is_read = route is not None and route.method == "GET" and not route.is_socket and exchange.body_length == 0
         return is_read and cost == 1 and key not in self._refused
+
+    async def _judge(self, exchange: Exchange, asked: Awaitable[Verdict], bucket: str, key: str) -> None:
+        """Wait for the verdict; a refusal is raised, and remembered for a while."""
+        exchange.verdict = await asked
+        if exchange.verdict.retry_after:
+            self._refused[key] = None
+            raise _limited(exchange.verdict, bucket, "Too many requests")
 
     def _check(self, route: Route, caller: Caller) -> None:
         is_market = route.scope is Scope.MARKET_READ
@@ -132,22 +141,6 @@ class Admission:
             caller.require(route.scope)
         elif caller.principal is None:
             raise Unauthenticated("This needs a Bearer token: log in (POST /login), or use an API key.")
-
-
-class _Judgement:
-    """The verdict of a limit, when it comes; a refusal is raised, and remembered for a while in `refused`."""
-
-    def __init__(self, asked: Awaitable[Verdict], bucket: str, key: str, refused: MutableMapping[str, None]):
-        self._asked = asked
-        self._bucket = bucket
-        self._key = key
-        self._refused = refused
-
-    async def __call__(self, exchange: Exchange) -> None:
-        exchange.verdict = await self._asked
-        if exchange.verdict.retry_after:
-            self._refused[self._key] = None
-            raise _limited(exchange.verdict, self._bucket, "Too many requests")
 
 
 def credential_of(headers: Iterable[Header]) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol, cast
 
 from opentelemetry.trace import Span
@@ -20,12 +20,8 @@ _MOST_WAITING = 64 * 1024
 """Bytes of a request's body that wait for the application before the client is no longer read."""
 
 
-class Judgement(Protocol):
-    """What a limit will say of a request."""
-
-    async def __call__(self, exchange: Exchange) -> None:
-        """Leave the verdict in `exchange`. Raises RateLimited."""
-        ...
+Judgement = Callable[[], Awaitable[None]]
+"""Leaves a limit's verdict in the exchange when it is there. Raises RateLimited."""
 
 
 class Successor(Protocol):
@@ -148,14 +144,14 @@ class Exchange:
     # the application's side
 
     def judge(self, judgement: Judgement) -> None:
-        """What `judged` waits for; it leaves the verdict here."""
+        """What `judged` waits for."""
         self._judgement = judgement
 
     async def judged(self) -> None:
         """Return once the limit let the request pass, if one applies. Raises RateLimited."""
         judgement, self._judgement = self._judgement, None
         if judgement:
-            await judgement(self)
+            await judgement()
 
     async def receive(self) -> Message:
         """The next part of the body; at its end waits until the client leaves or the answer is complete."""
