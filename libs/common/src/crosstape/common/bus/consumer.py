@@ -38,7 +38,7 @@ class Batch(Struct, frozen=True):
     """Records of each topic in arrival order, those that could not be decoded, and where the next ones start.
 
     `oldest_ms` is the broker's timestamp of the oldest record (0 when there is none): now minus it is the lag.
-    `contexts` are the spans that sent what is sampled of them.
+    `contexts` are the spans that sent what is sampled of them. One that `is_full` left records on the bus, perhaps.
     """
 
     records: dict[str, list[Any]]
@@ -46,6 +46,7 @@ class Batch(Struct, frozen=True):
     positions: dict[TopicPartition, int]
     oldest_ms: int
     contexts: Sequence[SpanContext] = ()
+    is_full: bool = False
 
     def __len__(self) -> int:
         return sum(map(len, self.records.values())) + len(self.dead_letters)
@@ -172,7 +173,7 @@ class Consumer:
                         contexts.append(context)
                     oldest = min(oldest or message.timestamp, message.timestamp)
                 positions[place] = messages[-1].offset + 1
-        return Batch(records, dead_letters, positions, oldest, contexts)
+        return Batch(records, dead_letters, positions, oldest, contexts, is_full=weight >= max_records)
 
     async def commit(self, batch: Batch) -> None:
         """Mark `batch` as done. When the group has moved on, its records come again to the next owner."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 
 import structlog
 
@@ -81,7 +82,7 @@ class Closing:
         return True
 
     async def _close_seconds(self, seconds: Seconds) -> None:
-        markets = sorted({(exchange, symbol) for exchange, symbol, _ in seconds.minutes})
+        markets = _markets_of(seconds.minutes)
         started = time.monotonic()
         with metrics.CLOSING_SECONDS.labels("1s").time(), tracing.trace("close seconds") as span:
             span.set_attribute("crosstape.markets", len(markets))
@@ -94,7 +95,7 @@ class Closing:
         self._rests_until = ended + (ended - started) * (1 / LIVE_SHARE - 1)
 
     async def _close(self, due: dict[Minute, int]) -> None:
-        markets = sorted({(exchange, symbol) for exchange, symbol, _ in due})
+        markets = _markets_of(due)
         seconds = [second for *_, second in due]
         start, end = min(seconds), max(seconds) + MINUTE_SECONDS
         are_all = len(due) == len(markets) * (end - start) // MINUTE_SECONDS
@@ -126,7 +127,7 @@ class Closing:
     async def _count_conflicts(self, minutes: list[Minute]) -> None:
         """Where more rows came than there are trades, some are copies: do they agree?"""
         seconds = [second for *_, second in minutes]
-        markets = sorted({(exchange, symbol) for exchange, symbol, _ in minutes})
+        markets = _markets_of(minutes)
         [(conflicts,)] = await self._store.rows(
             "conflicts", markets=markets, start=min(seconds), end=max(seconds) + MINUTE_SECONDS
         )
@@ -141,6 +142,10 @@ class Closing:
             self._touched.touch((exchange, symbol, minute), rows, now, minute)
         await self._tell(bars_by_market(await self._store.rows("latest_bars")))
         log.info("reconciled", minutes=len(unclosed))
+
+
+def _markets_of(minutes: Iterable[Minute]) -> list[Market]:
+    return sorted({(exchange, symbol) for exchange, symbol, _ in minutes})
 
 
 def _count(markets: dict[Market, list[Bar]]) -> dict[Minute, int]:

@@ -11,7 +11,6 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from itertools import chain
 
 import structlog
 
@@ -61,8 +60,7 @@ class Writer:
             if len(batch):
                 await self.write(batch)
                 await consumer.commit(batch)
-            is_all = sum(map(_weigh, chain.from_iterable(batch.records.values()))) < flush_rows
-            self._touched.reached = arrived if is_all else batch.oldest_ms / 1000
+            self._touched.reached = batch.oldest_ms / 1000 if batch.is_full else arrived
             while self._touched.longest_wait(time.monotonic()) > LONGEST_BACKLOG_SECONDS and not stop.is_set():
                 await asyncio.sleep(LONGEST_RETRY_SECONDS)
             if stop.is_set():
