@@ -92,7 +92,7 @@ def measure() -> list[Row]:
 async def _feed(url: str, wanted: int, subscription: Subscription) -> float:
     watch, decode = Stopwatch(wanted), subscription.decode
 
-    def on_frame(payload: memoryview | bytearray, time_received: int) -> None:
+    def on_frame(payload: bytes, time_received: int) -> None:
         watch.add(len(decode(payload, time_received)))
 
     handler: Any = SimpleNamespace(on_connected=lambda now: None, on_disconnected=lambda now: None, on_frame=on_frame)
@@ -120,7 +120,7 @@ async def _picows(url: str, wanted: int, subscription: Subscription) -> float:
 
         def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
             if frame.msg_type == WSMsgType.TEXT:
-                watch.add(len(decode(frame.get_payload_as_memoryview(), now())))
+                watch.add(len(decode(frame.get_payload_as_bytes(), now())))
 
     transport, _ = await ws_connect(Listener, url)
     try:

@@ -114,7 +114,7 @@ class Toy:
 
 
 def _decoder(symbols: Mapping[str, str]) -> Decode:
-    def decode(frame: bytes | bytearray | memoryview, time_received: int) -> Sequence[Event]:
+    def decode(frame: bytes, time_received: int) -> Sequence[Event]:
         try:
             lines = [line.split() for line in str(frame, "utf-8").splitlines()]
             return [_event(words, symbols[words[1]], time_received) for words in lines]

@@ -114,16 +114,6 @@ def test_every_value_of_a_wrong_type_or_size_is_malformed_or_harmless(exchange, 
                 decode(changed, 0)
 
 
-@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-@pytest.mark.parametrize("exchange", WHOLE)
-def test_a_frame_is_read_from_any_memory_and_not_kept(exchange, kind):
-    memory = bytearray(WHOLE[exchange])
-    events = trades_reader(exchange)(kind(memory), 5)
-    before = [repr(event) for event in events]
-    memory[:] = b"x" * len(memory)
-    assert [repr(event) for event in events] == before
-
-
 SOMETHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(["trade", "book", "update", "1"]),
     lambda inner: (

@@ -19,14 +19,14 @@ from crosstape.common.market.trade import Trade
 Event = Trade | BookUpdate
 """What a frame can say that the platform keeps."""
 
-Frame = bytes | bytearray | memoryview
-"""A socket's message, as whichever memory holds it."""
+Frame = bytes
+"""A socket's whole message."""
 
 Decode = Callable[[Frame, int], Sequence[Event]]
 """(frame, time_received in ns) -> what it says, in the exchange's order; empty for acknowledgements and heartbeats.
 
 Raises MalformedFrame when the frame is not what the exchange documents (or nests too deep), FeedError when it says
-that the stream cannot go on. The frame's memory is only valid during the call.
+that the stream cannot go on.
 """
 
 

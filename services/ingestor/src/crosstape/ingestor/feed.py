@@ -24,12 +24,15 @@ MAX_FRAME_BYTES = 64 * 1024 * 1024
 """Coinbase sends a whole book, tens of thousands of levels, in one frame."""
 
 CONNECT_TIMEOUT = 10.0
+READ_BYTES = 64 * 1024
+"""What one read of a socket takes at most, at first: hundreds of trades of a busy one."""
+
 SAMPLE_CHARACTERS = 300
 LONGEST_STEP = 1.0
 """Seconds between looks at a socket: whether frames came is asked then, as a clock and a metric a frame cost as much
 as its decoding."""
 
-_TEXT = WSMsgType.TEXT
+_TEXT, _now = WSMsgType.TEXT, time.time_ns
 
 FRAMES = Counter("crosstape_ingestor_frames_total", "Frames received", ["exchange"])
 MALFORMED = Counter("crosstape_ingestor_malformed_frames_total", "Frames skipped as malformed", ["exchange", "kind"])
@@ -44,8 +47,8 @@ class FeedHandler(Protocol):
 
     def on_disconnected(self, now: int) -> None: ...
 
-    def on_frame(self, payload: memoryview | bytearray, time_received: int) -> None:
-        """Read one frame, valid during the call. MalformedFrame skips it, FeedError ends the connection."""
+    def on_frame(self, payload: bytes, time_received: int) -> None:
+        """Read one frame. MalformedFrame skips it, FeedError ends the connection."""
         ...
 
 
@@ -64,8 +67,6 @@ class Feed:
         self._is_paused = False
         self._malformed_kinds: set[str] = set()
         self._frames = FRAMES.labels(exchange)
-        self._uncounted = 0
-        self._on_frame = handler.on_frame
         self._heard = 0.0
 
     @property
@@ -101,12 +102,13 @@ class Feed:
             await asyncio.sleep(backoff(failures, random.random()))
 
     async def _connection(self) -> None:
-        listener = _Listener(self._received, self._refused)
+        listener = _Listener(self._handler, self._skip, self.reconnect)
         transport, _ = await ws_connect(
             lambda: listener,
             self._url,
             websocket_handshake_timeout=CONNECT_TIMEOUT,
             max_frame_size=MAX_FRAME_BYTES,
+            read_buffer_init_size=READ_BYTES,
             disconnect_on_exception=False,
         )
         self._transport = transport
@@ -120,17 +122,17 @@ class Feed:
             if self._is_paused:
                 self.pause(True)
             async with asyncio.TaskGroup() as group:
-                watching = group.create_task(self._watch(transport))
+                watching = group.create_task(self._watch(transport, listener))
                 await transport.wait_disconnected()
                 watching.cancel()
         finally:
             self._transport = None
-            self._count_frames()
+            self._frames.inc(listener.take_count())
             CONNECTED.labels(self._exchange).dec()
             transport.disconnect(graceful=False)
             self._handler.on_disconnected(time.time_ns())
 
-    async def _watch(self, transport: WSTransport) -> None:
+    async def _watch(self, transport: WSTransport, listener: _Listener) -> None:
         """Send the exchange's pings, and leave a socket that has gone silent."""
         ping, interval = self._subscription.ping, min(self._subscription.ping_interval, self._stall_after / 3)
         step = min(interval, self._stall_after / 4, LONGEST_STEP)
@@ -141,34 +143,18 @@ class Feed:
             if ping is not None and now - pinged >= interval:
                 transport.send(WSMsgType.TEXT, ping)
                 pinged = now
-            if self._count_frames():
+            if count := listener.take_count():
+                self._frames.inc(count)
                 self._heard = now
             elif now - self._heard > self._stall_after and not self._is_paused:
                 self.reconnect(f"silent for {self._stall_after:.0f} s")
                 return
 
-    def _count_frames(self) -> int:
-        count, self._uncounted = self._uncounted, 0
-        self._frames.inc(count)
-        return count
-
-    def _received(self, payload: memoryview | bytearray) -> None:
-        self._uncounted += 1
-        try:
-            self._on_frame(payload, time.time_ns())
-        except MalformedFrame as error:
-            self._skip(error, payload)
-        except FeedError as error:
-            self.reconnect(str(error))
-
-    def _refused(self, error: Exception) -> None:
-        self.reconnect(f"{type(error).__name__}: {error}")
-
-    def _skip(self, error: MalformedFrame, payload: memoryview | bytearray) -> None:
+    def _skip(self, error: MalformedFrame, payload: bytes) -> None:
         MALFORMED.labels(self._exchange, error.kind).inc()
         if error.kind not in self._malformed_kinds:
             self._malformed_kinds.add(error.kind)
-            sample = bytes(payload[:SAMPLE_CHARACTERS]).decode("utf-8", "replace")
+            sample = payload[:SAMPLE_CHARACTERS].decode("utf-8", "replace")
             log.warning("malformed_frame", exchange=self._exchange, kind=error.kind, error=str(error), sample=sample)
 
 
@@ -178,27 +164,50 @@ def backoff(failures: int, chance: float) -> float:
 
 
 class _Listener(WSListener):
-    """Joins fragments and hands over whole messages, straight from the socket's memory where there are none."""
+    """Hands the socket's messages over, as one call each: another one would cost a tenth of a trade's way."""
 
-    def __init__(self, received: Callable[[memoryview | bytearray], None], refused: Callable[[Exception], None]):
+    __slots__ = ("_count", "_fragments", "_on_frame", "_refuse", "_skip")
+
+    def __init__(
+        self,
+        handler: FeedHandler,
+        skip: Callable[[MalformedFrame, bytes], None],
+        refuse: Callable[[str], None],
+    ):
         super().__init__()
-        self._received = received
-        self._refused = refused
+        self._on_frame = handler.on_frame
+        self._skip = skip
+        self._refuse = refuse
         self._fragments = bytearray()
+        self._count = 0
+
+    def take_count(self) -> int:
+        """How many messages came since it was last asked."""
+        count, self._count = self._count, 0
+        return count
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        kind = frame.msg_type
-        if kind == _TEXT and frame.fin and not self._fragments:
-            self._received(frame.get_payload_as_memoryview())
-        elif kind == WSMsgType.CLOSE:
+        if frame.msg_type == _TEXT and frame.fin and not self._fragments:
+            payload = frame.get_payload_as_bytes()
+        elif not (payload := self._joined(transport, frame)):
+            return
+        self._count += 1
+        try:
+            self._on_frame(payload, _now())
+        except MalformedFrame as error:
+            self._skip(error, payload)
+        except FeedError as error:
+            self._refuse(str(error))
+
+    def _joined(self, transport: WSTransport, frame: WSFrame) -> bytes:
+        """The message that `frame` ends; empty while it goes on, and for frames that are of none."""
+        if frame.msg_type == WSMsgType.CLOSE:
             transport.disconnect()
-        elif kind in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
-            if frame.fin and not self._fragments:
-                self._received(frame.get_payload_as_memoryview())
-                return
-            self._fragments += frame.get_payload_as_memoryview()
+        elif frame.msg_type in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
+            self._fragments += frame.get_payload_as_bytes()
             if len(self._fragments) > MAX_FRAME_BYTES:
-                self._refused(ValueError("a fragmented message is larger than any frame may be"))
+                self._refuse("a fragmented message is larger than any frame may be")
             elif frame.fin:
-                message, self._fragments = self._fragments, bytearray()
-                self._received(message)
+                message, self._fragments = bytes(self._fragments), bytearray()
+                return message
+        return b""

@@ -66,7 +66,7 @@ class TradeHandler:
             market.connected_since = None
             market.disconnected_at = now
 
-    def on_frame(self, payload: memoryview | bytearray, time_received: int) -> None:
+    def on_frame(self, payload: bytes, time_received: int) -> None:
         try:
             events = self._decode(payload, time_received)
         except MalformedFrame:
@@ -114,7 +114,7 @@ class BookHandler:
             for event in book.restart(reason, now):
                 self._publisher.book(event)
 
-    def on_frame(self, payload: memoryview | bytearray, time_received: int) -> None:
+    def on_frame(self, payload: bytes, time_received: int) -> None:
         try:
             updates = self._decode(payload, time_received)
         except MalformedFrame:

@@ -47,9 +47,9 @@ class Recorder:
     def on_disconnected(self, now: int) -> None:
         """Nothing: the next `open` line tells."""
 
-    def on_frame(self, payload: memoryview | bytearray, time_received: int) -> None:
+    def on_frame(self, payload: bytes, time_received: int) -> None:
         self.frames += 1
-        self._write(time_received, "in", bytes(payload).decode("utf-8", "replace"))
+        self._write(time_received, "in", payload.decode("utf-8", "replace"))
 
     def _write(self, now: int, direction: str, frame: str) -> None:
         self._output.write(_encoder.encode({"t": now, "dir": direction, "src": self._source, "frame": frame}) + b"\n")

@@ -59,7 +59,7 @@ _decode_trades = msgspec.json.Decoder(list[_Trade]).decode
 _decode_book = msgspec.json.Decoder(list[_Level] | _Changes).decode
 
 
-def decode(frame: bytes | bytearray | memoryview, time_received: int) -> Sequence[Event]:
+def decode(frame: bytes, time_received: int) -> Sequence[Event]:
     """What a frame of version 2 says. Raises MalformedFrame, FeedError."""
     try:
         raw = _decode_frame(frame)

@@ -72,7 +72,7 @@ _decode_frame = msgspec.json.Decoder(_MarketTrades | _Level2 | _Subscriptions | 
 _decode_error = msgspec.json.Decoder(_Error).decode
 
 
-def decode(frame: bytes | bytearray | memoryview, time_received: int) -> Sequence[Event]:
+def decode(frame: bytes, time_received: int) -> Sequence[Event]:
     """What a frame says. Raises MalformedFrame, FeedError."""
     try:
         raw = _decode_frame(frame)
@@ -87,7 +87,7 @@ def decode(frame: bytes | bytearray | memoryview, time_received: int) -> Sequenc
     return ()
 
 
-def _check_error(frame: bytes | bytearray | memoryview) -> None:
+def _check_error(frame: bytes) -> None:
     try:
         raw = _decode_error(frame)
     except WRONG:

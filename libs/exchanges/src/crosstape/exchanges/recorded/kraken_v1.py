@@ -50,7 +50,7 @@ _Part = int | str | _Change | list[tuple[str, str, str, str, str, str]]
 _decode_frame = msgspec.json.Decoder(list[_Part] | _Notice).decode
 
 
-def decode(frame: bytes | bytearray | memoryview, time_received: int) -> Sequence[Event]:
+def decode(frame: bytes, time_received: int) -> Sequence[Event]:
     """What a frame of version 1 says. Raises MalformedFrame, FeedError."""
     try:
         raw = _decode_frame(frame)
