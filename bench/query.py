@@ -30,10 +30,11 @@ import pyarrow as pa
 
 from bench import tape
 from bench.measure import OURS, Row, compare, fact
-from bench.store import DEADLINE, fresh_folder, stores
+from bench.store import fresh_folder, stores
 from crosstape.cli import probe
 from crosstape.cli.ports import LOOPBACK, free_port
 from crosstape.cli.process import Command, Process
+from crosstape.common.identity.internal import InternalTokens
 from crosstape.common.market.bar import Interval
 from crosstape.common.market.instrument import Instrument
 from crosstape.history.api.bars import BarQuery, ClosedBars, oldest_bars
@@ -45,6 +46,7 @@ from crosstape.history.store import Store
 
 ROUNDS = 3
 REQUESTS = 60
+DEADLINE = 60.0
 TRADES = int(os.environ.get("TRADES", "100_000_000"))
 PER_MARKET = 1_000_000
 MARKETS = max(1, TRADES // PER_MARKET)
@@ -52,6 +54,7 @@ CLOSED_MARKETS = min(2, MARKETS)
 PER_MINUTE = 300
 BARS = 1_000
 PAGE = 1_000
+SECRET = "known to this benchmark and therefore no secret at all"  # noqa: S105
 START = 1_763_002_800
 """2025-11-13T03:00:00Z"""
 
@@ -236,6 +239,7 @@ async def _service(folder: Path) -> Any:
         "CROSSTAPE_CLICKHOUSE_URL": _url(folder),
         "CROSSTAPE_EXCHANGE_ORIGIN": f"http://{LOOPBACK}:9",
         "CROSSTAPE_EXCHANGES": "binance",
+        "CROSSTAPE_INTERNAL_SECRET": SECRET,
         "CROSSTAPE_LOG_LEVEL": "ERROR",
     }
     command = Command(
@@ -255,11 +259,13 @@ async def _requests(origin: str) -> dict[str, float]:
     start, end = _bars()
     bars, trades = f"/api/v1/ohlcv/binance/{symbol}", f"/api/v1/trades/binance/{symbol}"
     tape_end = _last_minute() + 60
+    tokens = InternalTokens("api-gateway", [SECRET])
     async with aiohttp.ClientSession(origin) as session:
 
         def asking(path: str, key: str, **parameters: Any) -> Callable[[], Awaitable[int]]:
             async def ask() -> int:
-                async with session.get(path, params=parameters) as answer:
+                headers = tokens.own("history")  # as the gateway shows it
+                async with session.get(path, params=parameters, headers=headers) as answer:
                     body = await answer.read()
                     if answer.status != 200:
                         raise RuntimeError(f"{path}: {answer.status} {body[:300]!r}")

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from crosstape.history.migrate import migrate
+from crosstape.history.sink.service import sink_stores
 from crosstape.history.store import Store
 
 FOLDER = Path(__file__).resolve().parents[1] / ".crosstape" / "bench"
-DEADLINE = 600.0
 
 
 def fresh_folder(name: str) -> Path:
@@ -24,12 +24,7 @@ def fresh_folder(name: str) -> Path:
 
 @asynccontextmanager
 async def stores(url: str) -> AsyncIterator[tuple[Store, Store]]:
-    """Two stores of one database, as the sink has them: for inserts and for closing. The tables are there."""
-    inserts = Store(url, threads=1, deadline=DEADLINE)
-    closings = Store(url, threads=1, deadline=DEADLINE)
-    try:
+    """The sink's own two stores, for inserts and for closing. The tables are there."""
+    async with sink_stores(url) as (inserts, closings):
         await migrate(inserts)
         yield inserts, closings
-    finally:
-        await inserts.close()
-        await closings.close()

@@ -21,7 +21,7 @@ from crosstape.history.sink.service import run_sink
 from crosstape.history.store import Store
 
 LONG_SECONDS = 60.0
-"""Deadline of inserts, closings, and one page of an export."""
+"""Deadline of one page of an export."""
 PROBE_SECONDS = 2.0
 RETRY_SECONDS = 1.0
 
@@ -53,23 +53,13 @@ async def build(settings: HistorySettings, stop: asyncio.Event) -> tuple[Any, Se
                 if settings.role.has_api:
                     group.create_task(markets.refresh(stop), name="market lists")
                 if settings.role.has_sink and not stop.is_set():
-                    group.create_task(_sink(settings, health, stop), name="sink")
+                    group.create_task(run_sink(settings, health, stop), name="sink")
         finally:
             await exchanges.close()
             for store in (reads, exports, probes):
                 await store.close()
 
     return app, [work]
-
-
-async def _sink(settings: HistorySettings, health: Health, stop: asyncio.Event) -> None:
-    inserts = Store(settings.clickhouse_url, threads=1, deadline=LONG_SECONDS, priority=1)
-    closings = Store(settings.clickhouse_url, threads=1, deadline=LONG_SECONDS, cores=1, priority=2)
-    try:
-        await run_sink(settings, inserts, closings, health, stop)
-    finally:
-        await inserts.close()
-        await closings.close()
 
 
 async def _migrate(settings: HistorySettings, store: Store, stop: asyncio.Event) -> None:

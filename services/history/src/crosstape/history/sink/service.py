@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from crosstape.common.bus.consumer import Consumer
 from crosstape.common.bus.producer import Producer
@@ -15,14 +17,26 @@ from crosstape.history.sink.writer import Writer
 from crosstape.history.store import Store
 
 GROUP = "history"
+DEADLINE_SECONDS = 60.0
 
 
-async def run_sink(
-    settings: HistorySettings, inserts: Store, closings: Store, health: Health, stop: asyncio.Event
-) -> None:
-    """Store and close until `stop`. `inserts` and `closings` are apart, so that neither waits for the other."""
+@asynccontextmanager
+async def sink_stores(url: str) -> AsyncIterator[tuple[Store, Store]]:
+    """The sink's stores of the database at `url`: for inserts, which go first, and for closing, which leaves them a
+    core. They are apart, so that neither waits for the other."""
+    inserts = Store(url, threads=1, deadline=DEADLINE_SECONDS, priority=1)
+    closings = Store(url, threads=1, deadline=DEADLINE_SECONDS, cores=1, priority=2)
+    try:
+        yield inserts, closings
+    finally:
+        await inserts.close()
+        await closings.close()
+
+
+async def run_sink(settings: HistorySettings, health: Health, stop: asyncio.Event) -> None:
+    """Store and close until `stop`."""
     touched = TouchedMinutes(grace=settings.grace_seconds, quiet=settings.quiet_seconds)
-    async with Producer(settings.bus) as producer:
+    async with sink_stores(settings.clickhouse_url) as (inserts, closings), Producer(settings.bus) as producer:
         closing = Closing(closings, producer, touched)
         writer = Writer(inserts, producer, touched)
         consumer = Consumer(settings.bus, [TRADES, LEDGER], group=GROUP, on_assigned=closing.reconcile_soon)
