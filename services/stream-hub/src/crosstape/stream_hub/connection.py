@@ -82,7 +82,6 @@ class Connection(WSListener):
         self._transport = transport
         self._raw = cast(Any, transport.underlying_transport)  # aiofastnet's
         self._raw.set_write_buffer_limits(high=self._door.most_backlog)
-        self.write_now: Write = self._raw.write_nocheck  # a tenth quicker; bytes, and from the loop, they always are
         self.backlog = self._raw.get_write_buffer_size
         self._opened = self._heard = self._pinged = now
         self._allowance = Allowance(MESSAGES_PER_SECOND, MESSAGES_AT_ONCE, now)
@@ -224,6 +223,12 @@ class Connection(WSListener):
         task.add_done_callback(self._own_work.discard)
 
     # --- to the client
+
+    @property
+    def write_now(self) -> Write:
+        """The transport's own method, without its checks of what always holds here: bytes, and from the loop."""
+        write: Write = self._raw.write_nocheck
+        return write
 
     def send(self, build: Build) -> None:
         """A message, behind everything that was sent before."""
