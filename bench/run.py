@@ -30,6 +30,7 @@ PARTS = {
     "fanout": "F. Bus → subscribers",
     "gateway": "G. A request through the gateway",
     "latency": "H. Exchange frame → subscriber, in the demo",
+    "volume": "I. The whole demo at 2,500 trades/s",
 }
 README = Path(__file__).with_name("README.md")
 

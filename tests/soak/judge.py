@@ -13,6 +13,10 @@ ALLOWED_GROWTH_BYTES = 8 * MIB
 ALLOWED_GROWTH_SHARE = 0.1
 SHORTEST_JUDGED_SECONDS = 60.0
 FEWEST_SAMPLES = 6
+WARM_UP_SECONDS, WARM_UP_SHARE = 60.0, 0.25
+CEILINGS = {"kafka": 512 * MIB, "exchange-sim": 512 * MIB}
+"""What may grow up to here: Kafka by its heap of 256 MiB and what Java has beside it; the simulators by the history
+that they serve, which is the last 20,000 trades of each market."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,21 @@ def growth(samples: Sequence[tuple[float, float]], warm_up: float) -> Growth | N
         return None
     times, sizes = zip(*warm, strict=True)
     return Growth(seconds, linear_regression(times, sizes).slope * seconds, median(sizes), max(sizes))
+
+
+def memory_growth(sizes: Mapping[tuple[str, int], list[tuple[float, float]]]) -> dict[str, Growth | None]:
+    """How the memory of each process went in its longest life; None where that was too short to tell.
+
+    `sizes` are bytes over time (s) by a process's name and id.
+    """
+    lives: dict[str, list[tuple[float, float]]] = {}
+    for (name, _), samples in sizes.items():
+        if samples[-1][0] - samples[0][0] >= (lives[name][-1][0] - lives[name][0][0] if name in lives else 0.0):
+            lives[name] = samples
+    return {
+        name: growth(samples, max(WARM_UP_SECONDS, WARM_UP_SHARE * (samples[-1][0] - samples[0][0])))
+        for name, samples in lives.items()
+    }
 
 
 # --- streams ------------------------------------------------------------------------------------------------------

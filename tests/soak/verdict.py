@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from bench.measure import percentile
 from tests.soak.demo import Demo
 from tests.soak.judge import (
+    CEILINGS,
     MIB,
     Finding,
     bucket_percentile,
     compare_stream,
-    growth,
+    memory_growth,
     wrong_steps,
     wrong_with,
 )
@@ -21,10 +22,6 @@ from tests.soak.truth import Truth, delta, find
 if TYPE_CHECKING:
     from tests.soak.run import Crew
 
-WARM_UP_SECONDS, WARM_UP_SHARE = 60.0, 0.25
-CEILINGS = {"kafka": 512 * MIB, "exchange-sim": 512 * MIB}
-"""What may grow up to here: Kafka by its heap of 256 MiB and what Java has beside it; the simulators by the history
-that they serve, which is the last 20,000 trades of each market."""
 SHOWN = 5
 
 
@@ -162,15 +159,7 @@ def _rest(crew: Crew) -> Finding:
 
 
 def _memory(demo: Demo) -> Finding:
-    """Of each process its longest life."""
-    lives: dict[str, list[tuple[float, float]]] = {}
-    for (name, _), samples in demo.sizes.items():
-        if samples[-1][0] - samples[0][0] >= (lives[name][-1][0] - lives[name][0][0] if name in lives else 0.0):
-            lives[name] = samples
-    grown = {
-        name: growth(samples, max(WARM_UP_SECONDS, WARM_UP_SHARE * (samples[-1][0] - samples[0][0])))
-        for name, samples in lives.items()
-    }
+    grown = memory_growth(demo.sizes)
     judged = {name: one for name, one in grown.items() if one is not None}
     told = {
         name: f"{name} {one.typical / MIB:.0f} MiB {one.fitted / MIB:+.1f} in {one.seconds:.0f} s "
