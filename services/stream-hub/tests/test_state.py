@@ -7,6 +7,7 @@ import random
 import zlib
 from decimal import Decimal
 from pathlib import Path
+from unittest import mock
 
 import msgspec
 import pytest
@@ -48,20 +49,73 @@ def test_consecutive_ids_in_any_order_are_remembered_as_one_range():
     assert (seen._starts, seen._ends) == ([0], [999])
 
 
-@given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 3)), max_size=60), st.integers(-1, 300), st.integers(1, 8))
-def test_ring_gives_exactly_what_follows_or_says_that_it_cannot(steps, since, size):
-    ring, everything, place, time_ms = Ring(size, 0.01, 0), [], 0, 0
-    for gap, pause in steps:
-        place += gap
-        time_ms += pause
-        ring.append(place, time_ms, f"m{place}")
-        everything.append((place, f"m{place}"))
-    expected = [entry for entry in everything if entry[0] > since]
-    missed = ring.after(since)
+STEPS = st.lists(st.tuples(st.integers(1, 5), st.integers(0, 3)), max_size=60)
+SIZES, BLOCKS = st.integers(1, 8), st.integers(1, 5)
+
+
+class Message(msgspec.Struct, array_like=True):
+    text: str
+
+
+def filled(steps: list[tuple[int, int]], size: int, block: int) -> tuple[Ring[Message], list[tuple[int, int, str]]]:
+    """A ring in which something was put with each step (how far on, how many ms later), and all that was put in."""
+    ring: Ring[Message] = Ring(Message, size, 0.01, 0)
+    everything: list[tuple[int, int, str]] = []
+    place, time_ms = 0, 0
+    with mock.patch("crosstape.stream_hub.ring.BLOCK", block):
+        for gap, pause in steps:
+            place, time_ms = place + gap, time_ms + pause
+            ring.append(place, time_ms, Message(f"m{place}"))
+            everything.append((place, time_ms, f"m{place}"))
+    return ring, everything
+
+
+def texts(entries):
+    return [(place, entry.text) for place, entry in entries]
+
+
+@given(STEPS, SIZES, BLOCKS)
+def test_ring_has_the_newest_that_are_neither_too_many_nor_too_old(steps, size, block):
+    ring, everything = filled(steps, size, block)
+    newest_ms = everything[-1][1] if everything else 0
+    kept = [(place, text) for place, time_ms, text in everything[-size:] if time_ms >= newest_ms - 10]
+    assert texts(ring) == kept
+    assert ring.newest == (kept[-1][0] if kept else 0)
+    assert (ring.last.text if ring.last else None) == (kept[-1][1] if kept else None)
+    assert ring.floor == max((place for place, _, text in everything if (place, text) not in kept), default=0)
+
+
+@given(STEPS, st.integers(-1, 300), st.none() | st.integers(1, 9), SIZES, BLOCKS)
+def test_ring_gives_exactly_what_follows_or_says_that_it_cannot(steps, since, most, size, block):
+    ring, everything = filled(steps, size, block)
+    expected = [(place, text) for place, _, text in everything if place > since]
+    missed = ring.after(since, most)
+    assert ring.reaches(since) == (missed is not None)
     if missed is None:
-        assert since < 0 or not set(expected) <= set(ring)
+        assert since < 0 or not set(expected) <= set(texts(ring))
     else:
-        assert missed == expected
+        assert texts(missed) == expected[:most]
+
+
+@given(STEPS, st.integers(0, 200), SIZES, BLOCKS)
+def test_ring_tells_what_came_since_a_time(steps, since_ms, size, block):
+    ring, everything = filled(steps, size, block)
+    kept = [(time_ms, text) for place, time_ms, text in everything if place > ring.floor]
+    assert [entry.text for entry in ring.since(since_ms)] == [text for time_ms, text in kept if time_ms >= since_ms]
+    assert ring.oldest_ms == (kept[0][0] if kept else None)
+
+
+@given(STEPS, SIZES, BLOCKS)
+def test_what_is_rewritten_in_a_ring_stays(steps, size, block):
+    ring, _ = filled(steps, size, block)
+    expected = [(place, text + "!") for place, text in texts(ring)]
+
+    def shout(messages):
+        for message in messages:
+            message.text += "!"
+
+    ring.rewrite(shout)
+    assert texts(ring) == expected
 
 
 @given(decimal_texts(places=18))

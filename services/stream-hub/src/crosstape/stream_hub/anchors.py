@@ -23,6 +23,9 @@ from crosstape.stream_hub.rollup import roll_up
 
 HOUR = 3_600
 MINUTE = 60
+MILLISECOND = 1_000_000
+CLOCKS_MS = 10_000
+"""A trade's time may be later than its record's by so much: an exchange has a clock of its own."""
 LONGEST_DAYS = 31
 UTC_DAY, CONNECT = "utc_day", "connect"
 
@@ -69,14 +72,20 @@ async def sum_before(market: MarketState, anchor: int, history: History) -> Deci
 
 async def _part(market: MarketState, start: int, end: int, history: History) -> Decimal:
     """The sum over [start, end) ns: from our own tape where it reaches back so far, as history's is a second behind."""
-    own = [tick.trade for _, tick in market.ticks]
-    if own and own[0].time < start:
-        return _sum(trade for trade in own if start <= trade.time < end)
+    oldest_ms = market.ticks.oldest_ms
+    if oldest_ms is not None and oldest_ms < start // MILLISECOND - CLOCKS_MS:
+        return _sum(_own(market, start, end))
     part = ZERO
     async with contextlib.aclosing(history.trades(market.exchange, market.symbol, start, end)) as pages:
         async for page in pages:
             part = EXACT.add(part, _sum(page))
     return part
+
+
+def _own(market: MarketState, start: int, end: int) -> list[Trade]:
+    """Our own trades of [start, end) ns."""
+    ticks = market.ticks.since(start // MILLISECOND - CLOCKS_MS)
+    return [tick.trade for tick in ticks if start <= tick.trade.time < end]
 
 
 def _sum(trades: Iterable[Trade]) -> Decimal:
@@ -113,7 +122,7 @@ def open_bar(market: MarketState, interval: Interval, earlier: list[Bar]) -> Bar
     start = interval.open_time(now)
     end = interval.close_time(start)
     if interval is Interval.S1:
-        trades = [tick.trade for _, tick in market.ticks if start <= tick.trade.time // NANOSECONDS < end]
+        trades = _own(market, start * NANOSECONDS, end * NANOSECONDS)
         return next(iter(fold_bars(trades, interval)), None)
     own = market.flow.bar(interval, max(start, _own_from(now) if earlier else start), end)
     parts = [bar for bar in (*earlier, own) if bar is not None]

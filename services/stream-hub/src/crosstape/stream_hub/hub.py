@@ -44,7 +44,7 @@ class OrderChannel:
 
     def __init__(self, outbox: Outbox, seconds: float, floor: int):
         self.group = Group(outbox)
-        self.ring: Ring[OrderEvent] = Ring(ORDER_EVENTS, seconds, floor)
+        self.ring: Ring[OrderEvent] = Ring(OrderEvent, ORDER_EVENTS, seconds, floor)
         self._seen: dict[tuple[str, int], None] = {}
         self._seconds = seconds
         self._newest_ms = 0

@@ -22,7 +22,7 @@ from crosstape.stream_hub.seen import SeenIds
 RING_BARS = 2_000
 
 
-class Tick(Struct):
+class Tick(Struct, array_like=True):
     """A trade that counts, its position, and the volume delta of its day up to it (None where not known)."""
 
     position: int
@@ -30,7 +30,7 @@ class Tick(Struct):
     cvd: Decimal | None
 
 
-class BarEvent(Struct, frozen=True):
+class BarEvent(Struct, frozen=True, array_like=True):
     """A stored bar that is told: `kind` is `bar_close` the first time, then `bar_revision`."""
 
     kind: str
@@ -73,8 +73,8 @@ class MarketState:
         self.seen = SeenIds()
         self.flow = Flow()
         self.book = LiveBook(exchange, symbol)
-        self.ticks: Ring[Tick] = Ring(size.trades, size.seconds, 0)
-        self.bars: Ring[BarEvent] = Ring(RING_BARS, size.seconds, 0)
+        self.ticks: Ring[Tick] = Ring(Tick, size.trades, size.seconds, 0)
+        self.bars: Ring[BarEvent] = Ring(BarEvent, RING_BARS, size.seconds, 0)
         self._told: dict[tuple[str, int], int] = {}
         self.trade_group = Group(outbox)
         self.bar_groups: dict[str, Group] = {}
@@ -148,12 +148,12 @@ class MarketState:
         for trade in trades:
             if self.seen.add(trade.trade_id):
                 self.flow.add(trade)
-        self._recount()
+        self.ticks.rewrite(self._recount)
 
-    def _recount(self) -> None:
+    def _recount(self, ticks: list[Tick]) -> None:
         """The volume delta at each tick that came before history answered."""
         days: dict[int, Decimal | None] = {}
-        for _, tick in reversed(list(self.ticks)):
+        for tick in reversed(ticks):
             day = tick.trade.time // NANOSECONDS // 86_400
             if day not in days:
                 days[day] = self.flow.cvd(day * 86_400)

@@ -100,18 +100,18 @@ class RingSubscription(ABC, Generic[Entry]):
 
     async def join(self, member: Connection, request: Request, epoch: str) -> None:
         since = request.since
-        is_recovered = isinstance(since, int) and request.epoch == epoch and self._ring.after(since) is not None
+        is_recovered = isinstance(since, int) and request.epoch == epoch and self._ring.reaches(since)
         place = since if is_recovered and isinstance(since, int) else self._ring.newest
         member.send(subscribed(self._channel, request, epoch, place, is_recovered=is_recovered))
-        while (missed := self._ring.after(place)) is not None and len(missed) > AT_ONCE:
-            for found, entry in missed[:AT_ONCE]:
-                self._send(member, found, entry)
-            place = missed[AT_ONCE - 1][0]
-            await _has_read(member)
-        if missed is None:
-            raise _too_slow()
-        for found, entry in missed:
-            self._send(member, found, entry)
+        is_behind = True
+        while is_behind:
+            missed = self._ring.after(place, AT_ONCE)
+            if missed is None:
+                raise _too_slow()
+            for place, entry in missed:
+                self._send(member, place, entry)
+            if is_behind := len(missed) == AT_ONCE:
+                await _has_read(member)
         self._group.join(member, place if place > self._ring.newest else None)
 
     def _send(self, member: Connection, place: int, entry: Entry) -> None:

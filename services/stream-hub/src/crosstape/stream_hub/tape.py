@@ -32,7 +32,9 @@ class Tape:
         self.group = Group(outbox)
         self._merge: TimeMerge[Tick] = TimeMerge(self.markets, HOLD_SECONDS)
         self._positions = {exchange: market.ticks.newest for exchange, market in self.markets.items()}
-        self._cvds = {exchange: _newest_cvd(market) for exchange, market in self.markets.items()}
+        self._cvds = {
+            exchange: market.ticks.last.cvd if market.ticks.last else None for exchange, market in self.markets.items()
+        }
         self._timer: asyncio.TimerHandle | None = None
         for market in markets:
             market.tick_listeners[self] = None
@@ -116,13 +118,6 @@ class Tape:
             build = messages.tape_trade(self.channel, tick.trade, place, dict(cvds), is_late=is_late)
             builds.append((tick, place, build))
         return builds
-
-
-def _newest_cvd(market: MarketState) -> Decimal | None:
-    newest = None
-    for _, tick in market.ticks:
-        newest = tick
-    return None if newest is None else newest.cvd
 
 
 def offset_text(positions: Mapping[str, int]) -> str:
