@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -15,18 +16,20 @@ from typing import Any
 
 import pytest
 
+from crosstape.common.runtime.process import FILES
+
 pytestmark = pytest.mark.integration
 
 PATIENCE = 30.0
 
 
 class Service:
-    """A process of service_under_test.py; its log lines are read as they come."""
+    """A process of service_under_test.py, begun by `shell`; its log lines are read as they come."""
 
-    def __init__(self, work: str, **environment: str) -> None:
+    def __init__(self, work: str, shell: str = 'exec "$@"', **environment: str) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("CROSSTAPE_")}
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("service_under_test.py")), work],
+            ["sh", "-c", shell, "sh", sys.executable, str(Path(__file__).with_name("service_under_test.py")), work],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -89,6 +92,13 @@ def test_a_service_answers_its_operators_and_exits_0_after_sigterm(start: Start)
     assert service.end()[0] == 0
     assert service.events() == ["serving", "draining", "stopped"]
     assert all(line["service"] == "under-test" and line["level"] == "info" for line in service.lines)
+
+
+def test_a_service_may_have_more_files_open_than_a_shell_allows(start: Start) -> None:
+    service = start("idle", shell='ulimit -Sn 256 && exec "$@"')
+    service.wait_for("serving")
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE)[0] == min(FILES, most)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

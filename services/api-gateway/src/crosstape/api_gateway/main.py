@@ -22,7 +22,7 @@ from crosstape.api_gateway.document import PlatformDocument
 from crosstape.api_gateway.edge import Edge
 from crosstape.api_gateway.limiter import Limiter
 from crosstape.api_gateway.own import create_own_app
-from crosstape.api_gateway.process import prepare, settle
+from crosstape.api_gateway.process import prepare
 from crosstape.api_gateway.routes import HISTORY, STREAM_HUB, TWAP_ENGINE, RouteTable
 from crosstape.api_gateway.server import ClientConnection
 from crosstape.api_gateway.settings import GatewaySettings
@@ -145,9 +145,7 @@ def protocol(settings: GatewaySettings) -> Any:
 async def build(settings: GatewaySettings, stop: asyncio.Event) -> tuple[Any, Sequence[Work]]:
     """The app and the work of the process."""
     resources = open_resources(settings)
-    app = create_app(settings, resources, stopping=stop)
-    settle()
-    return app, resources.work()
+    return create_app(settings, resources, stopping=stop), resources.work()
 
 
 def run() -> None:

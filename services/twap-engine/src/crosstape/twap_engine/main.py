@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -70,9 +69,6 @@ async def build(settings: TwapSettings, stop: asyncio.Event) -> tuple[Any, Seque
     health.watch("books", feed.check)
     health.watch("database", life.check)
     resources = Resources(database, engine, books, directory, clock, health)
-
-    gc.collect()
-    gc.freeze()  # what the imports left behind: to look through it again and again costs slices 0.1 s each time
 
     async def work(stop: asyncio.Event) -> None:
         try:

@@ -18,6 +18,7 @@ from crosstape.common.bus.refusal import BrokerRefused
 from crosstape.common.errors import PlatformError
 from crosstape.common.runtime.logging import configure_logging
 from crosstape.common.runtime.metrics import tell_build, watch_loop
+from crosstape.common.runtime.process import allow_files, settle
 from crosstape.common.runtime.settings import ServiceSettings
 from crosstape.common.runtime.telemetry import exported
 
@@ -154,6 +155,7 @@ def run_service(
         log.error("port_unavailable", host=settings.host, port=settings.port, error=error.strerror)
         sys.exit(1)
     tell_build(name)
+    allow_files()
     try:
         with exported(name, settings):
             uvloop.run(_main(settings, build, listener, http))
@@ -190,6 +192,7 @@ async def _main(
         log.info("stopped")
         return
     app, work = built
+    settle()
     log.info("serving", host=settings.host, port=listener.getsockname()[1])
     await run_until_stopped(settings, app, work, stop, listener, http)
     log.info("stopped")
