@@ -210,71 +210,6 @@ def scripted() -> Callable[[int, Any], Any]:
     return answering
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def open_service() -> AsyncIterator[Callable[[], Awaitable[tuple[Service, Server]]]]:
-    servers = []
-
-    async def start() -> tuple[Service, Server]:
-        service = Service()
-        server = Server(service)
-        await server.start()
-        servers.append(server)
-        return service, server
-
-    yield start
-    await asyncio.gather(*(server.stop() for server in servers))
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def open_gateway(valkey: Any) -> AsyncIterator[Callable[..., Awaitable[Gateway]]]:
-    """Starts gateways in front of a service's port; `other_port` puts a second service behind it."""
-    gateways: list[Gateway] = []
-
-    async def start(service_port: int, other_port: int | None = None, **changes: Any) -> Gateway:
-        usual = {
-            "history_url": f"http://127.0.0.1:{service_port}",
-            "auth_url": "http://127.0.0.1:1",
-            "redis_url": valkey.url,
-            "kafka_bootstrap": "",
-            "health_interval_seconds": 0.02,
-            "document_seconds": 0,
-            "port": 0,
-            **{f"limit_{name}": PLENTY for name in ("anonymous", "user", "quant", "admin", "login", "failures")},
-        }
-        settings = GatewaySettings(**{**usual, **changes})
-        resources = open_resources(settings)
-        tokens = settings.internal_tokens("api-gateway")
-        other = Upstream(OTHER, f"http://127.0.0.1:{other_port or service_port}", settings, tokens)
-        resources = msgspec.structs.replace(resources, upstreams={**resources.upstreams, OTHER: other})
-        stopping = asyncio.Event()
-        app = create_app(settings, resources, TABLE, stopping=stopping)
-        server = Server(app, resources.work(), protocol(settings))
-        await server.start()
-        patience = aiohttp.ClientTimeout(total=10)
-        session = aiohttp.ClientSession(auto_decompress=False, timeout=patience)
-        gateways.append(Gateway(server, session, resources, stopping))
-        return gateways[-1]
-
-    yield start
-    await asyncio.gather(*(gateway.session.close() for gateway in gateways))
-    await asyncio.gather(*(gateway.server.stop() for gateway in gateways))
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def auth_server() -> AsyncIterator[tuple[Auth, Server]]:
-    auth = Auth()
-    server = Server(auth)
-    await server.start()
-    yield auth, server
-    await server.stop()
-
-
-@pytest.fixture
-def auth(auth_server: tuple[Auth, Server]) -> Auth:
-    auth_server[0].questions = 0
-    return auth_server[0]
-
-
 @dataclass
 class Platform:
     """A gateway with all there is behind it: one service plays every part but the auth service's."""
@@ -300,31 +235,126 @@ def bearer(credential: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {credential}"}
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def open_platform(
-    open_service: Any, open_gateway: Any, auth_server: tuple[Auth, Server], valkey: Any
-) -> Callable[..., Awaitable[Platform]]:
-    """Starts a gateway with identity and limits; `own` is a Valkey of the test's own."""
+class Opener:
+    """Starts services and gateways, and stops them all: each gateway asks after its services many times a second."""
 
-    async def start(own: Any = None, **changes: Any) -> Platform:
-        service, server = await open_service()
-        async with Redis.from_url((own or valkey).url) as redis:
+    def __init__(self, valkey: Any, auth: tuple[Auth, Server]):
+        self._valkey = valkey
+        self._auth, self._auth_server = auth
+        self._services: list[Server] = []
+        self._gateways: list[Server] = []
+        self._sessions: list[aiohttp.ClientSession] = []
+
+    async def close(self) -> None:
+        await asyncio.gather(*(session.close() for session in self._sessions))
+        await asyncio.gather(*(server.stop() for server in self._gateways))
+        await asyncio.gather(*(server.stop() for server in self._services))
+
+    async def service(self) -> tuple[Service, Server]:
+        service = Service()
+        server = Server(service)
+        await server.start()
+        self._services.append(server)
+        return service, server
+
+    async def gateway(self, service_port: int, other_port: int | None = None, **changes: Any) -> Gateway:
+        """A gateway in front of a service's port; `other_port` puts a second service behind it."""
+        usual = {
+            "history_url": f"http://127.0.0.1:{service_port}",
+            "auth_url": "http://127.0.0.1:1",
+            "redis_url": self._valkey.url,
+            "kafka_bootstrap": "",
+            "health_interval_seconds": 0.02,
+            "document_seconds": 0,
+            "port": 0,
+            **{f"limit_{name}": PLENTY for name in ("anonymous", "user", "quant", "admin", "login", "failures")},
+        }
+        settings = GatewaySettings(**{**usual, **changes})
+        resources = open_resources(settings)
+        tokens = settings.internal_tokens("api-gateway")
+        other = Upstream(OTHER, f"http://127.0.0.1:{other_port or service_port}", settings, tokens)
+        resources = msgspec.structs.replace(resources, upstreams={**resources.upstreams, OTHER: other})
+        stopping = asyncio.Event()
+        app = create_app(settings, resources, TABLE, stopping=stopping)
+        server = Server(app, resources.work(), protocol(settings))
+        await server.start()
+        self._gateways.append(server)
+        patience = aiohttp.ClientTimeout(total=10)
+        session = aiohttp.ClientSession(auto_decompress=False, timeout=patience)
+        self._sessions.append(session)
+        return Gateway(server, session, resources, stopping)
+
+    async def platform(self, own: Any = None, **changes: Any) -> Platform:
+        """A gateway with identity and limits; `own` is a Valkey of the test's own."""
+        service, server = await self.service()
+        async with Redis.from_url((own or self._valkey).url) as redis:
             await redis.setnx(COUNT_KEY, 0)
-        auth, auth_port = auth_server[0], auth_server[1].port
         origin = f"http://127.0.0.1:{server.port}"
-        usual = {"auth_url": f"http://127.0.0.1:{auth_port}", "stream_hub_url": origin, "twap_url": origin}
+        usual = {
+            "auth_url": f"http://127.0.0.1:{self._auth_server.port}",
+            "stream_hub_url": origin,
+            "twap_url": origin,
+        }
         if own:
             usual["redis_url"] = own.url
-        gateway = await open_gateway(server.port, **{**usual, **changes})
-        return await Platform(gateway, service, auth, own or valkey).settled()
-
-    return start
+        gateway = await self.gateway(server.port, **{**usual, **changes})
+        return await Platform(gateway, service, self._auth, own or self._valkey).settled()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def common_platform(open_platform: Any) -> Platform:
-    platform: Platform = await open_platform()
-    return platform
+async def auth_server() -> AsyncIterator[tuple[Auth, Server]]:
+    auth = Auth()
+    server = Server(auth)
+    await server.start()
+    yield auth, server
+    await server.stop()
+
+
+@pytest.fixture
+def auth(auth_server: tuple[Auth, Server]) -> Auth:
+    auth_server[0].questions = 0
+    return auth_server[0]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def for_all(valkey: Any, auth_server: tuple[Auth, Server]) -> AsyncIterator[Opener]:
+    opener = Opener(valkey, auth_server)
+    yield opener
+    await opener.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def closing() -> AsyncIterator[asyncio.TaskGroup]:
+    """What drains while the next tests run."""
+    async with asyncio.TaskGroup() as group:
+        yield group
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def for_one(valkey: Any, auth_server: tuple[Auth, Server], closing: asyncio.TaskGroup) -> AsyncIterator[Opener]:
+    opener = Opener(valkey, auth_server)
+    yield opener
+    closing.create_task(opener.close())
+
+
+@pytest.fixture
+def open_service(for_one: Opener) -> Callable[[], Awaitable[tuple[Service, Server]]]:
+    return for_one.service
+
+
+@pytest.fixture
+def open_gateway(for_one: Opener) -> Callable[..., Awaitable[Gateway]]:
+    return for_one.gateway
+
+
+@pytest.fixture
+def open_platform(for_one: Opener) -> Callable[..., Awaitable[Platform]]:
+    return for_one.platform
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def common_platform(for_all: Opener) -> Platform:
+    return await for_all.platform()
 
 
 @pytest.fixture
@@ -336,9 +366,9 @@ def platform(common_platform: Platform) -> Platform:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def running(open_service: Any, open_gateway: Any) -> tuple[Gateway, Service]:
-    service, server = await open_service()
-    return await open_gateway(server.port), service
+async def running(for_all: Opener) -> tuple[Gateway, Service]:
+    service, server = await for_all.service()
+    return await for_all.gateway(server.port), service
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from crosstape.api_gateway.metrics import LIMITER_SHARED
 from crosstape.api_gateway.rates import Rate, Verdict, take, verdict
 from crosstape.api_gateway.redis_pipe import RedisPipe, open_pipe
 from crosstape.api_gateway.watchdog import Watchdog
-from crosstape.common.runtime.lifecycle import unless_stopped
+from crosstape.common.waiting import unless_stopped
 
 log = structlog.get_logger(__name__)
 

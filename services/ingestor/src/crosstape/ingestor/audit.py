@@ -99,7 +99,8 @@ class Auditor:
             await asyncio.sleep(QUICK_SECONDS)
             return
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._lost.wait(), self._every)
+            async with asyncio.timeout(self._every):
+                await self._lost.wait()
         self._lost.clear()
 
     async def _resume(self) -> None:

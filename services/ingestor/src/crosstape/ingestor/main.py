@@ -16,9 +16,10 @@ from crosstape.common.bus.producer import Producer
 from crosstape.common.errors import ExchangeError
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.runtime.health import Health
-from crosstape.common.runtime.lifecycle import Work, run_service, unless_stopped
+from crosstape.common.runtime.lifecycle import Work, run_service
 from crosstape.common.runtime.settings import read_settings
 from crosstape.common.symbols import SymbolTable, exchange_id
+from crosstape.common.waiting import unless_stopped
 from crosstape.common.web.operations import operations_routes
 from crosstape.exchanges import DIALECTS, dialect_of
 from crosstape.exchanges.ccxt_generic import CcxtExchange, open_exchange

@@ -13,7 +13,7 @@ from crosstape.common.bus.connection import BusSettings
 from crosstape.common.bus.follower import Follower
 from crosstape.common.bus.topics import BARS, BOOKS, LEDGER, ORDERS, TRADES, Topic
 from crosstape.common.runtime.health import Check
-from crosstape.common.runtime.lifecycle import unless_stopped
+from crosstape.common.waiting import unless_stopped
 from crosstape.stream_hub.hub import Hub
 
 log = structlog.get_logger(__name__)

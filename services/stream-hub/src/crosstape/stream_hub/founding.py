@@ -50,7 +50,8 @@ class Founder:
         """Return once `market` is founded. Raises ServiceUnavailable when that takes longer."""
         self.want(market)
         try:
-            await asyncio.wait_for(self._founded[market].wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._founded[market].wait()
         except TimeoutError:
             raise ServiceUnavailable("The market's history is not known yet: try again in a moment.") from None
 

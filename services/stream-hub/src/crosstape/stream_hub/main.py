@@ -14,8 +14,9 @@ from redis.asyncio import Redis
 from crosstape.common.identity.authenticator import Authenticator
 from crosstape.common.identity.revocations import RevocationFeed, Revocations
 from crosstape.common.runtime.health import Check, Health
-from crosstape.common.runtime.lifecycle import Work, run_service, unless_stopped
+from crosstape.common.runtime.lifecycle import Work, run_service
 from crosstape.common.runtime.settings import read_settings
+from crosstape.common.waiting import unless_stopped
 from crosstape.stream_hub.api import create_app
 from crosstape.stream_hub.books_session import BooksSession
 from crosstape.stream_hub.channels import Channels

@@ -18,8 +18,7 @@ from msgspec import Struct
 from crosstape.common.errors import DatabaseError
 from crosstape.common.identity.authenticator import ABSENT_USERS_PATH, AUTH, MOST_USERS
 from crosstape.common.identity.internal import InternalTokens
-from crosstape.common.runtime.lifecycle import unless_stopped
-from crosstape.common.waiting import pause
+from crosstape.common.waiting import pause, unless_stopped
 from crosstape.twap_engine.clock import Clock
 from crosstape.twap_engine.engine import Engine
 from crosstape.twap_engine.store.accounts import cancel_some, with_open_orders

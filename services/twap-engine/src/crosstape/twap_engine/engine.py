@@ -92,7 +92,8 @@ class Engine:
                 continue
             if not worked:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self._idle_seconds())
+                    async with asyncio.timeout(self._idle_seconds()):
+                        await self._wake.wait()
 
     async def step(self) -> bool:
         """Do what is due now; whether there was anything. Raises DatabaseError."""

@@ -12,7 +12,7 @@ from crosstape.common.bus.connection import BusSettings
 from crosstape.common.bus.follower import Arrivals, Follower
 from crosstape.common.bus.topics import BOOKS, LEDGER, TRADES
 from crosstape.common.runtime.health import Check
-from crosstape.common.runtime.lifecycle import unless_stopped
+from crosstape.common.waiting import unless_stopped
 from crosstape.twap_engine.benchmarks import Benchmarks
 from crosstape.twap_engine.books import Books
 from crosstape.twap_engine.clock import Clock

@@ -15,8 +15,9 @@ from crosstape.common.bus.producer import Producer
 from crosstape.common.errors import DatabaseError
 from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.runtime.health import Health
-from crosstape.common.runtime.lifecycle import Work, run_service, unless_stopped
+from crosstape.common.runtime.lifecycle import Work, run_service
 from crosstape.common.runtime.settings import read_settings
+from crosstape.common.waiting import unless_stopped
 from crosstape.twap_engine.accounts import Accounts
 from crosstape.twap_engine.api.app import create_app
 from crosstape.twap_engine.api.resources import Resources

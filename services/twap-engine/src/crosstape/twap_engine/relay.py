@@ -15,8 +15,7 @@ from crosstape.common.bus.producer import Producer
 from crosstape.common.bus.topics import ORDERS
 from crosstape.common.errors import DatabaseError
 from crosstape.common.market.order import OrderEvent
-from crosstape.common.runtime.lifecycle import unless_stopped
-from crosstape.common.waiting import pause
+from crosstape.common.waiting import pause, unless_stopped
 from crosstape.twap_engine.metrics import WAITING_EVENTS
 from crosstape.twap_engine.replica import ReplicaLife
 from crosstape.twap_engine.store import outbox

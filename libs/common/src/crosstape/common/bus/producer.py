@@ -253,7 +253,8 @@ class Producer:
             try:
                 if producer.client.cluster.partitions_for_topic(topic.name) is None:
                     # Of a producer that is stopped meanwhile they never come, and it would wait for them forever.
-                    await asyncio.wait_for(producer.partitions_for(topic.name), METADATA_SECONDS)
+                    async with asyncio.timeout(METADATA_SECONDS):
+                        await producer.partitions_for(topic.name)
                 future: asyncio.Future[RecordMetadata] = await producer.send(
                     topic.name, value=value, key=key, headers=headers
                 )

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from crosstape.common.identity.principal import Principal
-from crosstape.common.waiting import pause
+from crosstape.common.waiting import pause, unless_stopped
 
 log = structlog.get_logger(__name__)
 
@@ -84,6 +84,7 @@ class RevocationFeed:
         self._revocations = revocations
         self._count: int | None = None
         self._synced_at = float("-inf")
+        self._is_away = False
 
     @property
     def is_fresh(self) -> bool:
@@ -92,24 +93,26 @@ class RevocationFeed:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follow until stopped; Redis may come and go."""
-        is_away = False
+        await unless_stopped(stop, self._keep(stop))  # which looks at `stop` too: redis-py may swallow being cancelled
+
+    async def _keep(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             try:
                 await self._follow(stop)
             except (RedisError, OSError, TimeoutError, ValueError) as error:  # ValueError: entries that are not ours
-                if not is_away:
+                if not self._is_away:
                     log.warning("revocations_away", error=type(error).__name__)
-                is_away = True
+                self._is_away = True
                 await pause(stop, POLL_SECONDS)
-            else:
-                is_away = False
 
     async def _follow(self, stop: asyncio.Event) -> None:
         async with self._redis.pubsub() as channel:
-            await asyncio.wait_for(channel.subscribe(CHANNEL), TIMEOUT_SECONDS)
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                await channel.subscribe(CHANNEL)
             self._count = None
             while not stop.is_set():
-                await asyncio.wait_for(self._catch_up(), TIMEOUT_SECONDS)
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    await self._catch_up()
                 caught_up_at = time.monotonic()
                 # However many entries come at once, all of them are read anew only once a second.
                 while not stop.is_set() and (left := caught_up_at + POLL_SECONDS - time.monotonic()) > 0:
@@ -128,6 +131,7 @@ class RevocationFeed:
             self._count = int(count)
         self._revocations.forget_expired(now)
         self._synced_at = time.monotonic()
+        self._is_away = False
 
     def _take(self, message: bytes | str) -> None:
         expires_at, _, entry = _text(message).partition(" ")

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 import uvicorn
@@ -21,10 +21,9 @@ from crosstape.common.runtime.metrics import tell_build, watch_loop
 from crosstape.common.runtime.process import allow_files, settle
 from crosstape.common.runtime.settings import ServiceSettings
 from crosstape.common.runtime.telemetry import exported
+from crosstape.common.waiting import unless_stopped
 
 log = structlog.get_logger(__name__)
-
-Result = TypeVar("Result")
 
 Work = Callable[[asyncio.Event], Awaitable[None]]
 """Background work: runs until it is told to stop by the event, drains, returns. What it raises ends the process."""
@@ -42,19 +41,6 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Signals belong to the process, not to its server."""
         yield
-
-
-async def unless_stopped(stop: asyncio.Event, work: Awaitable[Result]) -> Result | None:
-    """The result of `work`, or None when `stop` came first: then `work`, which may wait for ever, is cancelled."""
-    working = asyncio.ensure_future(work)
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else None
-    finally:
-        stopping.cancel()
-        working.cancel()
-        await asyncio.wait({working})
 
 
 async def run_until_stopped(
