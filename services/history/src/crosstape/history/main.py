@@ -11,6 +11,7 @@ from crosstape.common.errors import DatabaseError
 from crosstape.common.runtime.health import Health
 from crosstape.common.runtime.lifecycle import Work, run_service
 from crosstape.common.runtime.settings import read_settings
+from crosstape.common.waiting import unless_stopped
 from crosstape.history.api.app import create_app
 from crosstape.history.api.markets import Markets
 from crosstape.history.api.resources import Resources
@@ -51,7 +52,7 @@ async def build(settings: HistorySettings, stop: asyncio.Event) -> tuple[Any, Se
             async with asyncio.TaskGroup() as group:
                 group.create_task(health.watch_database(probes.ping, stop), name="watch database")
                 if settings.role.has_api:
-                    group.create_task(markets.refresh(stop), name="market lists")
+                    group.create_task(unless_stopped(stop, markets.refresh()), name="market lists")
                 if settings.role.has_sink and not stop.is_set():
                     group.create_task(run_sink(settings, health, stop), name="sink")
         finally:

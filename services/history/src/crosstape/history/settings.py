@@ -51,6 +51,11 @@ class HistorySettings(InternalSettings, BusUserSettings):
     query_threads: int = Field(4, ge=1, description="queries answered at the same time")
     export_threads: int = Field(2, ge=1, description="exports and audits running at the same time")
 
+    @property
+    def is_embedded(self) -> bool:
+        """Whether this process has the store in it: then it is the only one."""
+        return self.clickhouse_url.startswith("chdb:")
+
     @field_validator("exchanges", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:

@@ -67,6 +67,9 @@ class _Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 class Consumer:
     """Use as an async context manager. Without a `group` it reads every partition and never commits: what is sent
     once it is open arrives, what was sent before does not. A broker that takes us no more (BrokerRefused) ends it.
+
+    `member` names the only process that ever has this place in the group: started again after a crash it goes on at
+    once, and not when the broker has missed the one before it for long enough.
     """
 
     def __init__(
@@ -75,11 +78,13 @@ class Consumer:
         topics: list[Topic[Any]],
         *,
         group: str | None,
+        member: str | None = None,
         on_assigned: Callable[[], None] = lambda: None,
     ):
         self._settings = settings
         self._topics: Mapping[str, Topic[Any]] = {topic.name: topic for topic in topics}
         self._group = group
+        self._member = member
         self._on_assigned = on_assigned
         self._consumer: AIOKafkaConsumer | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -89,6 +94,7 @@ class Consumer:
         self._consumer = AIOKafkaConsumer(
             **self._settings.client_options(),
             group_id=self._group,
+            group_instance_id=self._member,
             enable_auto_commit=False,
             auto_offset_reset="earliest" if self._group else "latest",
             fetch_max_wait_ms=FETCH_WAIT_MS,

@@ -14,7 +14,6 @@ from msgspec import Struct
 from crosstape.common.errors import DatabaseError, ExchangeError, SymbolNotFound, ValidationFailed
 from crosstape.common.market.instrument import Instrument, Kind
 from crosstape.common.symbols import SymbolTable, exchange_id, exchange_not_found, split_tradingview
-from crosstape.common.waiting import pause
 from crosstape.history.store import Store
 
 log = structlog.get_logger(__name__)
@@ -95,10 +94,10 @@ class Markets:
         """The markets of any exchange that can be asked. Raises ExchangeNotFound, ExchangeError."""
         return (await self._table(exchange_id(exchange))).instruments
 
-    async def refresh(self, stop: asyncio.Event) -> None:
-        """Keep the lists that were asked for fresh until `stop`, so that no request waits for an exchange twice."""
-        while not stop.is_set():
-            await pause(stop, TICK_SECONDS)
+    async def refresh(self) -> None:
+        """Keep the lists that were asked for fresh until cancelled, so that no request waits for an exchange twice."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
             for exchange in filter(self._is_stale, list(self._known)):
                 await self._refresh(exchange)
 

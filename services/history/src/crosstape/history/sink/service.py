@@ -39,7 +39,13 @@ async def run_sink(settings: HistorySettings, health: Health, stop: asyncio.Even
     async with sink_stores(settings.clickhouse_url) as (inserts, closings), Producer(settings.bus) as producer:
         closing = Closing(closings, producer, touched)
         writer = Writer(inserts, producer, touched)
-        consumer = Consumer(settings.bus, [TRADES, LEDGER], group=GROUP, on_assigned=closing.reconcile_soon)
+        consumer = Consumer(
+            settings.bus,
+            [TRADES, LEDGER],
+            group=GROUP,
+            member=GROUP if settings.is_embedded else None,
+            on_assigned=closing.reconcile_soon,
+        )
         health.watch("storing", lambda: Check(is_up=writer.is_storing))
         async with consumer, asyncio.TaskGroup() as group:
             health.watch("bus", lambda: Check(is_up=consumer.is_assigned))
