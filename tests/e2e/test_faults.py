@@ -24,7 +24,7 @@ from tests.engines.plugin import Broker
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="module")]
 
 SEEDS = int(os.environ.get("CROSSTAPE_FAULT_SEEDS", "25"))
-SECONDS = 4.0
+SECONDS = 3.0
 SETTLE_SECONDS = 60.0
 
 _happened: Counter[str] = Counter()
