@@ -8,7 +8,6 @@ and which is read from there afterwards) and ends when the subscriber has its me
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
 from pathlib import Path
 
@@ -43,12 +42,7 @@ class Heard(Struct):
 
 def measure() -> list[Row]:
     """Start, wait, listen, then look up when each trade came in."""
-    folder = fresh_folder("latency")
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_measure(folder))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    return uvloop.run(_measure(fresh_folder("latency")))
 
 
 async def _measure(folder: Path) -> list[Row]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import shutil
 import sqlite3
 import sys
 import time
@@ -52,12 +51,7 @@ SECRET = "known to this benchmark and therefore no secret at all"  # noqa: S105
 
 def measure() -> list[Row]:
     """Accept, wait, read the rows."""
-    folder = fresh_folder("orders")
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_measure(folder))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    return uvloop.run(_measure(fresh_folder("orders")))
 
 
 async def _measure(folder: Path) -> list[Row]:

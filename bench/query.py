@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -88,11 +87,7 @@ ORDER BY minute
 
 def measure() -> list[Row]:
     """Build, then take turns."""
-    folder = fresh_folder("query")
-    try:
-        return asyncio.run(_measure(folder))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    return asyncio.run(_measure(fresh_folder("query")))
 
 
 async def _measure(folder: Path) -> list[Row]:

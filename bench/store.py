@@ -15,7 +15,7 @@ FOLDER = Path(__file__).resolve().parents[1] / ".crosstape" / "bench"
 
 
 def fresh_folder(name: str) -> Path:
-    """An empty folder."""
+    """An empty folder; `bench.run` removes it."""
     folder = FOLDER / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import time
 from pathlib import Path
 
@@ -30,11 +29,7 @@ LONGEST_LAG = 2.0
 
 def measure() -> list[Row]:
     """Start, warm up, watch."""
-    folder = fresh_folder("volume")
-    try:
-        return asyncio.run(_measure(folder))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    return asyncio.run(_measure(fresh_folder("volume")))
 
 
 async def _measure(folder: Path) -> list[Row]:

@@ -242,12 +242,11 @@ class Opener:
         self._valkey = valkey
         self._auth, self._auth_server = auth
         self._services: list[Server] = []
-        self._gateways: list[Server] = []
-        self._sessions: list[aiohttp.ClientSession] = []
+        self._gateways: list[Gateway] = []
 
     async def close(self) -> None:
-        await asyncio.gather(*(session.close() for session in self._sessions))
-        await asyncio.gather(*(server.stop() for server in self._gateways))
+        await asyncio.gather(*(gateway.session.close() for gateway in self._gateways))
+        await asyncio.gather(*(gateway.server.stop() for gateway in self._gateways))
         await asyncio.gather(*(server.stop() for server in self._services))
 
     async def service(self) -> tuple[Service, Server]:
@@ -278,11 +277,10 @@ class Opener:
         app = create_app(settings, resources, TABLE, stopping=stopping)
         server = Server(app, resources.work(), protocol(settings))
         await server.start()
-        self._gateways.append(server)
         patience = aiohttp.ClientTimeout(total=10)
         session = aiohttp.ClientSession(auto_decompress=False, timeout=patience)
-        self._sessions.append(session)
-        return Gateway(server, session, resources, stopping)
+        self._gateways.append(Gateway(server, session, resources, stopping))
+        return self._gateways[-1]
 
     async def platform(self, own: Any = None, **changes: Any) -> Platform:
         """A gateway with identity and limits; `own` is a Valkey of the test's own."""

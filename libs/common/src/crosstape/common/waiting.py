@@ -1,4 +1,4 @@
-"""Waiting that ends early when the process is told to stop."""
+"""Waiting that ends early: when the process is told to stop, or for any other event."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 
-async def pause(stop: asyncio.Event, seconds: float) -> None:
-    """Return after `seconds`, or as soon as `stop` is set."""
+async def pause(event: asyncio.Event, seconds: float) -> None:
+    """Return after `seconds`, or as soon as `event` is set."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):  # wait_for may lose a cancel that comes just then (CPython 3.11)
-            await stop.wait()
+            await event.wait()
 
 
 async def unless_stopped(stop: asyncio.Event, work: Awaitable[Result]) -> Result | None:

@@ -9,13 +9,13 @@ come that its history no longer reaches what the socket may have left out.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 
 import structlog
 from msgspec import Struct
 
 from crosstape.common.errors import ExchangeError
+from crosstape.common.waiting import pause
 from crosstape.ingestor.intervals import Outage
 from crosstape.ingestor.market import Market
 from crosstape.ingestor.repair import MarketRepair
@@ -98,9 +98,7 @@ class Auditor:
             self._quick_rounds -= 1
             await asyncio.sleep(QUICK_SECONDS)
             return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._every):
-                await self._lost.wait()
+        await pause(self._lost, self._every)
         self._lost.clear()
 
     async def _resume(self) -> None:

@@ -14,6 +14,7 @@ from crosstape.common.errors import InvalidTimeFormat, ValidationFailed
 from crosstape.common.market.bar import NANOSECONDS, Bar, Interval, fold_bars
 from crosstape.common.market.trade import Trade
 from crosstape.common.time import parse_time
+from crosstape.exchanges.times import MILLISECOND
 from crosstape.stream_hub.flow import DETAILED_SECONDS
 from crosstape.stream_hub.history import History
 from crosstape.stream_hub.market import MarketState
@@ -23,7 +24,6 @@ from crosstape.stream_hub.rollup import roll_up
 
 HOUR = 3_600
 MINUTE = 60
-MILLISECOND = 1_000_000
 CLOCKS_MS = 10_000
 """A trade's time may be later than its record's by so much: an exchange has a clock of its own."""
 LONGEST_DAYS = 31

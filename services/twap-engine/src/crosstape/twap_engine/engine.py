@@ -7,7 +7,6 @@ taken up. All slices that are due at once run in one transaction.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import heapq
 import itertools
 
@@ -15,6 +14,7 @@ import structlog
 
 from crosstape.common.errors import DatabaseError
 from crosstape.common.market.bar import NANOSECONDS
+from crosstape.common.waiting import pause
 from crosstape.twap_engine.analytics import slice_slippage
 from crosstape.twap_engine.benchmarks import Benchmarks
 from crosstape.twap_engine.clock import Clock
@@ -91,9 +91,7 @@ class Engine:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             if not worked:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._idle_seconds()):
-                        await self._wake.wait()
+                await pause(self._wake, self._idle_seconds())
 
     async def step(self) -> bool:
         """Do what is due now; whether there was anything. Raises DatabaseError."""

@@ -18,6 +18,7 @@ from crosstape.common.market.bar import Interval
 from crosstape.common.market.decimals import decimal_text
 from crosstape.common.time import UserTime, parse_time
 from crosstape.exchanges.dialect import Kline
+from crosstape.exchanges.times import MILLISECOND
 from crosstape.history.api import examples
 from crosstape.history.api.markets import Market
 from crosstape.history.api.parameters import Numbers
@@ -29,7 +30,6 @@ router = APIRouter(tags=["klines"])
 MOST_KLINES = 10_000
 DEFAULT_KLINES = 500
 DAY_SECONDS = 86_400
-MILLISECOND = 1_000_000
 PRICE = pa.decimal128(38, 18)
 MILLISECONDS = pa.timestamp("ms", "UTC")
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 from crosstape.common.market.decimals import INTEGER_DIGITS, SCALE
 from crosstape.common.market.ledger import Coverage, Gap
 from crosstape.common.market.trade import TradeBatch, trade_id, unpack
+from crosstape.exchanges.times import MILLISECOND
 from crosstape.history.sink.soundness import (
     DAY,
     EARLIEST,
@@ -35,7 +36,6 @@ GREATEST = Decimal(10) ** INTEGER_DIGITS - LEAST
 
 MINUTE = 60_000_000_000
 SECOND = 1_000_000_000
-MILLISECOND = 1_000_000
 
 
 class MinuteRows(Struct, frozen=True):
