@@ -186,11 +186,14 @@ def test_lost_platform_is_told_and_left_behind_when_it_is_back(desk: Desk, home:
     desk.until(lambda: (desk.drawn("time"), desk.drawn("volume")) != before, "the chart to move again")
 
 
-def test_signing_out_ends_the_session(desk: Desk) -> None:
+def test_signing_out_ends_the_session_and_signing_in_comes_back_to_the_same_page(desk: Desk) -> None:
     desk.go("Account")
     desk.page.get_by_role("button", name="Sign out").click()
     desk.page.get_by_role("tab", name="Register").wait_for()
+    assert not desk.page.get_by_role("link", name="Trade").is_visible()
     desk.enter("Sign in", "alice", PASSWORD)
+    desk.page.get_by_text("New key").first.wait_for()
+    desk.go("Trade")
     desk.until(lambda: desk.drawn("bars") not in ("", "0"), "bars on the chart")
 
 

@@ -94,6 +94,7 @@ def sign_in(username: str, password: str) -> None:
     except CrosstapeError:
         client.close()
         raise
+    st.session_state.pop(_NOTICE, None)
     st.session_state[_KEY] = Account(username, client)
 
 
@@ -128,5 +129,5 @@ def expired() -> None:
 
 
 def notice() -> str:
-    """What the sign-in page has to say; once."""
-    return str(st.session_state.pop(_NOTICE, ""))
+    """What the sign-in page has to say."""
+    return str(st.session_state.get(_NOTICE, ""))
