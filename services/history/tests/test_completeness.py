@@ -13,7 +13,7 @@ from crosstape.common.market.trade import Trade
 from crosstape.common.testing.builders import make_trade
 from crosstape.common.testing.strategies import START
 from services.history.tests.conftest import Client
-from services.history.tests.harness import FakeExchanges, Sink
+from services.history.tests.harness import FakeExchanges, Sink, new_symbol
 
 SECOND = 10**9
 OPEN = START // SECOND
@@ -151,6 +151,28 @@ async def test_watermarks_name_the_newest_trade_and_the_holes(client: Client, si
             "holes": [[3, 4], [6, 8]],
         }
     ]
+
+
+async def test_closed_minutes_of_several_markets_are_one_answer_without_the_open_ones(
+    client: Client, sink: Sink, symbol: str
+) -> None:
+    other = new_symbol()
+    await sink.insert([at(symbol, 1, 5), at(symbol, 2, 65), at(other, 1, 66)])
+    await sink.close_all()
+    await sink.insert([at(symbol, 3, 6)])
+    await sink.close_all()
+    await sink.insert([at(symbol, 4, 130), at(other, 2, 130)])
+    target = f"/internal/closed_minutes/binance?symbols={symbol}&symbols={other}&symbols=NO-NE&since="
+    bars = (await client(f"{target}{OPEN}")).json["bars"]
+    assert {(bar["symbol"], bar["timestamp"] - OPEN, bar["trades"], bar["status"]) for bar in bars} == {
+        (symbol, 0, 2, "revised"),
+        (symbol, 60, 1, "final"),
+        (other, 60, 1, "final"),
+    }
+    rest = (await client(f"/api/v1/ohlcv/binance/{symbol}?start={OPEN}&end={OPEN + 120}&numbers=string")).json["bars"]
+    assert [bar | {"symbol": symbol} for bar in rest] == [bar for bar in bars if bar["symbol"] == symbol]
+    later = (await client(f"{target}{OPEN + 60}")).json["bars"]
+    assert {bar["timestamp"] for bar in later} == {OPEN + 60}
 
 
 async def test_of_trades_without_numbers_the_time_is_named_that_nobody_vouched_for_nor_gave_up(

@@ -82,6 +82,16 @@ class FakeHistory:
     async def instruments(self, exchange: str) -> list[Instrument]:
         return LISTS[exchange]
 
+    async def closed_minutes(self, exchange: str, symbols: Sequence[str], since: int) -> dict[str, list[Bar]]:
+        return {
+            symbol: [
+                bar
+                for bar in await self.bars(exchange, symbol, Interval.M1, since, 1 << 40)
+                if bar.status is not BarStatus.PROVISIONAL
+            ]
+            for symbol in symbols
+        }
+
     async def bars(self, exchange: str, symbol: str, interval: Interval, start: int, end: int) -> list[Bar]:
         self.asked += 1
         await asyncio.sleep(0)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
 from crosstape.common.errors import ServiceUnavailable
-from crosstape.common.market.bar import NANOSECONDS, BarStatus, Interval
+from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.trade import Trade
 from crosstape.stream_hub.flow import DAY, DETAILED_SECONDS
 from crosstape.stream_hub.history import History
@@ -19,8 +20,10 @@ from crosstape.stream_hub.market import MarketState
 log = structlog.get_logger(__name__)
 
 AT_ONCE = 4
+TOGETHER = 8
+"""So many markets of an exchange are asked for in one request: some thousand minutes."""
 RETRY_SECONDS = 1.0
-HOUR = 3_600
+HOUR, MINUTE = 3_600, 60
 
 
 class Founder:
@@ -32,7 +35,8 @@ class Founder:
     def __init__(self, history: History, has_every_trade: Callable[[], Awaitable[None]]):
         self._history = history
         self._has_every_trade = has_every_trade
-        self._wanted: asyncio.Queue[MarketState] = asyncio.Queue()
+        self._waiting: defaultdict[str, deque[MarketState]] = defaultdict(deque)
+        self._turns: asyncio.Queue[str] = asyncio.Queue()
         self._founded: dict[MarketState, asyncio.Event] = {}
 
     @property
@@ -44,7 +48,7 @@ class Founder:
         """Found `market` soon."""
         if market not in self._founded:
             self._founded[market] = asyncio.Event()
-            self._wanted.put_nowait(market)
+            self._line_up(market)
 
     async def ensure(self, market: MarketState, seconds: float = 5.0) -> None:
         """Return once `market` is founded. Raises ServiceUnavailable when that takes longer."""
@@ -63,32 +67,44 @@ class Founder:
             for worker in workers:
                 worker.cancel()
 
+    def _line_up(self, market: MarketState) -> None:
+        self._waiting[market.exchange].append(market)
+        self._turns.put_nowait(market.exchange)
+
     async def _work(self) -> None:
         while True:
-            market = await self._wanted.get()
+            exchange = await self._turns.get()
+            waiting = self._waiting[exchange]
+            markets = [waiting.popleft() for _ in range(min(TOGETHER, len(waiting)))]
+            if not markets:  # those of this turn were taken with another's
+                continue
             try:
-                await self._found(market)
+                await self._found(exchange, markets)
             except ServiceUnavailable:
                 await asyncio.sleep(RETRY_SECONDS)
-                self._wanted.put_nowait(market)
-            else:
-                self._founded[market].set()
+                for market in markets:
+                    self._line_up(market)
 
-    async def _found(self, market: MarketState) -> None:
+    async def _found(self, exchange: str, markets: Sequence[MarketState]) -> None:
         """Closed minutes come as history's bars, the others as its trades: whatever is not stored yet is on the bus."""
-        now = int(time.time())
-        known_from = (now - DETAILED_SECONDS) // DAY * DAY
-        exchange, symbol = market.exchange, market.symbol
-        bars = await self._history.bars(exchange, symbol, Interval.M1, known_from, now + HOUR)
-        closed = [bar for bar in bars if bar.status is not BarStatus.PROVISIONAL]
-        until = closed[-1].open_time + 60 if closed else known_from
-        trades: list[Trade] = []
-        async with contextlib.aclosing(
-            self._history.trades(exchange, symbol, until * NANOSECONDS, (now + HOUR) * NANOSECONDS)
-        ) as pages:
-            async for page in pages:
-                trades += page
+        known_from = (int(time.time()) - DETAILED_SECONDS) // DAY * DAY
+        minutes = await self._history.closed_minutes(exchange, [market.symbol for market in markets], known_from)
+        closed = [minutes.get(market.symbol, []) for market in markets]
+        trades = [
+            await self._trades_since(market, bars[-1].open_time + MINUTE if bars else known_from)
+            for market, bars in zip(markets, closed, strict=True)
+        ]
         # History may be ahead of us: what it knows and the bus still has to bring would count as told already.
         await self._has_every_trade()
-        market.found(closed, trades, known_from)
-        log.info("market_founded", exchange=exchange, symbol=symbol, minutes=len(closed), trades=len(trades))
+        for market, bars, newer in zip(markets, closed, trades, strict=True):
+            market.found(bars, newer, known_from)
+            self._founded[market].set()
+            log.info("market_founded", exchange=exchange, symbol=market.symbol, minutes=len(bars), trades=len(newer))
+
+    async def _trades_since(self, market: MarketState, second: int) -> list[Trade]:
+        start, end = second * NANOSECONDS, (int(time.time()) + HOUR) * NANOSECONDS
+        trades: list[Trade] = []
+        async with contextlib.aclosing(self._history.trades(market.exchange, market.symbol, start, end)) as pages:
+            async for page in pages:
+                trades += page
+        return trades

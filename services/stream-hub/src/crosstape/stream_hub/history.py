@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -51,6 +51,14 @@ class _BarRow(Struct):
     volume_unknown: str
 
 
+class _ClosedMinute(_BarRow):
+    symbol: str
+
+
+class _ClosedMinutes(Struct):
+    bars: list[_ClosedMinute]
+
+
 class _Bars(Struct):
     bars: list[_BarRow]
     next_cursor: str | None
@@ -84,6 +92,15 @@ class History:
     async def instruments(self, exchange: str) -> list[Instrument]:
         """The markets of an exchange."""
         return (await self._get(f"/internal/instruments/{exchange}", {}, _Instruments)).instruments
+
+    async def closed_minutes(self, exchange: str, symbols: Sequence[str], since: int) -> dict[str, list[Bar]]:
+        """Of each of these markets that has any, the closed minutes from `since` (Unix s) on, oldest first."""
+        parameters = {"symbols": list(symbols), "since": since}
+        answer = await self._get(f"/internal/closed_minutes/{exchange}", parameters, _ClosedMinutes)
+        bars: dict[str, list[Bar]] = {}
+        for row in answer.bars:
+            bars.setdefault(row.symbol, []).append(_bar(exchange, row.symbol, Interval.M1, row))
+        return bars
 
     async def bars(self, exchange: str, symbol: str, interval: Interval, start: int, end: int) -> list[Bar]:
         """The bars that open in [start, end) Unix s, oldest first, open ones too."""

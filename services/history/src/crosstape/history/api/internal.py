@@ -1,4 +1,4 @@
-"""What the platform's own services ask: where the tape ends and what it lacks, and how the store and the feeds are."""
+"""What the platform's own services ask: markets, where the tape ends and what it lacks, and how store and feeds are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from crosstape.common.errors import DatabaseError
 from crosstape.common.market.bar import NANOSECONDS
@@ -36,6 +36,20 @@ class Watermark(Struct, frozen=True):
 @router.get("/instruments/{exchange}")
 async def instruments(context: Context, exchange: str) -> Response:
     return json_response({"instruments": await context.markets.instruments(context.markets.exchange(exchange))})
+
+
+@router.get("/closed_minutes/{exchange}")
+async def closed_minutes(
+    context: Context,
+    exchange: str,
+    symbols: Annotated[list[str], Query(max_length=100)],
+    since: Annotated[int, Query(ge=0, lt=2**32)],
+) -> Response:
+    exchange = context.markets.exchange(exchange)
+    lines = await context.exports.json_lines(
+        "closed_minutes", quote_decimals=True, exchange=exchange, symbols=symbols, since=since
+    )
+    return json_response({"bars": [Raw(line) for line in lines]})
 
 
 @router.get("/watermarks/{exchange}")
