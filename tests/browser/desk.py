@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from playwright.sync_api import Browser, ConsoleMessage, FrameLocator, Locator, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, FrameLocator, Locator, Page
 
 PASSWORD = "correct horse battery staple"
 SCREENSHOTS = Path(__file__).parents[2] / ".crosstape" / "screenshots"
@@ -15,27 +15,23 @@ WAIT_SECONDS = 45.0
 
 
 class Desk:
-    """A browser's page on the dashboard. `errors` is what its console called an error."""
+    """A window on the dashboard, of the browser `context`. `errors` is what its console called an error."""
 
-    def __init__(
-        self,
-        browser: Browser,
-        url: str,
-        *,
-        width: int = 1440,
-        height: int = 1000,
-        scheme: Literal["light", "dark"] = "light",
-    ):
+    def __init__(self, context: BrowserContext, url: str):
         self._url = url
         self.errors: list[str] = []
-        self._context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
-        self.page: Page = self._context.new_page()
+        self._context = context
+        self.page: Page = context.new_page()
         self.page.set_default_timeout(WAIT_SECONDS * 1_000)
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
 
     def close(self) -> None:
         self._context.close()
+
+    def second_window(self) -> Desk:
+        """Another window of the same browser."""
+        return Desk(self._context, self._url)
 
     def open(self) -> None:
         """Load the app anew."""
@@ -96,3 +92,15 @@ class Desk:
     def _heard(self, message: ConsoleMessage) -> None:
         if message.type == "error":
             self.errors.append(message.text)
+
+
+def new_desk(
+    browser: Browser,
+    url: str,
+    *,
+    width: int = 1440,
+    height: int = 1000,
+    scheme: Literal["light", "dark"] = "light",
+) -> Desk:
+    """A desk that shares nothing with the others: nobody is signed in."""
+    return Desk(browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme), url)

@@ -18,7 +18,7 @@ from crosstape.cli.home import Home, Run
 from crosstape.cli.ports import free_port
 from crosstape.cli.running import find_run
 from crosstape.client import Client
-from tests.browser.desk import PASSWORD, WAIT_SECONDS, Desk
+from tests.browser.desk import PASSWORD, WAIT_SECONDS, Desk, new_desk
 from tests.engines.chromium import NoChromium, chromium
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -71,7 +71,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator
 @pytest.fixture(scope="module")
 def desk(browser: Browser, home: Home) -> Iterator[Desk]:
     """A wide window in which a new account is signed in, on the trading page, with bars on the chart."""
-    opened = Desk(browser, running(home).dashboard_url)
+    opened = new_desk(browser, running(home).dashboard_url)
     opened.open()
     opened.enter("Register", "alice", PASSWORD)
     opened.until(lambda: opened.page.locator(".ct-book .ct-bid").count() > 3, "a book")
@@ -85,7 +85,7 @@ def running(home: Home) -> Run:
 
 
 def test_wrong_password_is_refused_in_a_sentence(browser: Browser, home: Home) -> None:
-    desk = Desk(browser, running(home).dashboard_url)
+    desk = new_desk(browser, running(home).dashboard_url)
     desk.open()
     desk.enter("Sign in", "nobody", "not the password")
     desk.page.get_by_text("The username or the password is wrong.").wait_for()
@@ -157,7 +157,7 @@ def test_playground_sends_what_its_form_says(desk: Desk) -> None:
 
 
 def test_phone_in_dark_mode_has_every_page_without_scrolling_sideways(browser: Browser, home: Home) -> None:
-    desk = Desk(browser, running(home).dashboard_url, width=390, height=844, scheme="dark")
+    desk = new_desk(browser, running(home).dashboard_url, width=390, height=844, scheme="dark")
     desk.open()
     desk.enter("Register", "bob", PASSWORD)
     desk.until(lambda: desk.drawn("bars") not in ("", "0"), "bars on the chart")
@@ -195,6 +195,22 @@ def test_signing_out_ends_the_session_and_signing_in_comes_back_to_the_same_page
     desk.page.get_by_text("New key").first.wait_for()
     desk.go("Trade")
     desk.until(lambda: desk.drawn("bars") not in ("", "0"), "bars on the chart")
+
+
+def test_a_reload_and_a_second_window_stay_signed_in_until_one_of_them_signs_out(desk: Desk) -> None:
+    desk.open()
+    desk.until(lambda: desk.drawn("bars") not in ("", "0"), "bars on the chart")
+    second = desk.second_window()
+    second.open()
+    second.go("Account")
+    second.page.get_by_role("button", name="Sign out").click()
+    second.page.get_by_role("tab", name="Register").wait_for()
+    second.open()
+    second.page.get_by_role("tab", name="Register").wait_for()
+    desk.page.get_by_text("Your session has ended. Sign in again to go on.").wait_for()
+    desk.enter("Sign in", "alice", PASSWORD)
+    desk.until(lambda: desk.drawn("bars") not in ("", "0"), "bars on the chart")
+    second.page.close()
 
 
 def test_a_login_that_was_ended_elsewhere_goes_back_to_the_sign_in_page(desk: Desk, home: Home) -> None:

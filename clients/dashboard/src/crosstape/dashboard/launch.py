@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 LOOPBACK = "127.0.0.1"
-APP = Path(__file__).with_name("app.py")
+APP = Path(__file__).with_name("server.py")
 
 
 def arguments(port: int, address: str = LOOPBACK, site: str = LOOPBACK) -> list[str]:

@@ -1,7 +1,7 @@
-"""Who is signed in in this browser session, and their live connection. Nothing of it is kept outside of the process.
+"""Who is signed in in this browser, and their live connection. Nothing of it is kept outside of the process.
 
-The SDK's client, which holds the tokens, lives in the session's state and is closed with it. The feeds live as long as
-a browser is connected: Streamlit lets go of them when it leaves, and they are made anew when it comes back.
+The SDK's client, which holds the tokens, lives as long as a session or a browser leads to it. The feeds live as long as
+a window is connected: Streamlit lets go of them when it leaves, and they are made anew when it comes back.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import streamlit as st
 
 from crosstape.client import Client, CrosstapeError
 from crosstape.client.async_client import DEFAULT_URL
+from crosstape.dashboard.browsers import COOKIE, Browsers
 from crosstape.dashboard.market import Market, MarketFeed
 from crosstape.dashboard.trading import TradingFeed
 from crosstape.dashboard.words import SIGNED_OUT
@@ -36,6 +37,9 @@ class Account:
         self.username = username
         self.client = client
         weakref.finalize(self, client.close)
+
+
+BROWSERS: Browsers[Account] = Browsers()
 
 
 @dataclass
@@ -73,9 +77,12 @@ def _feeds(_account: Account, number: int) -> Feeds:
 
 
 def account() -> Account | None:
-    """Who is signed in."""
-    found = st.session_state.get(_KEY)
-    return found if isinstance(found, Account) else None
+    """Who is signed in, in this window or, when it was loaded anew, in this browser."""
+    found = st.session_state.get(_KEY) or BROWSERS.get(_browser())
+    if not isinstance(found, Account):
+        return None
+    st.session_state[_KEY] = found
+    return found
 
 
 def feeds() -> Feeds:
@@ -95,7 +102,8 @@ def sign_in(username: str, password: str) -> None:
         client.close()
         raise
     st.session_state.pop(_NOTICE, None)
-    st.session_state[_KEY] = Account(username, client)
+    st.session_state[_KEY] = entered = Account(username, client)
+    BROWSERS.put(_browser(), entered)
 
 
 def register(username: str, password: str) -> None:
@@ -116,6 +124,8 @@ def sign_out() -> None:
 
 def forget(notice: str = "") -> None:
     """Go back to the sign-in page, which then shows `notice`."""
+    if (known := account()) is not None:
+        BROWSERS.forget(known)
     _feeds.clear()
     st.session_state.clear()
     if notice:
@@ -131,3 +141,7 @@ def expired() -> None:
 def notice() -> str:
     """What the sign-in page has to say."""
     return str(st.session_state.get(_NOTICE, ""))
+
+
+def _browser() -> str:
+    return st.context.cookies.get(COOKIE, "")
