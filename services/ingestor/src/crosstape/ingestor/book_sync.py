@@ -25,7 +25,7 @@ class BookSync:
         self._buffer: list[BookUpdate] = []
         self._last_id: int | None = None
         self._was_live = False
-        self._is_verifiable = False
+        self._newest: BookUpdate | None = None
         self.book = OrderBook()
         self.is_live = False
         self.is_broken = False
@@ -37,7 +37,8 @@ class BookSync:
     @property
     def is_blind(self) -> bool:
         """Whether neither sequence numbers nor checksums would show a lost update (Coinbase's level2_batch)."""
-        return self.is_live and not self._is_verifiable
+        newest = self._newest
+        return self.is_live and newest is not None and newest.last_id is None and newest.checksum is None
 
     def lost_frame(self, time: int) -> list[BookEvent]:
         """A frame of this socket could not be read: a book that cannot notice is broken."""
@@ -52,15 +53,14 @@ class BookSync:
 
     def update(self, update: BookUpdate) -> list[BookEvent]:
         """One update from the socket."""
-        self._is_verifiable |= update.last_id is not None or update.checksum is not None
         if update.is_snapshot:
             return self._start(update)
-        if not self.is_live:
-            if self._fetches_snapshot:
-                self._buffer.append(update)
-                del self._buffer[:-MAX_BUFFERED]
-            return []
-        return self._apply(update)
+        if self.is_live:
+            return self._apply(update)
+        if self._fetches_snapshot:
+            self._buffer.append(update)
+            del self._buffer[:-MAX_BUFFERED]
+        return []
 
     def snapshot(self, snapshot: BookUpdate) -> list[BookEvent]:
         """The snapshot that was fetched: with the updates buffered meanwhile it makes the book, unless it is older
@@ -76,7 +76,7 @@ class BookSync:
 
     def _start(self, snapshot: BookUpdate) -> list[BookEvent]:
         self.book.apply(snapshot)
-        self._last_id = snapshot.last_id
+        self._newest, self._last_id = snapshot, snapshot.last_id
         if not self._dialect.verify(self.book, snapshot):
             return self._break("checksum", snapshot.time_received)
         self.is_live = self._was_live = True
@@ -92,7 +92,9 @@ class BookSync:
             self._buffer += [update] if self._fetches_snapshot else []
             return broken
         self.book.apply(update)
-        self._last_id = update.last_id if update.last_id is not None else self._last_id
+        self._newest = update
+        if update.last_id is not None:
+            self._last_id = update.last_id
         if not self._dialect.verify(self.book, update):
             return self._break("checksum", update.time_received)
         return [update]
