@@ -33,12 +33,13 @@ $(VENV)/.runtime: $(VENV)/.bootstrap requirements.lock $(KAFKA_LOCK) $(MEMBERS:%
 	@echo "Installing Crosstape into $(VENV)"
 	@$(INSTALL) --compile-bytecode --require-hashes -r requirements.lock
 	@$(INSTALL) --no-deps --no-build-isolation $(MEMBERS:%=-e ./%)
+	@$(BIN)/python -m compileall -q $(MEMBERS:%=%/src)
 	@$(BIN)/python -m crosstape.cli.kafka_jars
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
 	@echo "Installing the test tools into $(VENV)"
-	@$(INSTALL) --require-hashes -r requirements-dev.lock
+	@$(INSTALL) --compile-bytecode --require-hashes -r requirements-dev.lock
 	@touch $@
 
 lock: $(VENV)/.bootstrap ## Resolve every dependency anew into requirements*.lock and kafka.lock
