@@ -18,8 +18,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE = "crosstape_browser"
-KEPT_SECONDS = 12 * 3_600.0
-"""Who looks at no page for so long signs in again."""
+KEPT_SECONDS = 3 * 86_400.0
+"""Who loads no page for so long, a weekend, signs in again."""
 OVERLAP_SECONDS = 30.0
 """A replaced key still leads where it did: the answer with the new one may not have reached the browser."""
 
