@@ -30,6 +30,7 @@ from crosstape.stream_hub.ring import Ring
 from crosstape.stream_hub.rolled import behind, tellings
 from crosstape.stream_hub.rollup import roll_up
 from crosstape.stream_hub.seen import SeenIds
+from crosstape.stream_hub.told import Told
 
 RECORDINGS = Path(__file__).resolve().parents[4] / "shared" / "recordings"
 
@@ -72,6 +73,18 @@ def filled(steps: list[tuple[int, int]], size: int, block: int) -> tuple[Ring[Me
 
 def texts(entries):
     return [(place, entry.text) for place, entry in entries]
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 3)), max_size=40))
+def test_what_was_told_of_the_latest_bars_is_known_and_older_bars_are_forgotten(steps):
+    told, model, newest = Told(60, 600), {}, 0
+    for minute, revision in steps:
+        newest = max(newest, minute)
+        told.tell(minute * 60, revision)
+        model[minute] = revision
+        for one in range(newest - 9, newest + 1):
+            assert one < 0 or told.revision(one * 60) == model.get(one)
+    assert all(told.revision(one * 60) in (None, model.get(one)) for one in range(61))
 
 
 @given(STEPS, SIZES, BLOCKS)

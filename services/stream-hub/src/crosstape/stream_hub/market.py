@@ -18,6 +18,7 @@ from crosstape.stream_hub.numbers import EXACT
 from crosstape.stream_hub.positions import before, position
 from crosstape.stream_hub.ring import Ring
 from crosstape.stream_hub.seen import SeenIds
+from crosstape.stream_hub.told import Told
 
 RING_BARS = 2_000
 
@@ -75,7 +76,7 @@ class MarketState:
         self.book = LiveBook(exchange, symbol)
         self.ticks: Ring[Tick] = Ring(Tick, size.trades, size.seconds, 0)
         self.bars: Ring[BarEvent] = Ring(BarEvent, RING_BARS, size.seconds, 0)
-        self._told: dict[tuple[str, int], int] = {}
+        self._told: dict[str, Told] = {}
         self.trade_group = Group(outbox)
         self.bar_groups: dict[str, Group] = {}
         self.tick_listeners: dict[TickListener, None] = {}
@@ -129,11 +130,13 @@ class MarketState:
 
     def _kind(self, bar: Bar) -> str | None:
         """How a bar is told; None for a repeat. A revision counts as the close where nobody told the close before."""
-        key = (bar.interval, bar.open_time)
-        told = self._told.get(key)
+        bars = self._told.get(bar.interval)
+        if bars is None:
+            bars = self._told[bar.interval] = Told(Interval(bar.interval).seconds, DETAILED_SECONDS)
+        told = bars.revision(bar.open_time)
         if told is not None and bar.revision <= told:
             return None
-        self._told[key] = bar.revision
+        bars.tell(bar.open_time, bar.revision)
         is_first = told is None and (bar.revision == 0 or bar.open_time >= self._listening_since)
         return "bar_close" if is_first else "bar_revision"
 
@@ -164,9 +167,7 @@ class MarketState:
     def prune(self, now: int) -> None:
         """Let go what nobody will ask for at `now` (Unix s)."""
         self.flow.prune(now)
-        oldest = now - DETAILED_SECONDS
-        self._told = {key: revision for key, revision in self._told.items() if key[1] >= oldest}
-        self._listening_since = max(self._listening_since, oldest)
+        self._listening_since = max(self._listening_since, now - DETAILED_SECONDS)
 
     def restart(self) -> None:
         """The log is another one: positions begin anew, what is known of the tape stays."""
