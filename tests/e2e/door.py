@@ -116,8 +116,14 @@ class Door:
         return Service(name, "crosstape.stream_hub", (), environment, self._directory)
 
     async def __aenter__(self) -> Door:
-        await self.stack.listing.start()  # the ingestor reads its markets once
-        await asyncio.gather(*(service.start() for service in self._services))
+        try:
+            await self.stack.listing.start()  # the ingestor reads its markets once
+            async with asyncio.TaskGroup() as group:
+                for service in self._services:
+                    group.create_task(service.start())
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
         self._session = aiohttp.ClientSession()
         return self
 

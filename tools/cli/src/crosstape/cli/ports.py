@@ -1,7 +1,12 @@
 """Loopback ports: finding free ones, and who holds a busy one."""
 
+import fcntl
+import os
 import random
 import socket
+import tempfile
+from functools import cache
+from pathlib import Path
 
 import psutil
 
@@ -10,6 +15,9 @@ from crosstape.cli.errors import CliError
 LOOPBACK = "127.0.0.1"
 _BELOW_EPHEMERAL = range(20_000, 32_000)
 """Ports the kernel gives to no outgoing connection, so that a free one stays free until it is used."""
+
+
+_given: set[int] = set()
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
@@ -27,11 +35,28 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
 
 
 def free_port() -> int:
-    """A free loopback port, at random, so that two platforms starting together rarely choose the same."""
+    """A free loopback port that was given to nobody who still runs: what listens there may be down for a moment."""
     for port in random.sample(_BELOW_EPHEMERAL, 200):
-        if is_free(port):
+        if port not in _given and _reserve(port) and is_free(port):
+            _given.add(port)
             return port
     raise CliError("200 ports tried between 20000 and 32000, none free: stop what holds them")
+
+
+def _reserve(port: int) -> bool:
+    """Whether `port` is this process's until it ends."""
+    try:
+        fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except (BlockingIOError, PermissionError):  # POSIX leaves it to the system which
+        return False
+    return True
+
+
+@cache
+def _reservations() -> int:
+    """A file in which a locked byte is a port that was given away. It stays open: closing it would unlock them all."""
+    path = Path(tempfile.gettempdir()) / f"crosstape-ports-{os.getuid()}"
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
 
 def require_free(port: int, option: str) -> None:
