@@ -37,10 +37,8 @@ class Browsers(Generic[T]):
     def get(self, key: str) -> T | None:
         """What is kept for the browser that shows `key`."""
         with self._lock:
-            found = self._kept.get(key)
-            if found is None or found[1] <= self._clock():
-                return None
-            return found[0]
+            found = self._find(key, self._clock())
+        return found[0] if found else None
 
     def put(self, key: str, value: T) -> None:
         """Keep `value` for it, and let go what nobody came back for."""
@@ -55,8 +53,7 @@ class Browsers(Generic[T]):
         renewed = secrets.token_urlsafe(32)
         with self._lock:
             now = self._clock()
-            found = self._kept.get(key)
-            if found is not None and found[1] > now:
+            if (found := self._find(key, now)) is not None:
                 value, end = found
                 self._kept[key] = (value, min(end, now + OVERLAP_SECONDS))
                 self._kept[renewed] = (value, now + KEPT_SECONDS)
@@ -66,6 +63,10 @@ class Browsers(Generic[T]):
         """Keep it for no browser any more."""
         with self._lock:
             self._kept = {key: kept for key, kept in self._kept.items() if kept[0] is not value}
+
+    def _find(self, key: str, now: float) -> tuple[T, float] | None:
+        found = self._kept.get(key)
+        return found if found is not None and found[1] > now else None
 
 
 class BrowserCookie:

@@ -61,7 +61,7 @@ class Plan:
         )
         names = (*engines_and_services, *map(ingestor, choice.exchanges))
         chosen = {"gateway": choice.port, "dashboard": choice.dashboard_port}
-        self._ports = {**dict(zip(names, _distinct_ports(len(names)), strict=True)), **chosen}
+        self._ports = {name: free_port() for name in names} | chosen
 
     def commands(self) -> list[Command]:
         """Every process of the platform."""
@@ -254,10 +254,3 @@ def ingestor(exchange: str) -> str:
 
 def _module(name: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", name, *arguments)
-
-
-def _distinct_ports(count: int) -> list[int]:
-    ports: set[int] = set()
-    while len(ports) < count:
-        ports.add(free_port())
-    return list(ports)
