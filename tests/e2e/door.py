@@ -109,7 +109,6 @@ class Door:
             "CROSSTAPE_HISTORY_URL": self.stack.history.url,
             "CROSSTAPE_AUTH_URL": self.auth.url,
             "CROSSTAPE_STREAM_PORT": str(stream_port),
-            "CROSSTAPE_READY_SECONDS": "2",
             **self._shared,
             **settings,
         }

@@ -287,7 +287,7 @@ def test_a_symbol_is_found_on_every_exchange_that_has_it() -> None:
 def test_a_list_that_has_not_come_is_no_missing_exchange() -> None:
     tables = two_lists_of_three()
     assert tables.table("Coinbase").exchange == "coinbasepro"
-    assert tables.is_known and not tables.is_whole
+    assert tables.is_known and not tables.is_whole and tables.missing == ["okx"]
     with pytest.raises(ServiceUnavailable):
         tables.table("okx")
     with pytest.raises(ExchangeNotFound, match="coinbasepro, kraken, okx"):

@@ -60,7 +60,9 @@ def exchanges(symbol: str) -> FakeExchanges:
 @pytest.fixture
 def app(store: Store, exchanges: FakeExchanges) -> FastAPI:
     markets = Markets(["binance", "kraken", "okx", "bybit"], exchanges.markets, store)
-    resources = Resources(store, store, store, markets, exchanges, Health())
+    prepared = asyncio.Event()
+    prepared.set()
+    resources = Resources(store, store, store, markets, exchanges, Health(), prepared)
     return create_app(resources, InternalTokens("history", [INTERNAL_SECRET]))
 
 

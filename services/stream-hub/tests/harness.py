@@ -21,6 +21,7 @@ from crosstape.common.market.bar import NANOSECONDS, Bar, BarStatus, Interval, f
 from crosstape.common.market.book import BookUpdate
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.trade import Source, TakerSide, Trade, batch_trades
+from crosstape.common.testing.builders import symbol_tables
 from crosstape.stream_hub.channels import Channels
 from crosstape.stream_hub.desk import Desk
 from crosstape.stream_hub.directory import Directory
@@ -75,12 +76,6 @@ class FakeHistory:
 
     def market(self, exchange: str, symbol: str) -> list[Trade]:
         return [one for one in self.tape.values() if (one.exchange, one.symbol) == (exchange, symbol)]
-
-    async def exchanges(self) -> list[str]:
-        return list(LISTS)
-
-    async def instruments(self, exchange: str) -> list[Instrument]:
-        return LISTS[exchange]
 
     async def closed_minutes(self, exchange: str, symbols: Sequence[str], since: int) -> dict[str, list[Bar]]:
         return {
@@ -216,8 +211,7 @@ class Platform:
         outbox = Outbox()
         self.hub = Hub(outbox, self.ring)
         founder = self.founder = Founder(self.history, self.has_every_trade.wait)
-        directory = Directory(self.history)
-        await directory.refresh()
+        directory = Directory(symbol_tables(LISTS))
         self.door = Door(
             outbox,
             Admissions(**self.limits),

@@ -1,4 +1,4 @@
-"""The API in this process, behind a stand-in for the gateway, in front of a stand-in for history."""
+"""The API in this process, behind a stand-in for the gateway."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
 import msgspec
-from aiohttp import web
 from fastapi import FastAPI
 from twap_world import Replica, TestClock
 
@@ -17,6 +15,7 @@ from crosstape.common.identity.internal import HEADER, InternalTokens
 from crosstape.common.identity.principal import Caller, Principal, Role, Scope
 from crosstape.common.market.instrument import Instrument, Kind
 from crosstape.common.runtime.health import Health
+from crosstape.common.testing.builders import symbol_tables
 from crosstape.common.testing.identity import INTERNAL_SECRET
 from crosstape.twap_engine.api.app import create_app
 from crosstape.twap_engine.api.resources import Resources
@@ -72,42 +71,13 @@ class Orders:
 
 
 @asynccontextmanager
-async def history() -> AsyncIterator[str]:
-    """What the engine asks of history; its origin."""
-    tokens = InternalTokens("history", [INTERNAL_SECRET])
-
-    async def exchanges(request: web.Request) -> web.Response:
-        assert tokens.verify(request.headers[HEADER]).is_service
-        return web.json_response({"exchanges": [*LISTED]})
-
-    async def instruments(request: web.Request) -> web.Response:
-        assert tokens.verify(request.headers[HEADER]).is_service
-        body = msgspec.json.encode({"instruments": LISTED[request.match_info["exchange"]]})
-        return web.Response(body=body, content_type="application/json")
-
-    app = web.Application()
-    app.router.add_get("/exchanges", exchanges)
-    app.router.add_get("/internal/instruments/{exchange}", instruments)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
-
-
-@asynccontextmanager
 async def serving(url: str) -> AsyncIterator[Orders]:
     """The API on one database."""
     clock = TestClock()
     replica = Replica(url, clock)
-    async with history() as origin, aiohttp.ClientSession() as session:
-        directory = Directory(origin, session, InternalTokens("twap-engine", [INTERNAL_SECRET]))
-        await directory.refresh()
-        await replica.work()
-        resources = Resources(replica.database, replica.engine, replica.books, directory, clock, Health())
-        app = create_app(resources, InternalTokens("twap-engine", [INTERNAL_SECRET]))
-        yield Orders(app, replica, clock, InternalTokens("api-gateway", [INTERNAL_SECRET]))
+    directory = Directory(symbol_tables(LISTED))
+    await replica.work()
+    resources = Resources(replica.database, replica.engine, replica.books, directory, clock, Health())
+    app = create_app(resources, InternalTokens("twap-engine", [INTERNAL_SECRET]))
+    yield Orders(app, replica, clock, InternalTokens("api-gateway", [INTERNAL_SECRET]))
     await replica.close()

@@ -128,9 +128,14 @@ class SymbolTables:
         return bool(self._tables)
 
     @property
+    def missing(self) -> list[str]:
+        """The exchanges whose lists are not known yet."""
+        return [exchange for exchange in self.exchanges if exchange not in self._tables]
+
+    @property
     def is_whole(self) -> bool:
         """Whether there is a table of every exchange."""
-        return bool(self.exchanges) and all(exchange in self._tables for exchange in self.exchanges)
+        return bool(self.exchanges) and not self.missing
 
     def put(self, exchange: str, instruments: Iterable[Instrument]) -> None:
         """The market list of an exchange, in the place of the one before."""

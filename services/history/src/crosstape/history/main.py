@@ -44,30 +44,33 @@ async def build(settings: HistorySettings, stop: asyncio.Event) -> tuple[Any, Se
     probes = open_store(threads=1, deadline=PROBE_SECONDS)
     exchanges = Exchanges(settings.exchange_origin)
     markets = Markets(settings.exchanges, exchanges.markets, reads)
-    app = create_app(Resources(reads, exports, probes, markets, exchanges, health), settings.internal_tokens("history"))
+    prepared = asyncio.Event()
+    resources = Resources(reads, exports, probes, markets, exchanges, health, prepared)
 
     async def work(stop: asyncio.Event) -> None:
         try:
-            await _migrate(settings, exports, stop)
+            if not await unless_stopped(stop, _migrated(settings, exports)):
+                return
+            prepared.set()
             async with asyncio.TaskGroup() as group:
                 group.create_task(health.watch_database(probes.ping, stop), name="watch database")
                 if settings.role.has_api:
                     group.create_task(unless_stopped(stop, markets.refresh()), name="market lists")
-                if settings.role.has_sink and not stop.is_set():
+                if settings.role.has_sink:
                     group.create_task(run_sink(settings, health, stop), name="sink")
         finally:
             await exchanges.close()
             for store in (reads, exports, probes):
                 await store.close()
 
-    return app, [work]
+    return create_app(resources, settings.internal_tokens("history")), [work]
 
 
-async def _migrate(settings: HistorySettings, store: Store, stop: asyncio.Event) -> None:
-    while not stop.is_set():
+async def _migrated(settings: HistorySettings, store: Store) -> bool:
+    while True:
         try:
             await migrate(store, settings.clickhouse_cluster)
         except DatabaseError:
             await asyncio.sleep(RETRY_SECONDS)
         else:
-            return
+            return True

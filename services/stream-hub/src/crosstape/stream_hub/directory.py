@@ -1,23 +1,11 @@
-"""Every spelling of every market, from the lists that history keeps."""
+"""Every spelling of every market, on one exchange or on all of them."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-
-import structlog
 from msgspec import Struct
 
-from crosstape.common.errors import ServiceUnavailable
-from crosstape.common.market.instrument import Instrument
 from crosstape.common.symbols import Resolution, SymbolTables
-from crosstape.common.waiting import pause
-from crosstape.stream_hub.history import History
 
-log = structlog.get_logger(__name__)
-
-REFRESH_SECONDS = 600.0
-RETRY_SECONDS = 2.0
 EVERY = "*"
 """In an exchange's place: all of them."""
 
@@ -31,35 +19,10 @@ class Listed(Struct, frozen=True):
 
 
 class Directory:
-    """The symbol tables of all exchanges; `run` keeps them."""
+    """The markets that clients name, by the symbol tables of all exchanges."""
 
-    def __init__(self, history: History):
-        self._history = history
-        self._tables = SymbolTables()
-
-    @property
-    def is_known(self) -> bool:
-        """Whether there is a table of any exchange, and every one has been asked."""
-        return self._tables.is_known
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Fetch the lists now and then until `stop`."""
-        while not stop.is_set():
-            await self.refresh()
-            await pause(stop, REFRESH_SECONDS if self._tables.is_whole else RETRY_SECONDS)
-
-    async def refresh(self) -> None:
-        """Fetch every list that can be had; what is known of the others stays."""
-        try:
-            self._tables.exchanges = await self._history.exchanges()
-        except ServiceUnavailable:
-            return
-        listed: dict[str, list[Instrument]] = {}
-        for exchange in self._tables.exchanges:
-            with contextlib.suppress(ServiceUnavailable):
-                listed[exchange] = await self._history.instruments(exchange)
-        for exchange, instruments in listed.items():
-            self._tables.put(exchange, instruments)
+    def __init__(self, tables: SymbolTables):
+        self._tables = tables
 
     def resolve(self, exchange: str, symbol: str) -> Listed:
         """The market that `symbol` names on `exchange`, both in any spelling.

@@ -1,4 +1,4 @@
-"""What the hub asks of history over HTTP: market lists, bars and trades, as the exact texts that REST answers."""
+"""What the hub asks of history over HTTP: bars and trades, as the exact texts that REST answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from msgspec import Struct
 from crosstape.common.errors import ServiceUnavailable
 from crosstape.common.identity.internal import InternalTokens
 from crosstape.common.market.bar import NANOSECONDS, Bar, BarStatus, Interval
-from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.trade import TakerSide, Trade, TradeId
 
 log = structlog.get_logger(__name__)
@@ -27,14 +26,6 @@ TIMEOUT_SECONDS = 20.0
 _SIDES = {"buy": TakerSide.BUY, "sell": TakerSide.SELL}
 
 Answer = TypeVar("Answer")
-
-
-class _Exchanges(Struct):
-    exchanges: list[str]
-
-
-class _Instruments(Struct):
-    instruments: list[Instrument]
 
 
 class _BarRow(Struct):
@@ -84,14 +75,6 @@ class History:
         self._url = url.rstrip("/")
         self._session = session
         self._tokens = tokens
-
-    async def exchanges(self) -> list[str]:
-        """The exchanges the platform answers for."""
-        return (await self._get("/exchanges", {}, _Exchanges)).exchanges
-
-    async def instruments(self, exchange: str) -> list[Instrument]:
-        """The markets of an exchange."""
-        return (await self._get(f"/internal/instruments/{exchange}", {}, _Instruments)).instruments
 
     async def closed_minutes(self, exchange: str, symbols: Sequence[str], since: int) -> dict[str, list[Bar]]:
         """Of each of these markets that has any, the closed minutes from `since` (Unix s) on, oldest first."""

@@ -13,9 +13,11 @@ from redis.asyncio import Redis
 
 from crosstape.common.identity.authenticator import Authenticator
 from crosstape.common.identity.revocations import RevocationFeed, Revocations
+from crosstape.common.market_lists import MarketLists
 from crosstape.common.runtime.health import Check, Health
 from crosstape.common.runtime.lifecycle import Work, run_service
 from crosstape.common.runtime.settings import read_settings
+from crosstape.common.symbols import SymbolTables
 from crosstape.common.waiting import unless_stopped
 from crosstape.stream_hub.api import create_app
 from crosstape.stream_hub.books_session import BooksSession
@@ -65,7 +67,7 @@ async def build(settings: HubSettings, stop: asyncio.Event) -> tuple[Any, Sequen
     hub = Hub(outbox, RingSize(settings.ring_trades, settings.ring_seconds))
     following = Following(settings.bus, hub, settings.ring_seconds)
     founder = Founder(history, following.has_every_trade)
-    directory = Directory(history)
+    lists = MarketLists(settings.history_url, session, tokens)
 
     def make_session(connection: Connection) -> Session:
         return SESSIONS[connection.hello.path[0]](connection, desk)
@@ -79,20 +81,22 @@ async def build(settings: HubSettings, stop: asyncio.Event) -> tuple[Any, Sequen
         anonymous_read=settings.anonymous_read,
         most_backlog=settings.backlog_bytes,
     )
-    desk = Desk(hub, directory, founder, history, Channels(outbox, history, door.spawn))
+    desk = Desk(hub, Directory(lists.tables), founder, history, Channels(outbox, history, door.spawn))
     hub.tell(founder.want, door.restart_streams)
     health = Health(needs=("bus", "markets", "streams"), stopping=stop)
     health.watch("bus", following.check)
-    health.watch("markets", lambda: Check(is_up=directory.is_known, detail={"without_history": founder.missing}))
+    health.watch("markets", lambda: Check(is_up=lists.tables.is_known, detail={"without_history": founder.missing}))
     health.watch("streams", lambda: Check(is_up=door.port > 0, detail={"port": door.port}))
     health.watch("revocations", lambda: Check(is_up=feed.is_fresh))
 
     async def work(stop: asyncio.Event) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                for part in (following.run, founder.run, directory.run, authenticator.run, feed.run):
+                for part in (following.run, founder.run, lists.run, authenticator.run, feed.run):
                     group.create_task(part(stop))
-                if await unless_stopped(stop, _is_ready(settings, following, founder, directory)):
+                if await unless_stopped(
+                    stop, can_tell(settings.ready_seconds, following.caught_up, founder, lists.tables)
+                ):
                     await door.run(settings.host, settings.stream_port, stop, settings.drain_seconds)
         finally:
             await redis.aclose()
@@ -101,14 +105,14 @@ async def build(settings: HubSettings, stop: asyncio.Event) -> tuple[Any, Sequen
     return create_app(desk, tokens, health, anonymous_read=settings.anonymous_read), [work]
 
 
-async def _is_ready(settings: HubSettings, following: Following, founder: Founder, directory: Directory) -> bool:
-    """Return once there is something to tell: the log is read, and the markets in it are founded; or, as the rest
-    heals by itself, when that takes too long."""
-    await following.caught_up.wait()
+async def can_tell(seconds: float, caught_up: asyncio.Event, founder: Founder, tables: SymbolTables) -> bool:
+    """Return once there is something to tell: the log is read, the markets in it are founded, and every exchange's
+    list is known; or, as the rest heals by itself, when that takes more than `seconds`."""
+    await caught_up.wait()
     try:
-        async with asyncio.timeout(settings.ready_seconds):
-            while founder.missing or not directory.is_known:
+        async with asyncio.timeout(seconds):
+            while founder.missing or not tables.is_whole:
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:
-        log.warning("ready_without_history", markets=founder.missing)
+        log.warning("ready_without_history", markets=founder.missing, exchanges=tables.missing)
     return True

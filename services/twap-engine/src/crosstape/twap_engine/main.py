@@ -14,6 +14,7 @@ from crosstape.common.bus.connection import BusSettings
 from crosstape.common.bus.producer import Producer
 from crosstape.common.errors import DatabaseError
 from crosstape.common.market.bar import NANOSECONDS
+from crosstape.common.market_lists import MarketLists
 from crosstape.common.runtime.health import Health
 from crosstape.common.runtime.lifecycle import Work, run_service
 from crosstape.common.runtime.settings import read_settings
@@ -56,7 +57,7 @@ async def build(settings: TwapSettings, stop: asyncio.Event) -> tuple[Any, Seque
     books = Books(int(settings.book_seconds * NANOSECONDS))
     benchmarks = Benchmarks(books)
     session = aiohttp.ClientSession()
-    directory = Directory(settings.history_url, session, tokens)
+    lists = MarketLists(settings.history_url, session, tokens)
     clients = open_clients(settings) if settings.executor is ExecutorKind.CCXT else {}
     executor: Executor = (
         CcxtExecutor(database, books, clients, settings.ccxt_limits, clock)
@@ -69,12 +70,12 @@ async def build(settings: TwapSettings, stop: asyncio.Event) -> tuple[Any, Seque
     feed = Feed(settings.bus, books, benchmarks, clock)
     health.watch("books", feed.check)
     health.watch("database", life.check)
-    resources = Resources(database, engine, books, directory, clock, health)
+    resources = Resources(database, engine, books, Directory(lists.tables), clock, health)
 
     async def work(stop: asyncio.Event) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(directory.run(stop), name="market lists")
+                group.create_task(lists.run(stop), name="market lists")
                 group.create_task(feed.run(stop), name="feed")
                 if await unless_stopped(stop, _migrated(database)):
                     group.create_task(_tell(settings.bus, database, life, stop), name="relay")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.trade import TakerSide, Trade
+from crosstape.common.symbols import SymbolTables
 
 
 def make_trade(trade_id: int | str = 1, **fields: Any) -> Trade:
@@ -20,3 +23,12 @@ def make_trade(trade_id: int | str = 1, **fields: Any) -> Trade:
         "time_received": 1_751_328_001_050_000_000,
     }
     return Trade(**(values | fields))
+
+
+def symbol_tables(lists: Mapping[str, Sequence[Instrument]]) -> SymbolTables:
+    """The tables of these exchanges, all of them known."""
+    tables = SymbolTables()
+    tables.exchanges = list(lists)
+    for exchange, instruments in lists.items():
+        tables.put(exchange, instruments)
+    return tables

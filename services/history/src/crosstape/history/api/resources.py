@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from crosstape.common.errors import DatabaseConnectionError
 from crosstape.common.runtime.health import Health
 from crosstape.history.api.bars import ClosedBars
 from crosstape.history.api.markets import Markets
@@ -17,7 +19,8 @@ from crosstape.history.store import Store
 @dataclass(frozen=True)
 class Resources:
     """`reads` answers requests; `exports` (longer deadlines) streams and audits; `probes` asks how the store is;
-    `markets` knows every spelling; `exchanges` asks the exchanges themselves; `closed` remembers which minutes are."""
+    `markets` knows every spelling; `exchanges` asks the exchanges themselves; `closed` remembers which minutes are;
+    `prepared` is set once the database has its tables."""
 
     reads: Store
     exports: Store
@@ -25,11 +28,14 @@ class Resources:
     markets: Markets
     exchanges: Exchanges
     health: Health
+    prepared: asyncio.Event
     closed: ClosedBars = field(default_factory=ClosedBars)
 
 
 def _resources(request: Request) -> Resources:
     found: Resources = request.app.state.resources
+    if not found.prepared.is_set():
+        raise DatabaseConnectionError("The database is not ready yet. Try again in a moment.")
     return found
 
 
