@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,7 +13,7 @@ import aiohttp
 from multidict import CIMultiDictProxy
 
 from crosstape.cli.ports import LOOPBACK, free_port
-from tests.e2e.stack import Service, Stack
+from tests.e2e.stack import Service, Stack, running
 from tests.engines.plugin import Broker, Valkey
 
 ADMIN_PASSWORD = "the operator chose this one"
@@ -100,7 +100,6 @@ class Door:
         )
         self.ingestor = self.stack.ingestor("ingestor", self.stack.listing, "binance", ["BTC-USDT"])
         self._services = (self.stack.history, self.auth, self.hub, self.twap, self.ingestor, self.gateway)
-        self._session: aiohttp.ClientSession | None = None
 
     def replica(self, name: str, stream_port: int, **settings: str) -> Service:
         """A stream hub with its WebSockets on `stream_port`; the gateway knows only the first."""
@@ -115,30 +114,22 @@ class Door:
         return Service(name, "crosstape.stream_hub", (), environment, self._directory)
 
     async def __aenter__(self) -> Door:
-        try:
-            await self.stack.listing.start()  # the ingestor reads its markets once
-            async with asyncio.TaskGroup() as group:
-                for service in self._services:
-                    group.create_task(service.start())
-        except BaseException:
-            await self.__aexit__(None, None, None)
-            raise
-        self._session = aiohttp.ClientSession()
+        async with AsyncExitStack() as entered:
+            await entered.enter_async_context(running(self.stack.listing))  # the ingestor reads its markets once
+            await entered.enter_async_context(running(*self._services))
+            self._session = await entered.enter_async_context(aiohttp.ClientSession())
+            self._entered = entered.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session:
-            await self._session.close()
-        await asyncio.gather(*(service.stop() for service in self._services))
-        await self.stack.listing.stop()
+        await self._entered.aclose()
 
     async def ask(
         self, method: str, path: str, *, token: str = "", json: Any = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
         """The answer to a request, whatever its status."""
-        assert self._session
         sent = dict(headers or {})
         if token:
             sent["Authorization"] = f"Bearer {token}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,18 @@ class Service:
     async def stop(self) -> None:
         """SIGTERM, and the deadline of the drain."""
         await self.process.stop(STOP_SECONDS)
+
+
+@asynccontextmanager
+async def running(*services: Service) -> AsyncIterator[None]:
+    """Start these side by side, and whatever happens stop them in the end."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for service in services:
+                group.create_task(service.start())
+        yield
+    finally:
+        await asyncio.gather(*(service.stop() for service in services))
 
 
 class Stack:

@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.e2e.stack import Service, Stack, get, until
+from tests.e2e.stack import Service, Stack, get, running, until
 from tests.e2e.tape import Difference, bar_facts, bars_of, compare, stored_bars, stored_trades, true_trades
 from tests.e2e.weather import Weather, weather
 from tests.engines.plugin import Broker
@@ -33,9 +33,8 @@ _happened: Counter[str] = Counter()
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stack(module_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     stack = Stack(module_broker, tmp_path_factory.mktemp("faults"))
-    await asyncio.gather(stack.listing.start(), stack.history.start())
-    yield stack
-    await asyncio.gather(stack.history.stop(), stack.listing.stop())
+    async with running(stack.listing, stack.history):
+        yield stack
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
@@ -43,22 +42,17 @@ async def test_the_tape_is_the_truth_or_the_ledger_names_what_it_lacks(stack: St
     today = weather(seed, seconds=SECONDS)
     options = ["--seed", str(seed), "--rate", "400", "--exchanges", ",".join(today.exchanges)]
     simulator = stack.simulator(f"sim-{seed}", *options)
-    await simulator.start()
     ingestors = _ingestors(stack, simulator, today)
-    try:
-        async with aiohttp.ClientSession() as session:
-            await asyncio.gather(*(ingestor.start() for ingestor in ingestors))
-            await session.post(f"{simulator.url}/_faults", json=_rates(today.faults))
-            await _live_through(today, stack, ingestors)
-            await session.post(f"{simulator.url}/_truth/pause")
-            stats = await get(session, f"{simulator.url}/_truth/stats")
-            _happened.update(stats["faults"])
-            await session.post(f"{simulator.url}/_faults", json={})
-            markets = _read_markets(await get(session, f"{simulator.url}/_truth/markets"), today)
-            for market in markets:
-                await _settles(session, stack, simulator, market)
-    finally:
-        await asyncio.gather(*(ingestor.stop() for ingestor in ingestors), simulator.stop())
+    async with running(simulator), running(*ingestors), aiohttp.ClientSession() as session:
+        await session.post(f"{simulator.url}/_faults", json=_rates(today.faults))
+        await _live_through(today, stack, ingestors)
+        await session.post(f"{simulator.url}/_truth/pause")
+        stats = await get(session, f"{simulator.url}/_truth/stats")
+        _happened.update(stats["faults"])
+        await session.post(f"{simulator.url}/_faults", json={})
+        markets = _read_markets(await get(session, f"{simulator.url}/_truth/markets"), today)
+        for market in markets:
+            await _settles(session, stack, simulator, market)
 
 
 async def test_the_faults_really_happened() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import json
 from decimal import Decimal
@@ -12,7 +11,7 @@ import aiohttp
 import pytest
 
 from crosstape.common.testing.identity import own_headers
-from tests.e2e.stack import Stack, get, until
+from tests.e2e.stack import Stack, get, running, until
 from tests.e2e.tape import bar_facts, stored_bars
 from tests.engines.plugin import Broker
 
@@ -42,32 +41,26 @@ async def test_recorded_binance_trades_become_the_bars_of_the_truth_to_the_last_
     options = ("--recordings", str(RECORDINGS / "binance"), "--times", "recorded", "--speed", "max")
     simulator = stack.simulator("replay", *options)
     ingestor = stack.ingestor("ingestor", simulator, "binance", ["BTC-USDT", "ETH-USDT", "ETH-USDT.P"])
-    await asyncio.gather(stack.listing.start(), stack.history.start(), simulator.start())
-    await ingestor.start()
     facts: list[object] = []
-    try:
-        async with aiohttp.ClientSession() as session:
+    async with running(stack.listing, stack.history, simulator), running(ingestor), aiohttp.ClientSession() as session:
 
-            async def is_true() -> bool:
-                bars = await stored_bars(session, stack.history.url, "binance", "btcusdt")
-                facts[:] = bar_facts(bars)
-                return facts == truth and all(bar["status"] != "provisional" for bar in bars)
+        async def is_true() -> bool:
+            bars = await stored_bars(session, stack.history.url, "binance", "btcusdt")
+            facts[:] = bar_facts(bars)
+            return facts == truth and all(bar["status"] != "provisional" for bar in bars)
 
-            await until(is_true, seconds=90, describe=lambda: facts)
-            url = f"{stack.history.url}/internal/verify/binance/btcusdt"
-            async with session.get(
-                url, params={"start": "2024-08-08T00:00:00Z"}, headers=own_headers("history")
-            ) as response:
-                report = json.loads((await response.text()).splitlines()[-1])
-            ledger = await get(
-                session,
-                f"{stack.history.url}/api/v1/completeness/binance/btcusdt",
-                start="2024-08-08T23:54:00Z",
-                end="2024-08-09T00:01:00Z",
-            )
-    finally:
-        await ingestor.stop()
-        await asyncio.gather(stack.history.stop(), stack.listing.stop(), simulator.stop())
+        await until(is_true, seconds=90, describe=lambda: facts)
+        url = f"{stack.history.url}/internal/verify/binance/btcusdt"
+        async with session.get(
+            url, params={"start": "2024-08-08T00:00:00Z"}, headers=own_headers("history")
+        ) as response:
+            report = json.loads((await response.text()).splitlines()[-1])
+        ledger = await get(
+            session,
+            f"{stack.history.url}/api/v1/completeness/binance/btcusdt",
+            start="2024-08-08T23:54:00Z",
+            end="2024-08-09T00:01:00Z",
+        )
     assert report["result"] == "ok"
     assert ledger["missing_ids"] == []
     assert [minute["status"] for minute in ledger["minutes"][1:-1]] == ["complete"] * 5

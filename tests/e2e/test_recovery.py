@@ -15,7 +15,7 @@ import websockets
 
 from crosstape.cli.ports import LOOPBACK, free_port
 from tests.e2e.door import Door
-from tests.e2e.stack import get
+from tests.e2e.stack import get, running
 from tests.e2e.tape import true_trades
 from tests.engines.plugin import Broker, Valkey
 
@@ -98,9 +98,7 @@ async def test_who_is_killed_200_times_and_its_hub_twice_misses_nothing_and_hear
         ingestor = door.stack.ingestor("busy-ingestor", busy, EXCHANGE, [SYMBOL])
         token = (await door.new_user())[1]["access_token"]
         subscriber = Subscriber(f"ws://{LOOPBACK}:{door.gateway.port}/ws/v1/stream", token)
-        await busy.start()
-        try:
-            await ingestor.start()
+        async with running(busy), running(ingestor):
             for kill in range(KILLS):
                 if kill in HUB_KILLS:
                     await door.hub.kill()
@@ -110,23 +108,17 @@ async def test_who_is_killed_200_times_and_its_hub_twice_misses_nothing_and_hear
                     subscriber.forget(chance.randrange(FORGOTTEN))
             await everything_heard(subscriber, busy.url)
             await another_replica_says_the_same(door, subscriber)
-        finally:
-            await ingestor.stop()
-            await busy.stop()
 
 
 async def another_replica_says_the_same(door: Door, subscriber: Subscriber) -> None:
     """At one that keeps less: what it has it has under the same offsets, and of the rest it says that it is gone."""
     replica = door.replica("replica", port := free_port(), CROSSTAPE_RING_TRADES=str(SMALL_RING))
-    await replica.start()
-    try:
+    async with running(replica):
         there = subscriber.moved(f"ws://{LOOPBACK}:{port}/ws/v1/stream")
         there.forget(SMALL_RING // 2)
         await there.live(len(subscriber.heard) - len(there.heard))
         assert there.heard == subscriber.heard
         assert not await there.can_resume(subscriber.heard[-2 * SMALL_RING][0])
-    finally:
-        await replica.stop()
 
 
 async def everything_heard(subscriber: Subscriber, simulator: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.e2e.stack import Service, get, until
+from tests.e2e.stack import Service, get, running, until
 from tests.e2e.tape import Row, bar_facts, bars_of, stored_bars, stored_trades
 from tests.engines.plugin import Broker
 from tests.toy.dialect import PAGE
@@ -37,8 +36,7 @@ async def test_a_venue_of_one_module_and_one_row_has_a_tape_a_ledger_and_bars(
         history = service("history", "crosstape.history", shared | store, tmp_path)
         reading = {"CROSSTAPE_EXCHANGE": "toy", "CROSSTAPE_SYMBOLS": "llama/gold", "CROSSTAPE_HISTORY_URL": history.url}
         ingestor = service("ingestor", "crosstape.ingestor", shared | reading, tmp_path)
-        await asyncio.gather(history.start(), ingestor.start())
-        try:
+        async with running(history, ingestor):
             await until(listens(venue), seconds=SECONDS, describe=lambda: "nobody subscribed")
             await venue.trade(40)
             await venue.trade(1, is_told=False)  # 41
@@ -59,8 +57,6 @@ async def test_a_venue_of_one_module_and_one_row_has_a_tape_a_ledger_and_bars(
             assert await live_books(session, ingestor) == 1
             for spelling in SPELLINGS:
                 await told_bars(session, history, spelling, bars_of("toy", "LLAMA-GOLD", tape))
-        finally:
-            await asyncio.gather(ingestor.stop(), history.stop())
 
 
 def listens(venue: Venue) -> Any:

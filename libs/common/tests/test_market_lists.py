@@ -6,72 +6,30 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import aiohttp
-import msgspec
 import pytest
-from aiohttp import web
 
 from crosstape.common import market_lists
-from crosstape.common.identity.internal import HEADER, InternalTokens
+from crosstape.common.identity.internal import InternalTokens
 from crosstape.common.market.instrument import Instrument
-from crosstape.common.market_lists import HISTORY, MarketLists
+from crosstape.common.market_lists import MarketLists
+from crosstape.common.testing.identity import INTERNAL_SECRET
+from libs.common.tests.listing import FakeHistory
 
 pytestmark = pytest.mark.integration
 
-SECRET = "s" * 32
 PATIENCE = 10.0
-
-
-class FakeHistory:
-    """Answers for `lists`; an exchange that is `away` is none it can tell of, one in `held` is told of later."""
-
-    def __init__(self) -> None:
-        self.lists = {name: [Instrument(name, "BTCUSDT", "BTC", "USDT")] for name in ("binance", "kraken", "okx")}
-        self.away: set[str] = set()
-        self.held: dict[str, asyncio.Event] = {}
-        self.asked: list[str] = []
-        self.tokens = InternalTokens(HISTORY, [SECRET])
-
-    async def exchanges(self, request: web.Request) -> web.Response:
-        assert self.tokens.verify(request.headers[HEADER]).is_service
-        self.asked.append("*")
-        if "*" in self.away:
-            raise web.HTTPServiceUnavailable
-        return web.json_response({"exchanges": [*self.lists]})
-
-    async def instruments(self, request: web.Request) -> web.Response:
-        assert self.tokens.verify(request.headers[HEADER]).is_service
-        exchange = request.match_info["exchange"]
-        self.asked.append(exchange)
-        if exchange in self.held:
-            await self.held[exchange].wait()
-        if exchange in self.away:
-            raise web.HTTPBadGateway
-        body = msgspec.json.encode({"instruments": self.lists[exchange]})
-        return web.Response(body=body, content_type="application/json")
 
 
 @pytest.fixture
 def history() -> FakeHistory:
-    return FakeHistory()
+    return FakeHistory({name: [Instrument(name, "BTCUSDT", "BTC", "USDT")] for name in ("binance", "kraken", "okx")})
 
 
 @pytest.fixture
 async def lists(history: FakeHistory, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MarketLists]:
     monkeypatch.setattr(market_lists, "RETRY_SECONDS", 0.02)
-    app = web.Application()
-    app.router.add_get("/exchanges", history.exchanges)
-    app.router.add_get("/internal/instruments/{exchange}", history.instruments)
-    runner = web.AppRunner(app, shutdown_timeout=1.0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        async with aiohttp.ClientSession() as session:
-            url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-            yield MarketLists(url, session, InternalTokens("tests", [SECRET]))
-    finally:
-        for held in history.held.values():
-            held.set()
-        await runner.cleanup()
+    async with history.serving() as origin, aiohttp.ClientSession() as session:
+        yield MarketLists(origin, session, InternalTokens("tests", [INTERNAL_SECRET]))
 
 
 class Running:

@@ -29,7 +29,7 @@ from crosstape.common.identity.revocations import CHANNEL, COUNT_KEY, KEY, sessi
 from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.trade import Source, TakerSide, batch_trades
 from crosstape.common.testing.identity import own_headers
-from tests.e2e.stack import Service, Stack, until
+from tests.e2e.stack import Service, Stack, running, until
 
 h = import_module("services.stream-hub.tests.harness")
 
@@ -114,14 +114,11 @@ async def world(platform_broker, valkey, tmp_path) -> AsyncIterator[World]:
     runner = await world.tokens.serve()
     async with Redis.from_url(valkey.url) as redis:
         await redis.setnx(COUNT_KEY, 0)
-    await world.stack.listing.start()
-    await world.stack.history.start()
     try:
-        yield world
+        async with running(world.stack.listing, world.stack.history):
+            yield world
+            await world.hub.stop()
     finally:
-        for service in (world.hub, world.stack.history, world.stack.listing):
-            if service.process.is_running:
-                await service.stop()
         await runner.cleanup()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from twap_api import history, user
+from twap_api import LISTED, user
 
 from crosstape.cli.ports import free_port
 from crosstape.common.bus.connection import BusSettings
@@ -27,6 +27,7 @@ from crosstape.common.identity.principal import Caller
 from crosstape.common.market.book import BookUpdate
 from crosstape.common.market.order import OrderEvent
 from crosstape.common.testing.identity import INTERNAL_SECRET
+from libs.common.tests.listing import FakeHistory
 from tests.engines.plugin import Broker, Postgres
 
 pytestmark = pytest.mark.integration
@@ -128,7 +129,7 @@ async def test_an_order_outlives_the_process_that_accepted_it(url: str, platform
         "order_id": "survivor", "symbol": "BTC-USD", "side": "buy", "total_quantity": 1.0, "limit_price": 30000.0,
         "duration": 10, "interval": 1,
     }  # fmt: skip
-    async with history() as origin, asyncio.TaskGroup() as group:
+    async with FakeHistory(LISTED).serving() as origin, asyncio.TaskGroup() as group:
         books = group.create_task(tell_books(bus))
         service = Service(platform_broker, url, origin)
         for kill in range(KILLS):

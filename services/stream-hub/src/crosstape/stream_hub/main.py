@@ -85,7 +85,7 @@ async def build(settings: HubSettings, stop: asyncio.Event) -> tuple[Any, Sequen
     hub.tell(founder.want, door.restart_streams)
     health = Health(needs=("bus", "markets", "streams"), stopping=stop)
     health.watch("bus", following.check)
-    health.watch("markets", lambda: Check(is_up=lists.tables.is_known, detail={"without_history": founder.missing}))
+    health.watch("markets", partial(_markets, founder, lists.tables))
     health.watch("streams", lambda: Check(is_up=door.port > 0, detail={"port": door.port}))
     health.watch("revocations", lambda: Check(is_up=feed.is_fresh))
 
@@ -103,6 +103,12 @@ async def build(settings: HubSettings, stop: asyncio.Event) -> tuple[Any, Sequen
             await session.close()
 
     return create_app(desk, tokens, health, anonymous_read=settings.anonymous_read), [work]
+
+
+def _markets(founder: Founder, tables: SymbolTables) -> Check:
+    return Check(
+        is_up=tables.is_known, detail={"without_history": founder.missing, "exchanges_without_list": tables.missing}
+    )
 
 
 async def can_tell(seconds: float, caught_up: asyncio.Event, founder: Founder, tables: SymbolTables) -> bool:
