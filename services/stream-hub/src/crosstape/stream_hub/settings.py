@@ -18,7 +18,7 @@ class HubSettings(InternalSettings, BusUserSettings):
 
     ring_trades: int = Field(10_000, ge=1, description="trades of one market kept for clients that come back")
     ring_seconds: float = Field(300.0, gt=0, description="how long they are kept; so much is read again after a start")
-    ready_seconds: float = Field(30.0, gt=0, description="how long a start may wait for books and history")
+    ready_seconds: float = Field(30.0, gt=0, description="how long a start may wait for history and market lists")
 
     connections: int = Field(20_000, ge=1, description="most sockets at once")
     connections_per_address: int = Field(200, ge=1, description="most sockets of one address")
