@@ -13,7 +13,7 @@ import aiohttp
 from multidict import CIMultiDictProxy
 
 from crosstape.cli.ports import LOOPBACK, free_port
-from tests.e2e.stack import Service, Stack, running
+from tests.e2e.stack import Service, Stack, running, until
 from tests.engines.plugin import Broker, Valkey
 
 ADMIN_PASSWORD = "the operator chose this one"
@@ -118,6 +118,7 @@ class Door:
             await entered.enter_async_context(running(self.stack.listing))  # the ingestor reads its markets once
             await entered.enter_async_context(running(*self._services))
             self._session = await entered.enter_async_context(aiohttp.ClientSession())
+            await until(self._lets_in, seconds=10, describe=lambda: "the gateway does not know what is revoked")
             self._entered = entered.pop_all()
         return self
 
@@ -125,6 +126,10 @@ class Door:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._entered.aclose()
+
+    async def _lets_in(self) -> bool:
+        """Whether the gateway knows what is revoked, which auth writes at its first start: before, nobody is let in."""
+        return (await self.ask("GET", "/info")).status == 401
 
     async def ask(
         self, method: str, path: str, *, token: str = "", json: Any = None, headers: Mapping[str, str] | None = None

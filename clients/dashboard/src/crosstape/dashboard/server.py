@@ -8,6 +8,8 @@ from starlette.middleware import Middleware
 from streamlit.starlette import App
 
 from crosstape.dashboard.browsers import BrowserCookie
+from crosstape.dashboard.left_pages import drop_their_requests
 from crosstape.dashboard.signed_in import BROWSERS
 
+drop_their_requests()
 app = App(Path(__file__).with_name("app.py"), middleware=[Middleware(BrowserCookie, renew=BROWSERS.renew)])
