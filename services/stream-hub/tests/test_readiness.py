@@ -7,7 +7,7 @@ from importlib import import_module
 
 import pytest
 
-from crosstape.common.symbols import SymbolTables
+from crosstape.common.testing.builders import symbol_tables
 from crosstape.stream_hub.founding import Founder
 from crosstape.stream_hub.main import can_tell
 
@@ -20,11 +20,8 @@ def founder():
 
 
 def lists_without(exchange):
-    tables = SymbolTables()
+    tables = symbol_tables({name: listed for name, listed in h.LISTS.items() if name != exchange})
     tables.exchanges = list(h.LISTS)
-    for name in tables.exchanges:
-        if name != exchange:
-            tables.put(name, h.LISTS[name])
     return tables
 
 

@@ -16,11 +16,10 @@ from crosstape.common.errors import ServiceUnavailable
 from crosstape.common.identity.internal import InternalTokens
 from crosstape.common.market.bar import NANOSECONDS, Bar, BarStatus, Interval
 from crosstape.common.market.trade import TakerSide, Trade, TradeId
+from crosstape.common.market_lists import HISTORY
 
 log = structlog.get_logger(__name__)
 
-HISTORY = "history"
-"""The service's name, as the audience of internal tokens."""
 PAGE = 10_000
 TIMEOUT_SECONDS = 20.0
 _SIDES = {"buy": TakerSide.BUY, "sell": TakerSide.SELL}
