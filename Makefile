@@ -74,7 +74,7 @@ QUIET := KeywordDetector BasicAuthDetector  # what ruff's S rules look for, and 
 lint: $(VENV)/.dev ## Format, ruff, mypy --strict, import contracts, secrets, known holes
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make fix"; exit 1; }
 	@$(BIN)/ruff check --quiet .
-	@$(BIN)/mypy $(foreach m,$(MEMBERS),$(m)/src) tests conftest.py docs/generator tools/check_repository.py tools/audit_dependencies.py
+	@$(BIN)/mypy $(foreach m,$(MEMBERS),$(m)/src) tests conftest.py docs/generator bench tools/check_repository.py tools/audit_dependencies.py
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/check_repository.py
 	@git ls-files -z | grep -zvE '\.lock$$|^docs/reference/(openapi\.json|rest\.md)$$' | xargs -0 $(BIN)/detect-secrets-hook --no-verify $(foreach p,$(QUIET),--disable-plugin $(p))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 from bench import limit, peer_ccxt, peer_cryptofeed
 from bench.inputs import Input, book_inputs, trade_inputs
@@ -19,7 +20,7 @@ from bench.measure import OURS, Row, Skip, compare, take_turns
 from crosstape.common.market.book import BookUpdate, OrderBook
 from crosstape.common.market.decimals import are_positive_decimal_lines
 from crosstape.common.market.trade import Source, Trade, batch_trades
-from crosstape.exchanges.dialect import Channel
+from crosstape.exchanges.dialect import Channel, Frame
 from crosstape.ingestor.book_sync import BookSync
 
 ROUNDS = 3
@@ -28,6 +29,9 @@ WINDOW = 500
 READ_DEPTH = 25
 
 Runner = Callable[[], int]
+TradesDecode = Callable[[Frame, int], Sequence[Trade]]
+BookDecode = Callable[[Frame, int], Sequence[BookUpdate]]
+"""How a dialect's decode is typed when its socket carries the one channel alone."""
 
 
 def measure() -> list[Row]:
@@ -137,7 +141,7 @@ def _decoding(source: Input) -> Runner:
 
 def _batching(source: Input) -> Runner:
     (subscription,) = source.dialect.subscriptions(source.instruments, frozenset((source.channel,)))
-    decode, now = subscription.decode, time.time_ns
+    decode, now = cast(TradesDecode, subscription.decode), time.time_ns
 
     def send(window: list[Trade]) -> int:
         batch = batch_trades(window, Source.STREAM)
@@ -161,12 +165,13 @@ def _batching(source: Input) -> Runner:
 def _applying(source: Input) -> Runner:
     """Decode and apply, without sequence and checksum."""
     (subscription,) = source.dialect.subscriptions(source.instruments, frozenset((Channel.BOOK,)))
+    decode = cast(BookDecode, subscription.decode)
     books = {instrument.symbol: OrderBook() for instrument in source.instruments}
 
     def run() -> int:
         count = 0
         for frame in source.ours:
-            for update in subscription.decode(frame, 0):
+            for update in decode(frame, 0):
                 books[update.symbol].apply(update)
                 count += 1
         return count
@@ -177,6 +182,7 @@ def _applying(source: Input) -> Runner:
 def _keeping(source: Input, depth: int = 0) -> Runner:
     """Decode and keep as the ingestor does."""
     (subscription,) = source.dialect.subscriptions(source.instruments, frozenset((Channel.BOOK,)))
+    decode = cast(BookDecode, subscription.decode)
     books = {instrument.symbol: BookSync(source.dialect, instrument) for instrument in source.instruments}
     if source.snapshot:
         (instrument,) = source.instruments
@@ -186,7 +192,7 @@ def _keeping(source: Input, depth: int = 0) -> Runner:
     def run() -> int:
         count = 0
         for frame in source.ours:
-            for update in subscription.decode(frame, 0):
+            for update in decode(frame, 0):
                 sync = books[update.symbol]
                 count += len(sync.update(update))
                 if depth:

@@ -8,6 +8,7 @@ from typing import Any
 from crosstape.common.identity.internal import InternalTokens
 from crosstape.common.identity.principal import Principal, Role, Scope
 from crosstape.common.market.instrument import Instrument
+from crosstape.common.testing.builders import symbol_tables
 from crosstape.stream_hub.channels import Channels
 from crosstape.stream_hub.desk import Desk
 from crosstape.stream_hub.directory import Directory
@@ -32,14 +33,6 @@ class _Everybody:
         """Nobody is revoked."""
 
 
-class _Lists:
-    async def exchanges(self) -> list[str]:
-        return ["binance"]
-
-    async def instruments(self, exchange: str) -> list[Instrument]:
-        return [Instrument("binance", "BTCUSDT", "BTC", "USDT")]
-
-
 async def _has_every_trade() -> None:
     """There is no log."""
 
@@ -47,10 +40,10 @@ async def _has_every_trade() -> None:
 async def open_door() -> tuple[MarketState, Door, asyncio.Task[None]]:
     """A market to publish in, and the door behind which its subscribers are."""
     outbox = Outbox()
-    history: Any = _Lists()
+    nobody: Any = None  # trades ask no history
     everybody: Any = _Everybody()
-    hub, directory = Hub(outbox, RingSize(10_000, 300.0)), Directory(history)
-    await directory.refresh()
+    hub = Hub(outbox, RingSize(10_000, 300.0))
+    directory = Directory(symbol_tables({"binance": [Instrument("binance", "BTCUSDT", "BTC", "USDT")]}))
     door = Door(
         outbox,
         Admissions(MOST, MOST, MOST),
@@ -60,8 +53,8 @@ async def open_door() -> tuple[MarketState, Door, asyncio.Task[None]]:
         anonymous_read=True,
         most_backlog=8 * 1024 * 1024,
     )
-    founder = Founder(history, _has_every_trade)
-    desk = Desk(hub, directory, founder, history, Channels(outbox, history, door.spawn))
+    founder = Founder(nobody, _has_every_trade)
+    desk = Desk(hub, directory, founder, nobody, Channels(outbox, nobody, door.spawn))
     serving = asyncio.create_task(door.run("127.0.0.1", 0, asyncio.Event(), 0.0))
     while not door.port:
         await asyncio.sleep(0.01)

@@ -113,7 +113,7 @@ def _binance(name: str, recording: str, base: str, kind: Kind, *, is_book: bool 
 def _coinbase(name: str, channel: Channel, part: str, *kinds: str) -> Input:
     found = [f for f in frames("coinbase/ws-2021-a", part) if not kinds or any(kind in f for kind in kinds)]
     products = sorted({json.loads(frame)["product_id"] for frame in found})
-    instruments = [Instrument("coinbasepro", p, *p.split("-")) for p in products]
+    instruments = [_dashed("coinbasepro", product) for product in products]
     converted = [conversions.advanced_trade(frame) for frame in found]
     return _input(name, CoinbasePro(), channel, instruments, "wss://ws-feed.exchange.coinbase.com", found, converted)
 
@@ -121,7 +121,7 @@ def _coinbase(name: str, channel: Channel, part: str, *kinds: str) -> Input:
 def _okx(name: str, recording: str, channel: Channel, *parts: str) -> Input:
     found = frames(recording, *parts)
     ids = sorted({json.loads(frame)["arg"]["instId"] for frame in found})
-    instruments = [Instrument("okx", i, *i.split("-")) for i in ids]
+    instruments = [_dashed("okx", one) for one in ids]
     return _input(
         name,
         Okx(),
@@ -140,15 +140,22 @@ def _bybit(name: str, channel: Channel, part: str, kind: Kind) -> Input:
     return _input(name, Bybit(), channel, instruments, f"wss://stream.bybit.com/v5/public/{path}", found)
 
 
+def _dashed(exchange: str, exchange_symbol: str) -> Instrument:
+    base, quote = exchange_symbol.split("-")
+    return Instrument(exchange, exchange_symbol, base, quote)
+
+
+def _slashed(pair: str) -> Instrument:
+    """Of Kraken, from the spelling of version 1 (`XBT/USD`)."""
+    newer = pair.replace("XBT", "BTC")
+    base, quote = newer.split("/")
+    return Instrument("kraken", pair.replace("/", ""), base, quote, stream_symbol=newer)
+
+
 def _kraken(name: str, recording: str, channel: Channel, part: str, *, has_checksum: bool = False) -> Input:
     found = [frame for frame in frames(recording, part) if frame.startswith("[")]
     pairs = sorted({json.loads(frame)[-1] for frame in found})
-    instruments = [
-        Instrument(
-            "kraken", p.replace("/", ""), *p.replace("XBT", "BTC").split("/"), stream_symbol=p.replace("XBT", "BTC")
-        )
-        for p in pairs
-    ]
+    instruments = [_slashed(pair) for pair in pairs]
     newer = list(conversions.kraken_v2(found))
     return _input(
         name, Kraken(), channel, instruments, "wss://ws.kraken.com/v2", newer, found, has_checksum=has_checksum

@@ -11,6 +11,7 @@ import datetime as dt
 import time
 from collections.abc import Callable
 from decimal import Decimal
+from types import GenericAlias
 from typing import Any, Literal
 
 import msgspec
@@ -49,6 +50,11 @@ def _struct(**fields: Any) -> Any:
     return defstruct("Raw", list(fields.items()), gc=False)
 
 
+def _list(item: Any) -> Any:
+    """`list[item]` of an item that is made at run time."""
+    return GenericAlias(list, (item,))
+
+
 def _decoder(kind: Any) -> Any:
     """Lax: numbers that come as text become numbers in C."""
     return msgspec.json.Decoder(kind, strict=False).decode
@@ -79,7 +85,7 @@ def _coinbase(number: type) -> Read:
 
 def _okx(number: type) -> Read:
     trade = _struct(instId=str, tradeId=int, ts=int, px=number, sz=number, side=_SIDE)
-    decode, now = _decoder(_struct(data=list[trade])), time.time_ns
+    decode, now = _decoder(_struct(data=_list(trade))), time.time_ns
 
     def read(frame: bytes) -> list[Trade]:
         received = now()
@@ -94,7 +100,7 @@ def _okx(number: type) -> Read:
 
 def _bybit(number: type) -> Read:
     trade = _struct(s=str, i=str, T=int, p=number, v=number, S=Literal["Buy", "Sell"])
-    decode, now = _decoder(_struct(data=list[trade])), time.time_ns
+    decode, now = _decoder(_struct(data=_list(trade))), time.time_ns
 
     def read(frame: bytes) -> list[Trade]:
         received = now()
@@ -110,7 +116,7 @@ def _bybit(number: type) -> Read:
 def _kraken(number: type) -> Read:
     """Kraken's prices are JSON numbers: without a float they are Decimals either way."""
     trade = _struct(symbol=str, trade_id=int, timestamp=dt.datetime, price=Decimal, qty=Decimal, side=_SIDE)
-    decode, now = _decoder(_struct(data=list[trade])), time.time_ns
+    decode, now = _decoder(_struct(data=_list(trade))), time.time_ns
 
     def read(frame: bytes) -> list[Trade]:
         received = now()
@@ -142,10 +148,9 @@ _BOOKS: dict[str, tuple[str, str, Any, bool]] = {
 def _book(source: Input) -> Runner:
     """All levels of all frames into one dict a side."""
     bid_name, ask_name, level, is_list = _BOOKS[source.dialect.exchange]
-    book = defstruct(
-        "Book", [("bids", list[level]), ("asks", list[level])], rename={"bids": bid_name, "asks": ask_name}
-    )
-    decode = _decoder(_struct(data=list[book] if is_list else book))
+    sides = [("bids", _list(level)), ("asks", _list(level))]
+    book = defstruct("Book", sides, rename={"bids": bid_name, "asks": ask_name})
+    decode = _decoder(_struct(data=_list(book) if is_list else book))
     set_levels = _set_numbers if source.dialect.exchange == "kraken" else _set_texts
     bids: dict[Any, Any] = {}
     asks: dict[Any, Any] = {}

@@ -90,7 +90,10 @@ def _symbols() -> list[str]:
 @asynccontextmanager
 async def _history() -> AsyncIterator[str]:
     """What the engine asks of history: the market lists."""
-    listed = [Instrument(EXCHANGE, s.replace("-", ""), *s.split("-"), lot_size="0.00001") for s in _symbols()]
+    listed = [
+        Instrument(EXCHANGE, f"{base}{quote}", base, quote, lot_size="0.00001")
+        for base, quote in (symbol.split("-") for symbol in _symbols())
+    ]
 
     async def exchanges(request: web.Request) -> web.Response:
         return web.json_response({"exchanges": [EXCHANGE]})

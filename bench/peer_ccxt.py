@@ -92,4 +92,5 @@ def _market(exchange: Any, instrument: Instrument) -> dict[str, Any]:
         "precision": {"price": 1e-8, "amount": 1e-8},
         "info": {},
     }
-    return exchange.safe_market_structure(market)
+    structure: dict[str, Any] = exchange.safe_market_structure(market)
+    return structure

@@ -64,7 +64,7 @@ def runner(source: Input, *, verifies: bool = False, depth: int = 0) -> Callable
     return run
 
 
-def handler(source: Input, taken: Callable[[], None]) -> Callable[[str], Awaitable[None]]:
+def handler(source: Input, taken: Callable[[], None]) -> Callable[[str | bytes], Awaitable[None]]:
     """A fresh feed's message handler for one frame; `taken` is called for every value it makes."""
 
     async def callback(value: object, timestamp: float) -> None:
@@ -73,7 +73,7 @@ def handler(source: Input, taken: Callable[[], None]) -> Callable[[str], Awaitab
     feed = _feed(source, callback, False)
     connection = SimpleNamespace(address=source.url, uuid="bench", subscription={})
 
-    async def handle(frame: str) -> None:
+    async def handle(frame: str | bytes) -> None:
         await feed.message_handler(frame, connection, time.time())
 
     return handle

@@ -169,7 +169,7 @@ async def _build(folder: Path) -> dict[str, float]:
                 )
             )
         inserted = time.perf_counter()
-        listed = msgspec.json.encode([Instrument("binance", n.replace("-", ""), *n.split("-")) for n in names]).decode()
+        listed = msgspec.json.encode([_instrument(name) for name in names]).decode()
         await inserts.insert("instruments", pa.table({"exchange": ["binance"], "instruments": [listed]}))
         touched = TouchedMinutes(grace=0, quiet=0)
         for name in names[:CLOSED_MARKETS]:
@@ -178,6 +178,11 @@ async def _build(folder: Path) -> dict[str, float]:
         bus: Any = tape.Deaf()
         await tape.close_all(Closing(closings, bus, touched))
         return {"insert": inserted - started, "close": time.perf_counter() - inserted}
+
+
+def _instrument(symbol: str) -> Instrument:
+    base, quote = symbol.split("-")
+    return Instrument("binance", f"{base}{quote}", base, quote)
 
 
 def _bars() -> tuple[int, int]:
@@ -192,7 +197,7 @@ async def _bare(folder: Path) -> dict[str, float]:
     store = Store(_url(folder), threads=1, deadline=DEADLINE)
     start, end = _bars()
     symbol = tape.symbols(1)[0]
-    query = BarQuery(Market("binance", Instrument("binance", "", *symbol.split("-"))), Interval.M1, start, end)
+    query = BarQuery(Market("binance", _instrument(symbol)), Interval.M1, start, end)
     raw = _RAW.format(symbol=symbol, start=start, end=end)
     closed = ClosedBars()
 

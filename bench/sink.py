@@ -140,7 +140,7 @@ def _table(values: Sequence[bytes]) -> pa.Table:
     records = [TRADES.codec.decode(value) for value in values]
     lists = [batch.columns() for batch in records]
 
-    def joined(column: str, kind: pa.DataType) -> pa.Array:
+    def joined(column: str, kind: pa.DataType) -> pa.Array[Any]:
         return pa.array(list(chain.from_iterable(getattr(columns, column) for columns in lists)), kind)
 
     sizes = [len(batch) for batch in records]
@@ -161,6 +161,6 @@ def _table(values: Sequence[bytes]) -> pa.Table:
     )
 
 
-def _names(names: Sequence[str], sizes: Sequence[int]) -> pa.Array:
+def _names(names: Sequence[str], sizes: Sequence[int]) -> pa.Array[Any]:
     places = list(chain.from_iterable([place] * size for place, size in enumerate(sizes)))
     return pa.array(names, pa.string()).take(pa.array(places, pa.int32())).dictionary_encode()
