@@ -44,16 +44,17 @@ class _Trade(Struct, tag_field="e", tag="trade", gc=False):
     """Whether the buyer is the maker, so that the taker sold."""
 
 
-class _PerpetualTrade(Struct, tag_field="e", tag="trade", gc=False):
-    """USD-M's `<symbol>@trade`, as recorded in 2024-08, where it is a fill of the order book."""
+class _PerpetualTrade(Struct, tag_field="e", tag="trade", gc=False, kw_only=True):
+    """USD-M's `<symbol>@trade`, as recorded in 2024-08, where it is a fill of the order book. Fields are declared as
+    they follow each other in the frame: that is how they are found fastest."""
 
     T: Milliseconds
     s: str
     t: Id
     p: str
     q: str
-    m: bool
     X: Literal["MARKET"] = "MARKET"
+    m: bool
 
 
 class _NoFill(_Trade, tag="trade", gc=False):
