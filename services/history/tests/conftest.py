@@ -60,9 +60,9 @@ def exchanges(symbol: str) -> FakeExchanges:
 @pytest.fixture
 def app(store: Store, exchanges: FakeExchanges) -> FastAPI:
     markets = Markets(["binance", "kraken", "okx", "bybit"], exchanges.markets, store)
-    prepared = asyncio.Event()
-    prepared.set()
-    resources = Resources(store, store, store, markets, exchanges, Health(), prepared)
+    has_tables = asyncio.Event()
+    has_tables.set()
+    resources = Resources(store, store, store, markets, exchanges, Health(), has_tables)
     return create_app(resources, InternalTokens("history", [INTERNAL_SECRET]))
 
 

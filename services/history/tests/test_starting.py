@@ -16,10 +16,10 @@ pytestmark = pytest.mark.integration
 async def test_before_the_tables_are_there_everybody_is_asked_to_come_back(
     app: FastAPI, client: Client, target: str
 ) -> None:
-    prepared = app.state.resources.prepared
-    prepared.clear()
+    has_tables = app.state.resources.has_tables
+    has_tables.clear()
     answer = await client(target)
     assert (answer.status, answer.json["error_code"]) == (503, "DATABASE_CONNECTION_ERROR")
     assert (await client("/livez")).status == 200
-    prepared.set()
+    has_tables.set()
     assert (await client(target)).status == 200

@@ -12,14 +12,11 @@ from crosstape.auth.prepare import prepare
 from crosstape.auth.resources import Resources, open_resources
 from crosstape.auth.settings import AuthSettings
 from crosstape.auth.upkeep import keep_forgetting
-from crosstape.common.errors import DatabaseError
 from crosstape.common.identity.authenticator import AUTH
 from crosstape.common.runtime.health import Health
 from crosstape.common.runtime.lifecycle import Work, run_service
+from crosstape.common.runtime.preparing import prepared
 from crosstape.common.runtime.settings import read_settings
-from crosstape.common.waiting import pause
-
-RETRY_SECONDS = 1.0
 
 
 def main() -> None:
@@ -36,8 +33,7 @@ async def build(settings: AuthSettings, stop: asyncio.Event) -> tuple[Any, Seque
 
     async def work(stop: asyncio.Event) -> None:
         try:
-            await _prepare(settings, resources, stop)
-            if stop.is_set():
+            if not await prepared(stop, partial(_prepare, settings, resources)):
                 return
             async with asyncio.TaskGroup() as group:
                 group.create_task(health.watch_database(resources.database.ping, stop), name="watch database")
@@ -50,12 +46,6 @@ async def build(settings: AuthSettings, stop: asyncio.Event) -> tuple[Any, Seque
     return create_app(resources, health, settings.internal_tokens(AUTH)), [work]
 
 
-async def _prepare(settings: AuthSettings, resources: Resources, stop: asyncio.Event) -> None:
-    while not stop.is_set():
-        try:
-            await prepare(resources.database, resources.hasher, settings.admin_password, resources.clock())
-            await resources.keys.load()
-        except DatabaseError:
-            await pause(stop, RETRY_SECONDS)
-        else:
-            return
+async def _prepare(settings: AuthSettings, resources: Resources) -> None:
+    await prepare(resources.database, resources.hasher, settings.admin_password, resources.clock())
+    await resources.keys.load()

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from crosstape.common.errors import DatabaseError
 from crosstape.common.runtime.health import Health
 from crosstape.common.runtime.lifecycle import Work, run_service
+from crosstape.common.runtime.preparing import prepared
 from crosstape.common.runtime.settings import read_settings
 from crosstape.common.waiting import unless_stopped
 from crosstape.history.api.app import create_app
@@ -24,7 +24,6 @@ from crosstape.history.store import Store
 LONG_SECONDS = 60.0
 """Deadline of one page of an export."""
 PROBE_SECONDS = 2.0
-RETRY_SECONDS = 1.0
 
 
 def main() -> None:
@@ -44,14 +43,14 @@ async def build(settings: HistorySettings, stop: asyncio.Event) -> tuple[Any, Se
     probes = open_store(threads=1, deadline=PROBE_SECONDS)
     exchanges = Exchanges(settings.exchange_origin)
     markets = Markets(settings.exchanges, exchanges.markets, reads)
-    prepared = asyncio.Event()
-    resources = Resources(reads, exports, probes, markets, exchanges, health, prepared)
+    has_tables = asyncio.Event()
+    resources = Resources(reads, exports, probes, markets, exchanges, health, has_tables)
 
     async def work(stop: asyncio.Event) -> None:
         try:
-            if not await unless_stopped(stop, _migrated(settings, exports)):
+            if not await prepared(stop, partial(migrate, exports, settings.clickhouse_cluster)):
                 return
-            prepared.set()
+            has_tables.set()
             async with asyncio.TaskGroup() as group:
                 group.create_task(health.watch_database(probes.ping, stop), name="watch database")
                 if settings.role.has_api:
@@ -64,13 +63,3 @@ async def build(settings: HistorySettings, stop: asyncio.Event) -> tuple[Any, Se
                 await store.close()
 
     return create_app(resources, settings.internal_tokens("history")), [work]
-
-
-async def _migrated(settings: HistorySettings, store: Store) -> bool:
-    while True:
-        try:
-            await migrate(store, settings.clickhouse_cluster)
-        except DatabaseError:
-            await asyncio.sleep(RETRY_SECONDS)
-        else:
-            return True

@@ -12,11 +12,11 @@ import aiohttp
 
 from crosstape.common.bus.connection import BusSettings
 from crosstape.common.bus.producer import Producer
-from crosstape.common.errors import DatabaseError
 from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market_lists import MarketLists
 from crosstape.common.runtime.health import Health
 from crosstape.common.runtime.lifecycle import Work, run_service
+from crosstape.common.runtime.preparing import prepared
 from crosstape.common.runtime.settings import read_settings
 from crosstape.common.waiting import unless_stopped
 from crosstape.twap_engine.accounts import Accounts
@@ -39,7 +39,6 @@ from crosstape.twap_engine.store.database import Database
 from crosstape.twap_engine.store.migrate import migrate
 
 NAME = "twap-engine"
-RETRY_SECONDS = 1.0
 
 
 def main() -> None:
@@ -77,7 +76,7 @@ async def build(settings: TwapSettings, stop: asyncio.Event) -> tuple[Any, Seque
             async with asyncio.TaskGroup() as group:
                 group.create_task(lists.run(stop), name="market lists")
                 group.create_task(feed.run(stop), name="feed")
-                if await unless_stopped(stop, _migrated(database)):
+                if await prepared(stop, partial(migrate, database)):
                     group.create_task(_tell(settings.bus, database, life, stop), name="relay")
                     group.create_task(_live(engine, life, stop), name="engine")
                     group.create_task(accounts.run(stop), name="accounts")
@@ -88,16 +87,6 @@ async def build(settings: TwapSettings, stop: asyncio.Event) -> tuple[Any, Seque
             await database.close()
 
     return create_app(resources, tokens), [work]
-
-
-async def _migrated(database: Database) -> bool:
-    while True:
-        try:
-            await migrate(database)
-        except DatabaseError:
-            await asyncio.sleep(RETRY_SECONDS)
-        else:
-            return True
 
 
 async def _live(engine: Engine, life: ReplicaLife, stop: asyncio.Event) -> None:

@@ -20,7 +20,7 @@ from crosstape.history.store import Store
 class Resources:
     """`reads` answers requests; `exports` (longer deadlines) streams and audits; `probes` asks how the store is;
     `markets` knows every spelling; `exchanges` asks the exchanges themselves; `closed` remembers which minutes are;
-    `prepared` is set once the database has its tables."""
+    `has_tables` is set once the database has its tables."""
 
     reads: Store
     exports: Store
@@ -28,13 +28,13 @@ class Resources:
     markets: Markets
     exchanges: Exchanges
     health: Health
-    prepared: asyncio.Event
+    has_tables: asyncio.Event
     closed: ClosedBars = field(default_factory=ClosedBars)
 
 
 def _resources(request: Request) -> Resources:
     found: Resources = request.app.state.resources
-    if not found.prepared.is_set():
+    if not found.has_tables.is_set():
         raise DatabaseConnectionError("The database is not ready yet. Try again in a moment.")
     return found
 
