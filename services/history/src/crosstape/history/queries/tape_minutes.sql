@@ -1,5 +1,7 @@
 -- The bars of `intervals` (s) of `minutes`, recomputed from the tape; of all the markets' in [start, end) when none are
--- named, which saves looking each trade's minute up.
+-- named, which saves looking each trade's minute up. Nor is each trade's market looked up: the hint says where in the
+-- table the markets lie, and bars of others that lie there too are left out at the end (`any` keeps that from being done
+-- trade by trade before).
 SELECT
     toString(bar.exchange) AS exchange,
     toString(bar.symbol) AS symbol,
@@ -22,7 +24,7 @@ $rollup
             toUnixTimestamp(time) AS open_time,
 $fold
         FROM trades FINAL
-        WHERE (exchange, symbol) IN {markets:Array(Tuple(String, String))}
+        WHERE indexHint((exchange, symbol) IN {markets:Array(Tuple(String, String))})
             AND time >= toDateTime64({start:UInt32}, 9, 'UTC')
             AND time < toDateTime64({end:UInt32}, 9, 'UTC')
             AND (
@@ -34,5 +36,6 @@ $fold
     ) AS bar
     ARRAY JOIN {intervals:Array(UInt32)} AS interval
     GROUP BY exchange, symbol, interval, open_time
+    HAVING (any(bar.exchange), any(bar.symbol)) IN {markets:Array(Tuple(String, String))}
 ) AS bar
 ORDER BY exchange, symbol, interval DESC, open_time

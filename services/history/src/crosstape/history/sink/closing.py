@@ -25,7 +25,7 @@ from crosstape.history.store import Store
 log = structlog.get_logger(__name__)
 
 TICK_SECONDS = 0.25
-STEP_ROWS = 200_000
+STEP_ROWS = 350_000
 """Trades one step recomputes: about 100 ms of one core, so that the end of a minute is spread."""
 RETRY_SECONDS = 1.0
 LIVE_SHARE = 0.1
