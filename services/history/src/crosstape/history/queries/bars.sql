@@ -10,13 +10,7 @@ $stored_bars
     ORDER BY bars.open_time
     LIMIT {limit:UInt32} + {offset:UInt32}
     UNION ALL
-    SELECT
-        open_time, open, high, low, close, volume, volume_delta, volume_unknown, trades,
-        first_trade_seq, first_trade_uid, last_trade_seq, last_trade_uid, revision, is_open
-    FROM
-    (
 $open_bars
-    )
 )
 ORDER BY timestamp
 LIMIT {limit:UInt32} OFFSET {offset:UInt32}

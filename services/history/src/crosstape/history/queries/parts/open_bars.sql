@@ -1,12 +1,18 @@
     -- Bars the tape holds after the last closed one, folded now.
     SELECT
-        toUnixTimestamp(time) - toUnixTimestamp(time) % {base:UInt32} AS open_time,
+        open_time, open, high, low, close, volume, volume_delta, volume_unknown, trades,
+        first_trade_seq, first_trade_uid, last_trade_seq, last_trade_uid, revision, is_open
+    FROM
+    (
+        SELECT
+            toUnixTimestamp(time) - toUnixTimestamp(time) % {base:UInt32} AS open_time,
 $fold,
-        toUInt32(0) AS revision,
-        1 AS is_open
-    FROM trades FINAL
-    WHERE exchange = {exchange:String}
-        AND symbol = {symbol:String}
-        AND time >= toDateTime64(greatest({start:UInt32}, ifNull(closed_until, 0)), 9, 'UTC')
-        AND time < toDateTime64({end:UInt32}, 9, 'UTC')
-    GROUP BY open_time
+            toUInt32(0) AS revision,
+            1 AS is_open
+        FROM trades FINAL
+        WHERE exchange = {exchange:String}
+            AND symbol = {symbol:String}
+            AND time >= toDateTime64(greatest({start:UInt32}, ifNull(closed_until, 0)), 9, 'UTC')
+            AND time < toDateTime64({end:UInt32}, 9, 'UTC')
+        GROUP BY open_time
+    )
