@@ -1,13 +1,27 @@
-"""What every dialect checks in a REST answer before it becomes history, candles or an instrument."""
+"""How REST answers are read, paged and checked, the same in every dialect."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
+from typing import TypeVar
+
+import msgspec
 
 from crosstape.common.market.decimals import are_positive_decimals, decimal_text, is_positive_decimal
 from crosstape.common.market.trade import Trade
-from crosstape.exchanges.dialect import Kline, MalformedFrame
+from crosstape.exchanges.dialect import HistoryPage, HistoryQuery, Kline, MalformedFrame, Rejected
+from crosstape.exchanges.frames import WRONG, malformed
+
+T = TypeVar("T")
+
+
+def read_answer(decoder: msgspec.json.Decoder[T], body: bytes, rejection: Callable[[bytes], Rejected | None]) -> T:
+    """The body of an answer. Raises the `rejection` that it is, where it is one, else MalformedFrame."""
+    try:
+        return decoder.decode(body)
+    except WRONG as error:
+        raise rejection(body) or malformed(error) from error
 
 
 def checked_trades(trades: Iterable[Trade]) -> list[Trade]:
@@ -16,6 +30,18 @@ def checked_trades(trades: Iterable[Trade]) -> list[Trade]:
     if not are_positive_decimals(text for trade in rows for text in (trade.price, trade.quantity)):
         raise MalformedFrame("value", "a price or quantity is not a positive decimal")
     return rows
+
+
+def page_before(query: HistoryQuery, trades: list[Trade]) -> HistoryPage:
+    """A page of an exchange that gives the trades before an id, newest first: the cursor is the oldest id so far."""
+    ids = [trade.trade_id for trade in trades if isinstance(trade.trade_id, int)]
+    oldest = min(ids, default=0)
+    if query.first_id is None:
+        is_covered = bool(trades) and (oldest <= 1 or min(trade.time for trade in trades) < query.start)
+    else:
+        is_covered = bool(trades) and oldest <= max(query.first_id, 1)
+    is_end = is_covered or not ids or (query.cursor is not None and oldest >= int(query.cursor))
+    return HistoryPage(trades, None if is_end else str(oldest), is_covered)
 
 
 def checked_klines(klines: Sequence[Kline]) -> list[Kline]:

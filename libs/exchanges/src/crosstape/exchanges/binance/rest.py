@@ -6,20 +6,16 @@ developers.binance.com/docs/derivatives/usds-margined-futures/market-data/rest-a
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import msgspec
 from msgspec import Struct
 
 from crosstape.common.market.book import BookUpdate, Level
 from crosstape.common.market.instrument import Instrument, Kind
 from crosstape.common.market.trade import TakerSide, Trade
-from crosstape.exchanges.answers import step
+from crosstape.exchanges.answers import read_answer, step
 from crosstape.exchanges.dialect import Kline, Rejected
-from crosstape.exchanges.frames import WRONG, Id, Milliseconds, malformed
+from crosstape.exchanges.frames import WRONG, Id, Milliseconds
 from crosstape.exchanges.times import MILLISECOND
-
-T = TypeVar("T")
 
 _TRANSIENT = {-1000, -1001, -1003, -1006, -1007, -1008, -1016}
 """Unknown, disconnected, too many requests, unexpected answer, timeout, overloaded, shutting down."""
@@ -89,7 +85,11 @@ _klines = msgspec.json.Decoder(list[Kline])
 
 def instruments(kind: Kind, body: bytes) -> list[Instrument]:
     """The tradable markets of `exchangeInfo`."""
-    return [_instrument(raw, kind) for raw in _read(_exchange_info, body).symbols if _is_tradable(raw, kind)]
+    return [
+        _instrument(raw, kind)
+        for raw in read_answer(_exchange_info, body, _rejection).symbols
+        if _is_tradable(raw, kind)
+    ]
 
 
 def _is_tradable(raw: _Symbol, kind: Kind) -> bool:
@@ -112,7 +112,7 @@ def _instrument(raw: _Symbol, kind: Kind) -> Instrument:
 
 def trades(symbol: str, body: bytes, time_received: int) -> list[Trade]:
     """The trades of `historicalTrades`, unchecked."""
-    return [_trade(raw, symbol, time_received) for raw in _read(_historical_trades, body)]
+    return [_trade(raw, symbol, time_received) for raw in read_answer(_historical_trades, body, _rejection)]
 
 
 def _trade(raw: _HistoricalTrade, symbol: str, time_received: int) -> Trade:
@@ -122,29 +122,20 @@ def _trade(raw: _HistoricalTrade, symbol: str, time_received: int) -> Trade:
 
 def first_trade_id(body: bytes) -> int | None:
     """The id of the first fill in the first aggregate trade of `aggTrades`, None when there is none."""
-    found = _read(_aggregate_trades, body)
+    found = read_answer(_aggregate_trades, body, _rejection)
     return found[0].f if found else None
 
 
 def snapshot(symbol: str, body: bytes, time_received: int) -> BookUpdate:
     """The book of `depth`; spot does not tell its time."""
-    raw = _read(_snapshot, body)
+    raw = read_answer(_snapshot, body, _rejection)
     time = time_received if raw.E is None else raw.E * MILLISECOND
     return BookUpdate("binance", symbol, True, raw.bids, raw.asks, time, time_received, last_id=raw.last_update_id)
 
 
 def klines(body: bytes) -> list[Kline]:
     """The candles of `klines`, unchecked; their first six columns are a Kline's."""
-    return _read(_klines, body)
-
-
-def _read(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """The body of an answer. Raises Rejected where it is an error, MalformedFrame where it is neither."""
-    try:
-        return decoder.decode(body)
-    except WRONG as error:
-        rejection = _rejection(body)
-        raise rejection or malformed(error) from error
+    return read_answer(_klines, body, _rejection)
 
 
 def _rejection(body: bytes) -> Rejected | None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from crosstape.common.market.bar import Interval
 from crosstape.common.market.book import BookUpdate, OrderBook
 from crosstape.common.market.instrument import Instrument
-from crosstape.exchanges.answers import checked_klines, checked_trades
+from crosstape.exchanges.answers import checked_klines, checked_trades, page_before
 from crosstape.exchanges.coinbasepro import rest, stream
 from crosstape.exchanges.dialect import (
     Channel,
@@ -62,14 +62,7 @@ class CoinbasePro:
 
     def decode_history(self, query: HistoryQuery, body: bytes, time_received: int) -> HistoryPage:
         """The page that answers `history`."""
-        trades = checked_trades(rest.trades(query.instrument.symbol, body, time_received))
-        oldest = min((int(t.trade_id) for t in trades), default=0)
-        if query.first_id is None:
-            is_covered = bool(trades) and (oldest <= 1 or min(t.time for t in trades) < query.start)
-        else:
-            is_covered = bool(trades) and oldest <= max(query.first_id, 1)
-        is_end = is_covered or not trades or (query.cursor is not None and oldest >= int(query.cursor))
-        return HistoryPage(trades, None if is_end else str(oldest), is_covered)
+        return page_before(query, checked_trades(rest.trades(query.instrument.symbol, body, time_received)))
 
     def book_snapshot(self, instrument: Instrument) -> HttpRequest | None:
         return None

@@ -6,20 +6,18 @@ Sources, read 2026-11-24: docs.cdp.coinbase.com/api-reference/exchange-api/rest-
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.trade import TakerSide, Trade
-from crosstape.exchanges.answers import step
+from crosstape.exchanges.answers import read_answer, step
 from crosstape.exchanges.dialect import Kline, Rejected
 from crosstape.exchanges.digits import number_text
 from crosstape.exchanges.frames import WRONG, Id, malformed
 from crosstape.exchanges.times import iso
-
-T = TypeVar("T")
 
 
 class _Error(Struct):
@@ -79,14 +77,14 @@ def instruments(body: bytes) -> list[Instrument]:
             tick_size=step(raw.quote_increment),
             lot_size=step(raw.base_increment),
         )
-        for raw in _read(_products, body)
+        for raw in read_answer(_products, body, _rejection)
         if raw.status == "online" and not raw.trading_disabled and not raw.cancel_only
     ]
 
 
 def trades(symbol: str, body: bytes, time_received: int) -> list[Trade]:
     """The trades of `/products/{id}/trades`, unchecked."""
-    rows = _read(_trades, body)
+    rows = read_answer(_trades, body, _rejection)
     try:
         return [_trade(row, symbol, time_received) for row in rows]
     except WRONG as error:
@@ -100,7 +98,7 @@ def _trade(raw: _Trade, symbol: str, time_received: int) -> Trade:
 
 def klines(body: bytes) -> list[Kline]:
     """The candles of `/products/{id}/candles`, unchecked."""
-    rows = _read(_candles, body)
+    rows = read_answer(_candles, body, _rejection)
     try:
         return [_kline(row) for row in rows]
     except WRONG as error:
@@ -110,15 +108,6 @@ def klines(body: bytes) -> list[Kline]:
 def _kline(raw: _Candle) -> Kline:
     numbers = map(number_text, (raw.open, raw.high, raw.low, raw.close, raw.volume))
     return Kline(raw.time * 1_000, *numbers)
-
-
-def _read(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """The body of an answer. Raises Rejected where it is an error, MalformedFrame where it is neither."""
-    try:
-        return decoder.decode(body)
-    except WRONG as error:
-        rejection = _rejection(body)
-        raise rejection or malformed(error) from error
 
 
 def _rejection(body: bytes) -> Rejected | None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from crosstape.common.market.bar import Interval
 from crosstape.common.market.book import BookUpdate, OrderBook
 from crosstape.common.market.instrument import Instrument
-from crosstape.exchanges.answers import checked_klines, checked_trades
+from crosstape.exchanges.answers import checked_klines, checked_trades, page_before
 from crosstape.exchanges.dialect import (
     Channel,
     HistoryPage,
@@ -83,15 +83,7 @@ class Okx:
 
     def decode_history(self, query: HistoryQuery, body: bytes, time_received: int) -> HistoryPage:
         """The page that answers `history`."""
-        trades = checked_trades(rest.trades(query.instrument, body, time_received))
-        ids = [t.trade_id for t in trades if isinstance(t.trade_id, int)]
-        oldest = min(ids, default=0)
-        if query.first_id is None:
-            is_covered = bool(trades) and (oldest <= 1 or min(t.time for t in trades) < query.start)
-        else:
-            is_covered = bool(trades) and oldest <= max(query.first_id, 1)
-        is_end = is_covered or not ids or (query.cursor is not None and oldest >= int(query.cursor))
-        return HistoryPage(trades, None if is_end else str(oldest), is_covered)
+        return page_before(query, checked_trades(rest.trades(query.instrument, body, time_received)))
 
     def book_snapshot(self, instrument: Instrument) -> HttpRequest | None:
         return None
