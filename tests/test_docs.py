@@ -87,7 +87,11 @@ def test_a_generated_page_that_is_not_current_is_named(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("word", "reference", "others"),
     [
-        (r"\bcrosstape_[a-z]+_[a-z_]+", "reference/metrics.md", {"crosstape_internal_secret"}),
+        (
+            r"\bcrosstape_[a-z]+_[a-z_]+",
+            "reference/metrics.md",
+            {"crosstape_internal_secret", "crosstape_signing_key_secret"},
+        ),
         (
             r"\bCROSSTAPE_[A-Z0-9_]+",
             "settings.md",

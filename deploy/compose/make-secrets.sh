@@ -12,6 +12,7 @@ put() { [ -s "$folder/$1" ] || printf '%s\n' "$2" > "$folder/$1"; chmod 444 "$fo
 get() { cat "$folder/$1"; }
 
 put internal_secret "$(random)"
+put signing_key_secret "$(random)"
 put admin_password "$(random)"
 put grafana_password "$(random)"
 put clickhouse_password "$(random)"

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from crosstape.common.runtime.settings import BrokerSettings, InternalSettings
-from crosstape.common.testing.identity import INTERNAL_SECRET
+from crosstape.common.testing.identity import INTERNAL_SECRET, SIGNING_KEY_SECRET
 from crosstape.dashboard import launch
 from tests.deploy import code
 from tests.deploy.containers import SECRETS_VARIABLE, Container, all_containers, pods
@@ -20,6 +20,7 @@ FILES = tuple(name for name in BrokerSettings.model_fields if name.endswith("_fi
 
 EXAMPLES = {
     "CROSSTAPE_INTERNAL_SECRET": INTERNAL_SECRET,
+    "CROSSTAPE_SIGNING_KEY_SECRET": SIGNING_KEY_SECRET,
     "CROSSTAPE_ADMIN_PASSWORD": "correct horse battery staple",
     "CROSSTAPE_CLICKHOUSE_URL": "http://crosstape:secret@clickhouse:8123/crosstape",
     "CROSSTAPE_AUTH_DATABASE_URL": "postgresql://crosstape:secret@postgres:5432/auth",

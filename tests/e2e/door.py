@@ -13,6 +13,7 @@ import aiohttp
 from multidict import CIMultiDictProxy
 
 from crosstape.cli.ports import LOOPBACK, free_port
+from crosstape.common.testing.identity import SIGNING_KEY_SECRET
 from tests.e2e.stack import Service, Stack, running, until
 from tests.engines.plugin import Broker, Valkey
 
@@ -64,6 +65,7 @@ class Door:
             (),
             {
                 "CROSSTAPE_AUTH_DATABASE_URL": f"sqlite:///{directory / 'auth.db'}",
+                "CROSSTAPE_SIGNING_KEY_SECRET": SIGNING_KEY_SECRET,
                 "CROSSTAPE_ADMIN_PASSWORD": ADMIN_PASSWORD,
                 **shared,
             },

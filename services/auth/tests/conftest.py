@@ -11,13 +11,15 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from crosstape.auth.api.app import create_app
+from crosstape.auth.database import Database
 from crosstape.auth.prepare import prepare
 from crosstape.auth.resources import Resources, open_resources
 from crosstape.auth.settings import AuthSettings
 from crosstape.common.identity.authenticator import AUTH
 from crosstape.common.identity.internal import InternalTokens
 from crosstape.common.runtime.health import Health
-from crosstape.common.testing.identity import INTERNAL_SECRET
+from crosstape.common.sql import upgrade
+from crosstape.common.testing.identity import INTERNAL_SECRET, SIGNING_KEY_SECRET
 from services.auth.tests.harness import PASSWORD, Auth, Clock
 from tests.engines.plugin import Valkey
 
@@ -31,11 +33,34 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A database that has the schema and nothing else: what every migration makes of an empty file."""
+    path = tmp_path_factory.mktemp("template") / "auth.db"
+
+    async def make() -> None:
+        database = Database(f"sqlite:///{path}")
+        async with database.preparing() as db:
+            await (await db.connection()).run_sync(upgrade, "crosstape.auth")
+        await database.close()
+
+    asyncio.run(make())
+    return path.read_bytes()
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: bytes, tmp_path: Path) -> str:
+    """A new database with the schema, of this test alone. (Migrations are run by the tests that are about them.)"""
+    path = tmp_path / "auth.db"
+    path.write_bytes(sqlite_template)
+    return f"sqlite:///{path}"
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.integration)])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest) -> str:
     """A new database."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'auth.db'}"
+        return str(request.getfixturevalue("sqlite_url"))
     url: str = asyncio.run(request.getfixturevalue("postgres_server").create_database())
     return url
 
@@ -53,6 +78,7 @@ def settings(database_url: str, redis_url: str) -> AuthSettings:
     """As quick as argon2 can be."""
     return AuthSettings(
         auth_database_url=database_url,
+        signing_key_secret=SecretStr(SIGNING_KEY_SECRET),
         redis_url=redis_url,
         admin_password=SecretStr(PASSWORD),
         argon2_memory_kib=8,
@@ -63,7 +89,7 @@ def settings(database_url: str, redis_url: str) -> AuthSettings:
 async def opened(read: AuthSettings, clock: Clock) -> Resources:
     """Ready to serve."""
     resources = open_resources(read, clock)
-    await prepare(resources.database, resources.hasher, read.admin_password, clock())
+    await prepare(resources.database, resources.hasher, resources.sealer, read.admin_password, clock())
     await resources.keys.load()
     return resources
 
@@ -81,16 +107,16 @@ async def auth(database_url: str, clock: Clock) -> AsyncIterator[Auth]:
 
 
 @pytest.fixture
-async def quick_auth(tmp_path: Path, clock: Clock) -> AsyncIterator[Auth]:
+async def quick_auth(sqlite_url: str, clock: Clock) -> AsyncIterator[Auth]:
     """The service on SQLite without Redis, for what no database can change."""
-    resources = await opened(settings(f"sqlite:///{tmp_path / 'auth.db'}", NO_REDIS), clock)
+    resources = await opened(settings(sqlite_url, NO_REDIS), clock)
     yield served(resources, clock)
     await resources.close()
 
 
 @pytest.fixture
-async def shared_auth(tmp_path: Path, redis_url: str, clock: Clock) -> AsyncIterator[Auth]:
+async def shared_auth(sqlite_url: str, redis_url: str, clock: Clock) -> AsyncIterator[Auth]:
     """The service on SQLite, with a real Valkey."""
-    resources = await opened(settings(f"sqlite:///{tmp_path / 'auth.db'}", redis_url), clock)
+    resources = await opened(settings(sqlite_url, redis_url), clock)
     yield served(resources, clock)
     await resources.close()

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from pydantic import SecretStr
 from sqlalchemy import Connection, func, select, text
 
 from crosstape.auth.database import Database
 from crosstape.auth.settings import AuthSettings
 from crosstape.auth.tables import Base, SigningKey, User
 from crosstape.common.errors import DatabaseQueryError, DatabaseTimeout
+from crosstape.common.testing.identity import SIGNING_KEY_SECRET
 from services.auth.tests.conftest import NO_REDIS, opened, served, settings
 from services.auth.tests.harness import Auth, Clock, is_error
 from tests.engines.plugin import Postgres
@@ -25,10 +27,11 @@ import asyncio, sys, time
 from crosstape.auth.database import Database
 from crosstape.auth.hashing import PasswordHasher
 from crosstape.auth.prepare import prepare
+from crosstape.auth.sealing import Sealer
 
 async def main():
     database = Database(sys.argv[1])
-    await prepare(database, PasswordHasher(8, 1), None, time.time())
+    await prepare(database, PasswordHasher(8, 1), Sealer([sys.argv[2]]), None, time.time())
     await database.close()
 
 sys.stderr.write("ready\\n")
@@ -58,7 +61,7 @@ async def test_preparing_again_changes_nothing(auth: Auth, database_url: str, cl
 async def test_processes_that_start_at_once_make_one_key_and_one_admin(database_url: str) -> None:
     processes = [
         await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", PREPARES, database_url),
+            *(sys.executable, "-c", PREPARES, database_url, SIGNING_KEY_SECRET),
             stdin=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -143,4 +146,4 @@ async def test_without_postgresql_every_route_is_503_and_its_return_needs_no_res
 @pytest.mark.parametrize("url", ["mysql://x/y", "nonsense", "", "http://db"])
 def test_only_the_two_databases_are_taken(url: str) -> None:
     with pytest.raises(ValueError, match="sqlite:/// or a postgresql://"):
-        AuthSettings(auth_database_url=url)
+        AuthSettings(auth_database_url=url, signing_key_secret=SecretStr(SIGNING_KEY_SECRET))

@@ -29,7 +29,7 @@ async def keys_of(auth: Auth) -> dict[str, Ed25519PublicKey]:
 
 async def rotated(auth: Auth) -> str:
     async with auth.resources.database.preparing() as db:
-        key = await rotate(db, auth.clock(), LIFE)
+        key = await rotate(db, auth.resources.sealer, auth.clock(), LIFE)
     await auth.resources.keys.load()
     return key.kid
 
@@ -83,7 +83,7 @@ async def test_a_second_rotation_waits_for_the_first(quick_auth: Auth) -> None:
 
 
 async def test_before_the_keys_are_loaded_nothing_is_signed_and_no_empty_set_is_shown(quick_auth: Auth) -> None:
-    ring = KeyRing(quick_auth.resources.database, quick_auth.clock)
+    ring = KeyRing(quick_auth.resources.database, quick_auth.resources.sealer, quick_auth.clock)
     with pytest.raises(ServiceUnavailable):
         ring.sign(claims(quick_auth.clock()))
     with pytest.raises(ServiceUnavailable):

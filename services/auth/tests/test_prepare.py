@@ -17,7 +17,7 @@ async def test_without_a_password_one_is_invented_and_told_once(tmp_path: Path, 
     resources = open_resources(settings(f"sqlite:///{tmp_path / 'auth.db'}", NO_REDIS), clock)
     with structlog.testing.capture_logs() as told:
         for _ in range(2):
-            await prepare(resources.database, resources.hasher, None, clock())
+            await prepare(resources.database, resources.hasher, resources.sealer, None, clock())
     (line,) = [entry for entry in told if "password" in entry]
     assert (line["event"], line["username"]) == ("admin_made", "admin")
     await resources.keys.load()
@@ -28,9 +28,9 @@ async def test_without_a_password_one_is_invented_and_told_once(tmp_path: Path, 
 async def test_an_admin_that_exists_keeps_its_password(tmp_path: Path, clock: Clock) -> None:
     read = settings(f"sqlite:///{tmp_path / 'auth.db'}", NO_REDIS)
     resources = open_resources(read, clock)
-    await prepare(resources.database, resources.hasher, read.admin_password, clock())
+    await prepare(resources.database, resources.hasher, resources.sealer, read.admin_password, clock())
     await resources.accounts.set_password("admin", "a phrase of the operator")
-    await prepare(resources.database, resources.hasher, read.admin_password, clock())
+    await prepare(resources.database, resources.hasher, resources.sealer, read.admin_password, clock())
     (admin,) = await resources.accounts.users()
     assert admin.role == Role.ADMIN
     async with resources.hasher.turn():

@@ -25,7 +25,7 @@ from crosstape.common.identity.internal import HEADER, InternalTokens
 from crosstape.common.identity.principal import Caller, Principal
 from crosstape.common.identity.revocations import RevocationFeed, Revocations
 from crosstape.common.runtime.settings import read_settings
-from crosstape.common.testing.identity import INTERNAL_SECRET
+from crosstape.common.testing.identity import INTERNAL_SECRET, SIGNING_KEY_SECRET
 from services.auth.tests.harness import PASSWORD
 from services.auth.tests.test_revoking import eventually, working
 
@@ -59,10 +59,10 @@ class Service:
 
     def operator(self, *words: str, said: str = "") -> subprocess.CompletedProcess[str]:
         """One of the operator's commands."""
-        environment = {name: value for name, value in self.environment.items() if "SECRET" not in name}
+        everything = {**os.environ, **self.environment}
         return subprocess.run(
             [sys.executable, "-m", "crosstape.auth.admin", *words],
-            env={**os.environ, **environment},
+            env={name: value for name, value in everything.items() if name != "CROSSTAPE_INTERNAL_SECRET"},
             input=said,
             capture_output=True,
             text=True,
@@ -76,6 +76,7 @@ def environment_of(database_url: str, redis_url: str) -> dict[str, str]:
         "CROSSTAPE_AUTH_DATABASE_URL": database_url,
         "CROSSTAPE_REDIS_URL": redis_url,
         "CROSSTAPE_INTERNAL_SECRET": INTERNAL_SECRET,
+        "CROSSTAPE_SIGNING_KEY_SECRET": SIGNING_KEY_SECRET,
         "CROSSTAPE_ADMIN_PASSWORD": PASSWORD,
         "CROSSTAPE_ARGON2_MEMORY_KIB": "8",
         "CROSSTAPE_ARGON2_PASSES": "1",
@@ -175,18 +176,48 @@ async def test_it_is_ready_when_it_can_serve_and_ends_when_told(service: Service
     assert PASSWORD not in service.process.log.read_text()
 
 
+@pytest.mark.integration
+async def test_a_secret_that_opens_no_signing_key_ends_it_with_one_line_that_says_what_to_do(service: Service) -> None:
+    await service.process.stop(10)
+    other = Service({**service.environment, "CROSSTAPE_SIGNING_KEY_SECRET": "x" * 32}, service.process.log.parent)
+    other.process.start()
+    assert await other.process.wait_exit() == 1
+    lines = [json.loads(line) for line in other.process.log.read_text().splitlines()]
+    (failure,) = [line for line in lines if line["level"] != "info"]
+    assert (failure["event"], failure["level"]) == ("process_failed", "error")
+    rotation = other.operator("keys", "rotate")
+    assert (rotation.returncode, rotation.stdout) == (1, "")
+    for told in (failure["reason"], rotation.stderr):
+        assert "CROSSTAPE_SIGNING_KEY_SECRET" in told
+        assert "docs/how-to/restore.md" in told
+    assert "x" * 32 not in other.process.log.read_text() + rotation.stderr
+    await other.session.close()
+
+
+def test_without_a_secret_for_signing_keys_it_does_not_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("CROSSTAPE_SIGNING_KEY_SECRET", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        read_settings(AuthSettings)
+    assert (ended.value.code, capsys.readouterr().err) == (2, "error: CROSSTAPE_SIGNING_KEY_SECRET: Field required\n")
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
         ("CROSSTAPE_ADMIN_PASSWORD", "admin"),
         ("CROSSTAPE_ADMIN_PASSWORD", "password1"),
         ("CROSSTAPE_INTERNAL_SECRET", "short"),
+        ("CROSSTAPE_SIGNING_KEY_SECRET", "short"),
+        ("CROSSTAPE_SIGNING_KEY_SECRET", f"{'x' * 32},short"),
         ("CROSSTAPE_AUTH_DATABASE_URL", "mysql://db/auth"),
     ],
 )
 def test_a_weak_setting_ends_the_start_and_is_named_but_not_repeated(
     variable: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("CROSSTAPE_SIGNING_KEY_SECRET", SIGNING_KEY_SECRET)
     monkeypatch.setenv(variable, value)
     with pytest.raises(SystemExit) as ended:
         read_settings(AuthSettings)

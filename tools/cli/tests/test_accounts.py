@@ -18,29 +18,34 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     called = tmp_path / "called"
     program = tmp_path / "python"
     program.write_text(
-        f'#!/bin/sh\necho "$@" "$CROSSTAPE_AUTH_DATABASE_URL" "$CROSSTAPE_REDIS_URL" > {called}\nexit 3\n'
+        f'#!/bin/sh\necho "$@" "$CROSSTAPE_AUTH_DATABASE_URL" "$CROSSTAPE_SIGNING_KEY_SECRET"'
+        f' "$CROSSTAPE_REDIS_URL" > {called}\nexit 3\n'
     )
     program.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(program))
     monkeypatch.delenv("CROSSTAPE_AUTH_DATABASE_URL", raising=False)
+    monkeypatch.setenv("CROSSTAPE_SIGNING_KEY_SECRET", "theirs")
     return called
 
 
-def test_a_command_goes_to_the_running_platforms_database(tmp_path: Path, shown: Path) -> None:
+def test_a_command_goes_to_the_running_platforms_database_with_its_secret(tmp_path: Path, shown: Path) -> None:
     home = Home(tmp_path / "demo")
     home.prepare()
+    secret = home.secret("signing_key_secret")
     with home.locked():
         home.write_run(Run(os.getpid(), "demo", "", "", "", "", "redis://here/0", "", str(home.directory)))
         assert administer("users", ["role", "bob", "admin"], [home]) == 3
     database = f"sqlite:///{home.directory}/auth/auth.db"
-    assert shown.read_text() == f"-P -m crosstape.auth.admin users role bob admin {database} redis://here/0\n"
+    assert shown.read_text() == f"-P -m crosstape.auth.admin users role bob admin {database} {secret} redis://here/0\n"
 
 
-def test_the_environments_database_comes_first(shown: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environments_database_comes_first_with_the_environments_secret(
+    shown: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CROSSTAPE_AUTH_DATABASE_URL", "postgresql://db/auth")
     monkeypatch.setenv("CROSSTAPE_REDIS_URL", "redis://there/0")
     assert administer("keys", ["rotate"], []) == 3
-    assert shown.read_text() == "-P -m crosstape.auth.admin keys rotate postgresql://db/auth redis://there/0\n"
+    assert shown.read_text() == "-P -m crosstape.auth.admin keys rotate postgresql://db/auth theirs redis://there/0\n"
 
 
 def test_without_either_it_says_what_to_do(tmp_path: Path, shown: Path) -> None:

@@ -49,6 +49,10 @@ def test_long_log_is_cut_under_its_writer(tmp_path: Path) -> None:
             "port_unavailable: in use",
         ),
         (
+            [json.dumps({"level": "error", "event": "process_failed", "reason": "a setting is wrong"})],
+            "process_failed: a setting is wrong",
+        ),
+        (
             [json.dumps({"level": "error", "event": "failed", "exception": "Traceback ...\n\nKeyError: 'x'"})],
             "failed: KeyError: 'x'",
         ),

@@ -57,6 +57,15 @@ def test_state_of_every_process_is_in_the_home(tmp_path: Path) -> None:
     assert "drop=0.1" in commands["exchange-sim"].argv
 
 
+def test_auth_alone_has_the_secret_of_signing_keys_and_has_the_same_one_at_every_start(tmp_path: Path) -> None:
+    first, second = ({each.name: each for each in plan(tmp_path, Simulation()).commands()} for _ in range(2))
+    having = {name for name, command in first.items() if "CROSSTAPE_SIGNING_KEY_SECRET" in command.environment}
+    assert having == {"auth"}
+    secret = first["auth"].environment["CROSSTAPE_SIGNING_KEY_SECRET"]
+    assert secret == second["auth"].environment["CROSSTAPE_SIGNING_KEY_SECRET"]
+    assert secret not in {command.environment.get("CROSSTAPE_INTERNAL_SECRET") for command in first.values()}
+
+
 def test_the_broker_here_is_spoken_to_in_the_clear_whatever_the_environment_says_of_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

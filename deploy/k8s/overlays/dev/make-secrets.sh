@@ -15,6 +15,7 @@ kubectl get namespace "$namespace" >/dev/null 2>&1 || kubectl create namespace "
 clickhouse=$(random)
 valkey=$(random)
 put crosstape --from-literal=internal-secret="$(random)" --from-literal=admin-password="$(random)"
+put auth --from-literal=signing-key-secret="$(random)"
 put clickhouse --from-literal=password="$clickhouse" \
     --from-literal=sink-url="http://crosstape:$clickhouse@chi-tape-tape-0-0:8123/default" \
     --from-literal=api-url="http://crosstape:$clickhouse@clickhouse-tape:8123/default"

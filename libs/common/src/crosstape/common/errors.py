@@ -1,4 +1,6 @@
-"""Errors a caller caused or must hear of: each carries its code of the contract and its HTTP status."""
+"""Errors a caller caused or must hear of: each carries its code of the contract and its HTTP status.
+
+And the one that only an operator can mend: WrongSetting."""
 
 from __future__ import annotations
 
@@ -174,3 +176,11 @@ class UpstreamTimeout(PlatformError):
 
     error_code = "UPSTREAM_TIMEOUT"
     status = 504
+
+
+class WrongSetting(Exception):
+    """What a setting says is of no use where it is needed; the message names it and says what to do.
+
+    Only another setting helps, and they are read once, at the start: so it ends the process, which says why, and
+    whatever starts it again lets it read them anew.
+    """

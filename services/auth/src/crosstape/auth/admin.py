@@ -17,7 +17,7 @@ from crosstape.auth.keyring import live_keys, rotate
 from crosstape.auth.resources import Resources, open_resources
 from crosstape.auth.settings import StoreSettings
 from crosstape.auth.tables import AuditEvent
-from crosstape.common.errors import PlatformError
+from crosstape.common.errors import PlatformError, WrongSetting
 from crosstape.common.identity.principal import Role
 from crosstape.common.runtime.logging import configure_logging
 from crosstape.common.runtime.settings import read_settings
@@ -97,7 +97,7 @@ def rotate_keys() -> None:
 
     async def work(resources: Resources, settings: StoreSettings) -> None:
         async with resources.database.preparing() as db:
-            key = await rotate(db, resources.clock(), settings.access_token_seconds)
+            key = await rotate(db, resources.sealer, resources.clock(), settings.access_token_seconds)
             log.record(db, resources.clock(), Event.SIGNING_KEY_ROTATED, kid=key.kid, by=OPERATOR)
         typer.echo(f"{key.kid} signs from {_time(key.signs_from)}")
 
@@ -134,8 +134,8 @@ def _run(work: Callable[[Resources], Awaitable[None]]) -> None:
 
     try:
         asyncio.run(all_of_it())
-    except PlatformError as error:
-        sys.stderr.write(f"error: {error.message}\n")
+    except (PlatformError, WrongSetting) as error:
+        sys.stderr.write(f"error: {error}\n")
         raise typer.Exit(1) from None
 
 

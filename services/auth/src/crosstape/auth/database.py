@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -42,9 +43,21 @@ class Database:
     async def preparing(self) -> AsyncIterator[AsyncSession]:
         """The same, by one process at a time."""
         async with self.writing() as session:
-            if not self._is_sqlite:  # SQLite has only one writer anyway
+            if self._is_sqlite:  # it has only one writer anyway
+                await session.execute(text("PRAGMA secure_delete = ON"))  # of what is overwritten, such as plain keys
+            else:
                 await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _PREPARATION})
             yield session
+
+    async def erase_overwritten(self) -> None:
+        """Leave nothing in SQLite's files of what was overwritten while `preparing`: until then its log holds that.
+
+        PostgreSQL has no such way: dead rows stay until a vacuum, and its log as long as it is archived.
+        """
+        if self._is_sqlite:
+            async with failures_explained(_WHAT), self._engine.connect() as connection:
+                driver: Any = (await connection.get_raw_connection()).driver_connection
+                await driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # not allowed within a transaction
 
     async def ping(self) -> float:
         """Milliseconds that a trivial question takes. Raises DatabaseError."""

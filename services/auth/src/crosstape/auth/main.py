@@ -47,5 +47,5 @@ async def build(settings: AuthSettings, stop: asyncio.Event) -> tuple[Any, Seque
 
 
 async def _prepare(settings: AuthSettings, resources: Resources) -> None:
-    await prepare(resources.database, resources.hasher, settings.admin_password, resources.clock())
+    await prepare(resources.database, resources.hasher, resources.sealer, settings.admin_password, resources.clock())
     await resources.keys.load()

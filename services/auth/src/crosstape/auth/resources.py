@@ -16,6 +16,7 @@ from crosstape.auth.database import Database
 from crosstape.auth.hashing import PasswordHasher
 from crosstape.auth.keyring import KeyRing
 from crosstape.auth.revoking import Revoker
+from crosstape.auth.sealing import Sealer
 from crosstape.auth.sessions import Sessions
 from crosstape.auth.settings import StoreSettings
 from crosstape.auth.throttle import ACCOUNT, ADDRESS, REGISTRATIONS, Throttle
@@ -31,6 +32,7 @@ class Resources:
     database: Database
     redis: Redis
     hasher: PasswordHasher
+    sealer: Sealer
     keys: KeyRing
     revoker: Revoker
     sessions: Sessions
@@ -52,7 +54,8 @@ def open_resources(settings: StoreSettings, clock: Callable[[], float] = time.ti
         settings.redis_url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS, retry=None
     )
     hasher = PasswordHasher(settings.argon2_memory_kib, settings.argon2_passes)
-    keys = KeyRing(database, clock)
+    sealer = settings.sealer
+    keys = KeyRing(database, sealer, clock)
     revoker = Revoker(database, redis, settings.access_token_seconds, clock)
     sessions = Sessions(
         database,
@@ -72,7 +75,7 @@ def open_resources(settings: StoreSettings, clock: Callable[[], float] = time.ti
         registrations=Throttle("register", redis, REGISTRATIONS, REGISTRATIONS),
     )
     return Resources(
-        database, redis, hasher, keys, revoker, sessions, accounts, ApiKeys(database, revoker, clock), clock
+        database, redis, hasher, sealer, keys, revoker, sessions, accounts, ApiKeys(database, revoker, clock), clock
     )
 
 

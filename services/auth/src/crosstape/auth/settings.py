@@ -5,7 +5,9 @@ from __future__ import annotations
 from pydantic import Field, SecretStr, field_validator
 
 from crosstape.auth.passwords import check_password
+from crosstape.auth.sealing import Sealer
 from crosstape.common.errors import ValidationFailed
+from crosstape.common.identity.secrets import SecretList, secrets_in
 from crosstape.common.runtime.settings import InternalSettings, ServiceSettings
 from crosstape.common.sql import DatabaseUrl
 
@@ -20,6 +22,10 @@ class StoreSettings(ServiceSettings):
         "sqlite:////var/lib/crosstape/auth.db",
         description="`sqlite:////absolute/path` (embedded) or `postgresql://user:password@host:port/database`",
     )
+    signing_key_secret: SecretList = Field(
+        description="at least 32 bytes, for auth alone: seals the signing keys in its database; "
+        "`new,old` while it is changed"
+    )
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="`redis://` URL of revocations and throttling")
     access_token_seconds: int = Field(900, ge=30, le=3600, description="life of an access token")
     refresh_token_seconds: int = Field(
@@ -29,6 +35,10 @@ class StoreSettings(ServiceSettings):
         19_456, ge=8, description="memory of one password hash; OWASP asks for 19456 with two passes"
     )
     argon2_passes: int = Field(2, ge=1, description="passes over that memory")
+
+    @property
+    def sealer(self) -> Sealer:
+        return Sealer(secrets_in(self.signing_key_secret))
 
 
 class AuthSettings(InternalSettings, StoreSettings):

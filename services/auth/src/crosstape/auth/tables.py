@@ -64,7 +64,7 @@ class ApiKey(Base):
 
 
 class SigningKey(Base):
-    """An Ed25519 key: published from `created_at` on, signs from `signs_from` on, in the JWKS until `retires_at`."""
+    """An Ed25519 key, sealed: published from `created_at`, signs from `signs_from`, in the JWKS until `retires_at`."""
 
     __tablename__ = "signing_keys"
     kid: Mapped[str] = mapped_column(String(64), primary_key=True)

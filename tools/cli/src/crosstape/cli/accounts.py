@@ -25,4 +25,9 @@ def administer(group: str, words: Sequence[str], homes: Sequence[Home]) -> int:
 
 def _stores(homes: Sequence[Home]) -> dict[str, str]:
     run = find_run(homes)
-    return {_DATABASE: Home(Path(run.home)).accounts_url, "CROSSTAPE_REDIS_URL": run.redis_url}
+    home = Home(Path(run.home))
+    return {
+        _DATABASE: home.accounts_url,
+        "CROSSTAPE_SIGNING_KEY_SECRET": home.kept_secret("signing_key_secret"),
+        "CROSSTAPE_REDIS_URL": run.redis_url,
+    }

@@ -66,7 +66,8 @@ def _record(line: str) -> dict[str, Any]:
 
 def _message(record: dict[str, Any]) -> str:
     words = str(record.get("event") or record.get("message") or record)
-    cause = record.get("error") or str(record.get("exception") or "").strip().rpartition("\n")[2]
+    exception = str(record.get("exception") or "").strip().rpartition("\n")[2]
+    cause = record.get("error") or record.get("reason") or exception
     return f"{words}: {cause}" if cause else words
 
 

@@ -156,6 +156,7 @@ class Plan:
     def _auth(self) -> Command:
         settings = {
             "CROSSTAPE_AUTH_DATABASE_URL": self._home.accounts_url,
+            "CROSSTAPE_SIGNING_KEY_SECRET": self._home.secret("signing_key_secret"),
             "CROSSTAPE_ADMIN_PASSWORD": self._home.secret("admin_password"),
         }
         return self._service("auth", "crosstape.auth", settings, needs=("valkey",))

@@ -25,6 +25,7 @@ from crosstape.common.bus.security import (
     USERNAME,
     told_by_openssl,
 )
+from crosstape.common.errors import WrongSetting
 
 ANSWER_MS = 2_000
 _CERTIFICATE_ALERTS = ("CERTIFICATE", "UNKNOWN_CA")
@@ -33,9 +34,8 @@ _CERTIFICATE_ALERTS = ("CERTIFICATE", "UNKNOWN_CA")
 Address = tuple[str, int]
 
 
-class BrokerRefused(Exception):
-    """The broker does not take us, or is not the one we trust. Only other settings help, and they are read once, at
-    the start: so it ends the process, which says why, and whatever starts it again lets it read them anew."""
+class BrokerRefused(WrongSetting):
+    """The broker does not take us, or is not the one we trust."""
 
 
 async def obstacle(bootstrap_servers: str, **options: Any) -> str:

@@ -11,14 +11,13 @@ from cachetools import LRUCache
 
 from crosstape.common.errors import Unauthenticated
 from crosstape.common.identity.principal import Caller
+from crosstape.common.identity.secrets import check_secrets
 
 HEADER = "X-Crosstape-Identity"
 ALGORITHM = "HS256"
 LIFE_SECONDS = 30
 REUSE_SECONDS = 10
 LEEWAY_SECONDS = 5
-SMALLEST_SECRET = 32
-"""Bytes, as RFC 7518, 3.2 asks of HS256."""
 _CACHED = 4096
 
 
@@ -30,8 +29,7 @@ class InternalTokens:
 
     def __init__(self, service: str, secrets: Sequence[str]):
         """Raises ValueError for no secret, or one that is too short."""
-        if not secrets or any(len(secret.encode()) < SMALLEST_SECRET for secret in secrets):
-            raise ValueError(f"an internal secret has at least {SMALLEST_SECRET} bytes")
+        check_secrets(secrets)
         self.service = service
         self._secrets = tuple(secrets)
         self._minted: dict[tuple[str, Caller], tuple[float, str]] = {}

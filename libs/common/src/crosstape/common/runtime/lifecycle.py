@@ -14,8 +14,7 @@ import structlog
 import uvicorn
 import uvloop
 
-from crosstape.common.bus.refusal import BrokerRefused
-from crosstape.common.errors import PlatformError
+from crosstape.common.errors import PlatformError, WrongSetting
 from crosstape.common.runtime.logging import configure_logging
 from crosstape.common.runtime.metrics import tell_build, watch_loop
 from crosstape.common.runtime.process import allow_files, settle
@@ -154,13 +153,13 @@ def run_service(
         sys.exit(1)
 
 
-def _foreseen(failure: Exception) -> PlatformError | BrokerRefused | None:
+def _foreseen(failure: Exception) -> PlatformError | WrongSetting | None:
     """The one sentence for an operator, where the program has one (an unknown symbol in its settings, say). Of parts
     that failed together, the first one's, unless another failed for a reason without one."""
     if isinstance(failure, ExceptionGroup):
         found = [_foreseen(part) for part in failure.exceptions]
         return None if None in found else found[0]
-    return failure if isinstance(failure, PlatformError | BrokerRefused) else None
+    return failure if isinstance(failure, PlatformError | WrongSetting) else None
 
 
 async def _main(

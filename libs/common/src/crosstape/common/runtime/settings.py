@@ -6,13 +6,14 @@ import os
 import sys
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from crosstape.common.bus.connection import BusSettings
 from crosstape.common.bus.security import SaslMechanism, SecurityProtocol, Tls, chosen_sasl, chosen_tls
 from crosstape.common.identity.internal import InternalTokens
+from crosstape.common.identity.secrets import SecretList, secrets_in
 
 CommaList = Annotated[list[str], NoDecode]
 """A list written as `a,b,c`."""
@@ -50,20 +51,14 @@ class ServiceSettings(BaseSettings):
 class InternalSettings(ServiceSettings):
     """What every service reads that asks or answers another one over HTTP."""
 
-    internal_secret: SecretStr = Field(
+    internal_secret: SecretList = Field(
         description="shared by all services, at least 32 bytes: signs what they tell each other about a caller; "
         "`new,old` while it is rotated"
     )
 
-    @field_validator("internal_secret")
-    @classmethod
-    def _is_long_enough(cls, secret: SecretStr) -> SecretStr:
-        InternalTokens("", secret.get_secret_value().split(","))
-        return secret
-
     def internal_tokens(self, service: str) -> InternalTokens:
         """What `service` shows others, and verifies of them."""
-        return InternalTokens(service, self.internal_secret.get_secret_value().split(","))
+        return InternalTokens(service, secrets_in(self.internal_secret))
 
 
 class BrokerSettings(ServiceSettings):
