@@ -59,6 +59,7 @@ up: $(VENV)/.runtime ## The same, with the real exchanges (UP="--exchanges krake
 
 # --- checking -------------------------------------------------------------------------------------------------
 
+unexport PYTHONDONTWRITEBYTECODE  # pytest keeps what it made of each test's asserts: else it takes four seconds a run
 SHARED := -n 2 --dist loadfile --no-loadscope-reorder
 test: $(VENV)/.dev ## Every test, against the embedded engines
 	@$(BIN)/python -m pytest $(SHARED) $(TESTFLAGS)

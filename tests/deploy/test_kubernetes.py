@@ -1,6 +1,8 @@
 """The manifests: valid by Kubernetes' own schemas, and held to our rules of what a pod may be and how it ends."""
 
 import os
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from kubernetes_validate import utils as validating
 
 from crosstape.common.bus.topics import TRADES
 from crosstape.history.sink.service import GROUP
@@ -28,6 +31,14 @@ CUSTOM = frozenset(
 """Kinds of operators: no package carries their schemas."""
 
 CRDS = "CROSSTAPE_CRDS"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def schemas_are_read_once() -> Iterator[None]:
+    """kubernetes_validate reads a release's schemas, megabytes of JSON, anew for each resource."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(validating, "schema_contents", cache(validating.schema_contents))
+        yield
 
 
 @pytest.mark.parametrize("release", KUBERNETES)

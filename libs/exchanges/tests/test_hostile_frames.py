@@ -148,9 +148,8 @@ SOMETHING = st.recursive(
 
 
 @pytest.mark.parametrize("decode", READERS)
-@given(data=st.data())
-def test_no_bytes_and_no_json_raise_anything_else(decode, data):
-    frame = data.draw(st.binary(max_size=200) | SOMETHING.map(msgspec.json.encode))
+@given(frame=st.binary(max_size=200) | SOMETHING.map(msgspec.json.encode))
+def test_no_bytes_and_no_json_raise_anything_else(decode, frame):
     with contextlib.suppress(MalformedFrame, FeedError):
         decode(frame, 0)
 

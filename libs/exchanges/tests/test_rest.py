@@ -35,6 +35,12 @@ class Exchange:
 
 
 @pytest.fixture
+def short_pauses(monkeypatch):
+    """What is asked again is asked soon."""
+    monkeypatch.setattr(rest, "FIRST_BACKOFF", 0.02)
+
+
+@pytest.fixture
 def exchange() -> Exchange:
     return Exchange()
 
@@ -65,6 +71,7 @@ def test_every_address_a_dialect_uses_is_listed():
         assert all(url.startswith(("https://", "wss://")) for url in dialect.addresses.values())
 
 
+@pytest.mark.usefixtures("short_pauses")
 async def test_failures_that_may_pass_are_asked_again(exchange, client):
     exchange.answer = lambda request, number: web.Response(status=502) if number < 3 else web.Response(text=SNAPSHOT)
     snapshot = await client().book_snapshot(SPOT)
@@ -73,6 +80,7 @@ async def test_failures_that_may_pass_are_asked_again(exchange, client):
     assert exchange.requests[0].query["symbol"] == "BTCUSDT"
 
 
+@pytest.mark.usefixtures("short_pauses")
 async def test_an_exchanges_own_busy_answer_is_asked_again(exchange, client):
     busy, ready = '{"code":"50011","msg":"Too Many Requests","data":[]}', '{"code":"0","msg":"","data":[]}'
     exchange.answer = lambda request, number: web.Response(text=busy if number == 1 else ready)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import ccxt.pro
 import pytest
 
 from crosstape.common.bus.connection import BusSettings
@@ -39,6 +38,8 @@ def mounted(urls: Any, origin: str) -> Any:
 async def test_trades_arrive_once_across_an_interruption_which_the_ledger_tells(
     own_broker: Broker, tmp_path: Path
 ) -> None:
+    import ccxt.pro  # half a second, which nobody who only collects this test should wait
+
     bus = BusSettings(own_broker.bootstrap)
     simulator = Service(
         "sim", "crosstape.exchange_sim", ("--exchanges", "kraken", "--symbols", "2", "--rate", "40"), {}, tmp_path

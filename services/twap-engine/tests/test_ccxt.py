@@ -19,7 +19,6 @@ from crosstape.twap_engine.execution.ccxt_executor import CcxtExecutor
 from crosstape.twap_engine.order import Market, Side
 from crosstape.twap_engine.settings import Limits, TwapSettings
 
-ccxt = pytest.importorskip("ccxt.async_support")
 BINANCE = Market("binance", "BTC-USDT")
 KEY, SECRET = "a-key-that-nobody-may-see", "a-secret-that-nobody-may-see"
 
@@ -78,6 +77,7 @@ class Exchange:
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[CcxtClient]:
+        ccxt = pytest.importorskip("ccxt.async_support")  # half a second: not for those who only collect these tests
         app = web.Application()
         app.router.add_get("/api/v3/exchangeInfo", self.information)
         app.router.add_get("/api/v3/margin/{name:.*}", self.nothing)
@@ -87,7 +87,15 @@ class Exchange:
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         origin = f"http://127.0.0.1:{runner.addresses[0][1]}/api/v3"
-        binance = ccxt.binance({"apiKey": KEY, "secret": SECRET, "options": {"fetchMarkets": {"types": ["spot"]}}})
+        binance = ccxt.binance(
+            {
+                "apiKey": KEY,
+                "secret": SECRET,
+                "options": {"fetchMarkets": {"types": ["spot"]}},
+                "enableRateLimit": False,  # nobody's limit is at stake on loopback
+                "timeout_on_exit": 0,  # ms: it waits for TLS connections to end, and this has none
+            }
+        )
         binance.has["fetchCurrencies"] = False
         binance.urls["api"] = dict.fromkeys(binance.urls["api"], origin)
         client = CcxtClient("binance", binance)

@@ -1,12 +1,28 @@
 """Simulators for the tests."""
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from crosstape.exchange_sim.clock import ExchangeClock
 from crosstape.exchange_sim.testing import SMALL, Client, client_of
+
+QUICKER = 5
+
+
+@pytest.fixture(scope="module")
+def quicker_time() -> Iterator[None]:
+    """Market time passes five times as fast in a module whose tests are not of pace: trades and heartbeats come sooner.
+
+    What is told stays whole: the time of a trade, a frame's pace and the answer to "what time is it" are of one clock.
+    """
+    began = time.time_ns()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ExchangeClock, "now_ns", lambda clock: began + QUICKER * (time.time_ns() - began))
+        yield
 
 
 @pytest.fixture

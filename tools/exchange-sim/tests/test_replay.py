@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from crosstape.exchange_sim import SimConfig
+from crosstape.exchange_sim.replay import playback
 from crosstape.exchange_sim.replay.frames import shifted, time_in
 from crosstape.exchange_sim.testing import SMALL, client_of
 
@@ -26,6 +27,12 @@ def binance(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("spot-btcusdt-20240808.jsonl.gz", "http-exchangeinfo.jsonl.gz"):
         (folder / name).symlink_to(source / name)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def one_subscriber(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test subscribes once, in one message: a replay need not wait a quarter of a second for a second one."""
+    monkeypatch.setattr(playback, "SETTLE_S", 0.02)
 
 
 @pytest.mark.parametrize("times", ["recorded", "now"])

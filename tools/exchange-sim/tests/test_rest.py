@@ -8,6 +8,8 @@ import pytest
 from crosstape.exchange_sim import SimConfig
 from crosstape.exchange_sim.testing import Client, client_of
 
+pytestmark = pytest.mark.usefixtures("quicker_time")
+
 
 def fast(exchange: str) -> SimConfig:
     return SimConfig(exchanges=(exchange,), symbols=1, rate=6000.0, seed=3)

@@ -14,7 +14,7 @@ from crosstape.exchange_sim.testing import Client, client_of
 
 COUNT = 12
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("quicker_time")]
 
 
 @pytest_asyncio.fixture(loop_scope="module")
