@@ -19,7 +19,7 @@ from tests.deploy.tools import ROOT, promtool
 PROMETHEUS = ROOT / "deploy/prometheus"
 ALERTS: dict[str, dict[str, Any]] = {
     rule["alert"]: rule
-    for group in yaml.load((PROMETHEUS / "alerts.yml").read_text(), yaml.CSafeLoader)["groups"]
+    for group in yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"]
     for rule in group["rules"]
 }
 STEP = "30s"

@@ -10,10 +10,6 @@ $stored_bars
     )
     UNION ALL
     SELECT toUnixTimestamp(time) - toUnixTimestamp(time) % {base:UInt32} AS open_time
-    FROM trades FINAL
-    WHERE exchange = {exchange:String}
-        AND symbol = {symbol:String}
-        AND time >= toDateTime64(greatest({start:UInt32}, ifNull(closed_until, 0)), 9, 'UTC')
-        AND time < toDateTime64({end:UInt32}, 9, 'UTC')
+$open_trades
     GROUP BY open_time
 ) AS bar

@@ -9,10 +9,6 @@
 $fold,
             toUInt32(0) AS revision,
             1 AS is_open
-        FROM trades FINAL
-        WHERE exchange = {exchange:String}
-            AND symbol = {symbol:String}
-            AND time >= toDateTime64(greatest({start:UInt32}, ifNull(closed_until, 0)), 9, 'UTC')
-            AND time < toDateTime64({end:UInt32}, 9, 'UTC')
+$open_trades
         GROUP BY open_time
     )
