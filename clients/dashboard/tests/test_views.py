@@ -115,6 +115,16 @@ def test_a_wrong_ticket_is_explained_and_not_sent() -> None:
         ticket.order()
 
 
+@pytest.mark.parametrize(("quantity", "limit_price"), [("0,25", "59000.5"), ("0.25", "59.000,50"), ("1,250", "60,000")])
+def test_a_comma_is_never_taken_for_a_decimal_or_a_thousands_mark(quantity: str, limit_price: str) -> None:
+    ticket = Ticket("BTC-USD", "okx", "buy", quantity, limit_price, 60, 5)
+    told = ticket.problems()
+    assert len(told) == sum("," in typed for typed in (quantity, limit_price))
+    assert all("write a point for decimals and no commas" in problem for problem in told)
+    with pytest.raises(ValueError, match="no commas"):
+        ticket.order()
+
+
 def test_the_limit_from_the_book_trades_at_once_in_the_books_own_places() -> None:
     gap = book_view.spread(book(bid="99.52", ask="100.57"))
     assert gap is not None

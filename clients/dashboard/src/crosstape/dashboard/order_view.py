@@ -31,10 +31,11 @@ class Ticket:
     def problems(self) -> list[str]:
         """What has to be mended before it can be sent."""
         found = []
-        if number(self.quantity) is None:
-            found.append("Quantity: write a positive number, such as 0.25.")
-        if number(self.limit_price) is None:
-            found.append("Limit price: write a positive number. The order never trades beyond it.")
+        for name, typed in (("Quantity", self.quantity), ("Limit price", self.limit_price)):
+            if "," in typed:
+                found.append(f"{name}: write a point for decimals and no commas, such as 1250.75.")
+            elif number(typed) is None:
+                found.append(f"{name}: write a positive number, such as 0.25.")
         if self.interval > self.duration:
             found.append("The time between slices cannot be longer than the whole order.")
         return found
@@ -68,9 +69,12 @@ class Ticket:
 
 
 def number(typed: str) -> Decimal | None:
-    """A positive number as it was typed (thousands separated by commas or spaces are fine); None for anything else."""
+    """A positive number as it was typed (thousands separated by spaces are fine); None for anything else.
+
+    A comma is anything else: it is a decimal mark to one reader and separates thousands to the other.
+    """
     try:
-        value = Decimal(typed.replace(",", "").replace(" ", ""))
+        value = Decimal(typed.replace(" ", ""))
     except InvalidOperation:
         return None
     return value if value.is_finite() and value > 0 else None
