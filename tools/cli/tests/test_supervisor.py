@@ -1,6 +1,7 @@
 """The supervisor's order of things, and its watch over crashes."""
 
 import asyncio
+import errno
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from crosstape.cli import probe
+from crosstape.cli import supervisor as supervisor_module
+from crosstape.cli.errors import CliError
 from crosstape.cli.ports import LOOPBACK, free_port
 from crosstape.cli.process import Command, NotNeeded, Process, ProcessError
 from crosstape.cli.supervisor import Event, Supervisor, levels
@@ -89,6 +92,38 @@ async def test_process_that_keeps_crashing_is_restarted_each_time(tmp_path: Path
     await events.until(lambda event: [e.kind for e in events].count("restarted") >= 2)
     await supervisor.stop(5)
     assert "killed by SIGKILL" in next(event.text for event in events if event.kind == "ended")
+
+
+@pytest.mark.integration
+async def test_what_stands_against_a_restart_is_said_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_module, "FIRST_PAUSE_SECONDS", 0.01)
+    troubles: list[Exception] = [
+        CliError("the simulator does not answer"),
+        NotNeeded("nothing of okx is simulated"),
+        OSError(errno.ENOSPC, "No space left on device"),
+    ]
+    said = [str(trouble) for trouble in troubles]
+    is_first = True
+
+    async def markets() -> dict[str, str]:
+        nonlocal is_first
+        if is_first:
+            is_first = False
+        elif troubles:
+            raise troubles.pop(0)
+        return {}
+
+    events = Events()
+    feed = replace(command("feed", "--die-after", "0.3"), late_environment=markets)
+    supervisor = Supervisor([feed], lambda name: tmp_path / name, events.report)
+    await supervisor.start(20)
+    await events.until(lambda event: event.kind == "restarted")
+    await supervisor.stop(5)
+    assert [event.text for event in events if event.kind == "warning"] == said
+    kinds = [event.kind for event in events]
+    assert kinds[: kinds.index("restarted")].count("ended") == 1
 
 
 @pytest.mark.integration

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from crosstape.cli.errors import CliError
 from crosstape.cli.logs import last_words
-from crosstape.cli.process import Command, NotNeeded, Process, ProcessError
+from crosstape.cli.process import Command, NotNeeded, Process
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 5.0
 STABLE_SECONDS = 30.0
@@ -103,16 +104,24 @@ class Supervisor:
                 pause = FIRST_PAUSE_SECONDS
             words = "" if process.exit_code == -signal.SIGKILL else last_words(process.log)
             self._report(Event("ended", name, f"ended ({process.describe_exit()}){': ' + words if words else ''}"))
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-            began = time.monotonic()
-            try:
-                await self._start(process, timeout)
-            except ProcessError as error:
-                self._report(Event("warning", name, str(error)))
-                process.kill()
-            else:
-                self._report(Event("restarted", name, "running again", time.monotonic() - began))
+            is_running = False
+            while not is_running:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                is_running = await self._restart(process, timeout)
+
+    async def _restart(self, process: Process, timeout: float) -> bool:
+        """Whether it runs again. What stands against that (a full disk, say) may pass, so it is told and no more."""
+        began = time.monotonic()
+        try:
+            await self._start(process, timeout)
+        except (CliError, NotNeeded, OSError) as error:
+            self._report(Event("warning", process.command.name, str(error)))
+            process.kill()
+            await process.wait_exit()
+            return False
+        self._report(Event("restarted", process.command.name, "running again", time.monotonic() - began))
+        return True
 
     async def _stop_one(self, process: Process, end: float) -> None:
         if not process.is_running:
