@@ -38,6 +38,15 @@ def test_long_log_is_cut_under_its_writer(tmp_path: Path) -> None:
     assert (log.read_bytes(), (tmp_path / "history.log.1").stat().st_size) == (b"new", 100)
 
 
+def test_long_log_is_cut_without_a_copy_when_the_disk_is_full(tmp_path: Path) -> None:
+    log, copy = tmp_path / "history.log", tmp_path / "history.log.1"
+    log.write_bytes(b"x" * 100)
+    copy.symlink_to("/dev/full")
+    cut(log, longest=99)
+    assert log.stat().st_size == 0
+    assert not copy.is_symlink()
+
+
 @pytest.mark.parametrize(
     ("lines", "words"),
     [

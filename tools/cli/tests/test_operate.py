@@ -107,6 +107,19 @@ def test_crashed_service_is_restarted_and_said_so(start: Start, tmp_path: Path) 
     assert "store" in output and "killed by SIGKILL" in output and "running again" in output
 
 
+def test_restart_that_cannot_be_written_down_on_a_full_disk_stops_nothing(start: Start, tmp_path: Path) -> None:
+    platform = start()
+    assert platform.stdout
+    before = pids(tmp_path)
+    (tmp_path / "run.new").symlink_to("/dev/full")
+    os.kill(before[1], signal.SIGKILL)
+    assert any("run.json" in line and "is full" in line for line in platform.stdout)
+    assert not none_alive(before[:1]) and not none_alive(before[2:])
+    platform.send_signal(signal.SIGINT)
+    platform.communicate(timeout=WAIT_SECONDS)
+    assert platform.returncode == 0
+
+
 def test_service_that_dies_at_start_gives_its_last_words_and_its_log(start: Start, tmp_path: Path) -> None:
     words = json.dumps({"level": "error", "event": "port_unavailable", "error": "Address already in use"})
     platform = start("--die-after", "0", "--say", words)

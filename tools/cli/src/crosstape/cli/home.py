@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from crosstape.cli.errors import CliError
+from crosstape.cli.errors import DISK_FULL, CliError
 
 LEAST_FREE_BYTES = 512 * 1024 * 1024
 _CANNOT_WRITE = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
@@ -164,7 +164,7 @@ def explained(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in DISK_FULL:
             raise CliError(
                 f"the disk of {directory} is full: free some space, or choose another folder with --home"
             ) from None

@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from crosstape.cli.errors import DISK_FULL
+
 KEPT = 5
 LONGEST_BYTES = 32 * 1024 * 1024
 _TAIL_BYTES = 64 * 1024
@@ -26,14 +28,20 @@ def rotate(log: Path, kept: int = KEPT) -> None:
 def cut(log: Path, longest: int = LONGEST_BYTES) -> None:
     """Move the content of a log that grew past `longest` bytes to `.1`. Its writer appends, so it goes on at the start.
 
-    Lines written between the copy and the cut are lost.
+    Lines written between the copy and the cut are lost; on a full disk all are, for the cut must make room there.
     """
     try:
         is_long = log.stat().st_size > longest
     except FileNotFoundError:
         return
     if is_long:
-        shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+        copy = log.with_name(f"{log.name}.1")
+        try:
+            shutil.copyfile(log, copy)
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            copy.unlink(missing_ok=True)
         os.truncate(log, 0)
 
 

@@ -89,7 +89,10 @@ async def operate(platform: Platform, home: Home, console: Console) -> None:
     def report(event: Event) -> None:
         view.report(event)
         if announced and event.kind == "restarted":
-            home.write_run(platform.run(supervisor, os.getpid()))
+            try:
+                home.write_run(platform.run(supervisor, os.getpid()))
+            except (CliError, OSError) as error:
+                view.report(Event("warning", home.run_file.name, f"still has the process before: {error}"))
 
     supervisor = Supervisor(commands, home.log, report)
     stop = _stop_signals(supervisor)
