@@ -59,3 +59,25 @@ async def test_after_kill_9_no_id_is_used_again_and_sigterm_ends_cleanly(tmp_pat
             assert code == (0 if end is signal.SIGTERM else -signal.SIGKILL)
     (_, killed), (restarted, _) = last
     assert restarted > killed
+
+
+async def test_after_kill_9_nothing_is_called_complete_that_lacks_trades(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    seen: list[int] = []
+    async with aiohttp.ClientSession() as http:
+
+        async def ids(address: str) -> list[int]:
+            async with http.get(f"{address}/_truth/okx/BTC-USDT/trades?limit=100000") as response:
+                return [int(one["trade_id"]) for one in await response.json()]
+
+        for end in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
+            process, address = await start(state)
+            while not (known := await ids(address)) or known[-1] <= max(seen, default=0):
+                pass
+            async with http.get(f"{address}/_truth/markets") as response:
+                markets = {one["symbol"]: one for one in await response.json() if one["kind"] == "spot"}
+            complete_from = int(markets["BTC-USDT"]["complete_from_id"])
+            assert {number for number in seen if number >= complete_from} <= set(known)
+            seen += known
+            process.send_signal(end)
+            await asyncio.wait_for(process.wait(), 5)

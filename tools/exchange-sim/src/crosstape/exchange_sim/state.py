@@ -2,8 +2,8 @@
 
 `reserved.json` holds, per market, ids nobody has used yet, written before the ids below them run out: after a
 kill -9 the next run starts there, so an id is never used twice and the ids in between never exist. A clean
-stop writes the very next ids, so nothing is skipped. `recent.msgpack` holds history and only a clean stop
-writes it.
+stop writes the very next ids, so nothing is skipped. `recent.msgpack` holds history: a clean stop writes it and
+the next run takes it away, for after a kill -9 of that run it would lack trades without a word.
 """
 
 from collections.abc import Iterable
@@ -66,6 +66,7 @@ class StateStore:
             market.reserve = self.reserve
             self._extend(market)
         self._write_reserved()
+        self._recent_path.unlink(missing_ok=True)
 
     def reserve(self, market: Market) -> None:
         self._extend(market)
