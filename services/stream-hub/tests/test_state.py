@@ -22,7 +22,7 @@ from crosstape.common.testing.strategies import START, decimal_texts, tapes
 from crosstape.exchanges.binance import Binance
 from crosstape.exchanges.dialect import Channel
 from crosstape.stream_hub.book_view import MalformedBook, Sides, consolidate, view
-from crosstape.stream_hub.flow import Flow
+from crosstape.stream_hub.flow import AnchoredSum, Flow
 from crosstape.stream_hub.live_book import LiveBook
 from crosstape.stream_hub.merge import TimeMerge
 from crosstape.stream_hub.numbers import canonical, seconds_text
@@ -155,8 +155,9 @@ def test_time_of_a_trade_is_shown_as_rest_shows_it():
 @given(tapes(), st.data())
 def test_flow_is_the_sum_of_the_tape_whoever_tells_of_it(tape, data):
     """Own trades in any order, and history's bars of any state of its tape in between, come to the tape's own sum."""
-    flow = Flow()
+    flow, since = Flow(), AnchoredSum(0, Decimal())
     flow.found([], START // NANOSECONDS // 86_400 * 86_400)
+    flow.sums[since] = None
     order = data.draw(st.permutations(tape))
     stored = []
     for trade in order:
@@ -170,7 +171,7 @@ def test_flow_is_the_sum_of_the_tape_whoever_tells_of_it(tape, data):
     expected = sum((Decimal(bar.volume_delta) for bar in bars), Decimal())
     for number, bar in enumerate(bars):
         flow.tell(_revised(bar, number))
-    assert flow.cvd(START // NANOSECONDS) == flow.total == expected
+    assert flow.cvd(START // NANOSECONDS) == since.value == expected
     bar = flow.bar(Interval.H1, START // NANOSECONDS, START // NANOSECONDS + 3_600)
     (whole,) = fold_bars(tape, Interval.H1) or (None,)
     assert (bar is None) == (whole is None)
@@ -182,6 +183,34 @@ def test_flow_is_the_sum_of_the_tape_whoever_tells_of_it(tape, data):
 def _revised(bar, revision):
     fields = {name: getattr(bar, name) for name in bar.__struct_fields__}
     return bar.__class__(**fields | {"revision": revision})
+
+
+MIDNIGHT = 1_751_328_000
+
+
+def test_sum_since_an_anchor_leaves_out_what_is_told_late_of_the_time_before():
+    flow = Flow()
+    flow.found([], MIDNIGHT)
+    since = AnchoredSum((MIDNIGHT + 90) * NANOSECONDS, Decimal())
+    flow.sums[since] = None
+    flow.add(make_trade(1, time=(MIDNIGHT + 80) * NANOSECONDS, quantity="5"))
+    flow.add(make_trade(2, time=(MIDNIGHT + 90) * NANOSECONDS, quantity="2"))
+    (revised,) = fold_bars([make_trade(3, time=(MIDNIGHT + 10) * NANOSECONDS, quantity="7")], Interval.M1)
+    flow.tell(revised)
+    assert since.value == 2
+    assert flow.cvd(MIDNIGHT) == 14
+
+
+def test_revision_of_a_minute_that_was_let_go_does_not_count_that_minute_again():
+    flow, since = Flow(), AnchoredSum(0, Decimal())
+    flow.found([], MIDNIGHT)
+    flow.sums[since] = None
+    first, late = (make_trade(one, time=(MIDNIGHT + 5) * NANOSECONDS, quantity="1") for one in (1, 2))
+    flow.add(first)
+    flow.prune(MIDNIGHT + 86_400 + 7_300)
+    flow.add(late)
+    flow.tell(_revised(fold_bars([first, late], Interval.M1)[0], 1))
+    assert since.value == 2
 
 
 @given(tapes())
@@ -199,15 +228,14 @@ def _provisional(bar):
 
 
 def test_flow_of_yesterday_stays_known_for_two_hours_and_sums_stay_exact():
-    midnight = 1_751_328_000
     flow = Flow()
-    flow.found([], midnight - 86_400)
-    flow.add(make_trade(1, time=(midnight - 10) * NANOSECONDS, quantity="0.1"))
-    flow.add(make_trade(2, time=(midnight + 10) * NANOSECONDS, quantity="0.2"))
-    flow.prune(midnight + 60)
-    assert (flow.cvd(midnight - 10), flow.cvd(midnight)) == (Decimal("0.1"), Decimal("0.2"))
-    flow.prune(midnight + 7_300)
-    assert (flow.cvd(midnight - 10), flow.cvd(midnight)) == (None, Decimal("0.2"))
+    flow.found([], MIDNIGHT - 86_400)
+    flow.add(make_trade(1, time=(MIDNIGHT - 10) * NANOSECONDS, quantity="0.1"))
+    flow.add(make_trade(2, time=(MIDNIGHT + 10) * NANOSECONDS, quantity="0.2"))
+    flow.prune(MIDNIGHT + 60)
+    assert (flow.cvd(MIDNIGHT - 10), flow.cvd(MIDNIGHT)) == (Decimal("0.1"), Decimal("0.2"))
+    flow.prune(MIDNIGHT + 7_300)
+    assert (flow.cvd(MIDNIGHT - 10), flow.cvd(MIDNIGHT)) == (None, Decimal("0.2"))
 
 
 @given(
@@ -311,6 +339,16 @@ def test_stale_book_needs_a_snapshot():
     book.apply(BookStale("binance", "BTC-USDT", "disconnected", 0), 2)
     book.apply(book_update([("1", "2")], [], 11, 11), 3)
     assert book.reason(100.0) == "disconnected"
+
+
+def test_book_with_a_price_that_is_no_number_is_refused_until_the_next_snapshot():
+    book = LiveBook("binance", "BTC-USDT")
+    book.hear(100.0)
+    book.apply(book_update([("1", "1")], [], None, 10, is_snapshot=True), 1)
+    book.apply(book_update([("abc", "1")], [], 11, 11), 2)
+    assert book.reason(100.0) == "malformed"
+    book.apply(book_update([("1", "1")], [], None, 12, is_snapshot=True), 3)
+    assert book.reason(100.0) is None
 
 
 def test_numbers_that_are_none_never_leave_the_hub():

@@ -15,7 +15,7 @@ from crosstape.common.market.bar import NANOSECONDS, Bar, Interval, fold_bars
 from crosstape.common.market.trade import Trade
 from crosstape.common.time import parse_time
 from crosstape.exchanges.times import MILLISECOND
-from crosstape.stream_hub.flow import DETAILED_SECONDS
+from crosstape.stream_hub.flow import DETAILED_SECONDS, AnchoredSum
 from crosstape.stream_hub.history import History
 from crosstape.stream_hub.market import MarketState
 from crosstape.stream_hub.messages import volume_delta
@@ -92,16 +92,19 @@ def _sum(trades: Iterable[Trade]) -> Decimal:
     return reduce(EXACT.add, (Decimal(volume_delta(trade)) for trade in trades), ZERO)
 
 
-async def anchored(market: MarketState, anchor: Anchor, history: History) -> tuple[Hashable, Decimal | None]:
-    """What tells sums apart, and what `CvdTicks` adds to the market's total; None for that of the day."""
+async def anchored(market: MarketState, anchor: Anchor, history: History) -> tuple[Hashable, AnchoredSum | None]:
+    """What tells sums apart, and the sum since the anchor; None for that of the day.
+
+    The caller adds it to the market's flow before anything else happens. Since `connect` whatever arrives counts, of
+    whatever time it is.
+    """
     if anchor.name == UTC_DAY:
         return UTC_DAY, None
     if anchor.time is None:
-        base = EXACT.minus(market.flow.total)
-        return (CONNECT, base), base
-    known = await sum_before(market, anchor.time, history)
-    base = EXACT.add(EXACT.subtract(market.flow.sum_since_known(), market.flow.total), known)
-    return (anchor.time, base), base
+        since = AnchoredSum(0, ZERO)
+        return since, since
+    before = await sum_before(market, anchor.time, history)
+    return anchor.time, AnchoredSum(anchor.time, EXACT.add(market.flow.sum_since_known(), before))
 
 
 async def earlier_hours(market: MarketState, interval: Interval, history: History) -> list[Bar]:

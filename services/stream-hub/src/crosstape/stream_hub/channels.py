@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
-from decimal import Decimal
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -14,9 +13,9 @@ from crosstape.common.market.bar import Interval
 from crosstape.stream_hub import messages
 from crosstape.stream_hub.book_feed import BookFeed, Target
 from crosstape.stream_hub.fanout import Group, Outbox
+from crosstape.stream_hub.flow import AnchoredSum
 from crosstape.stream_hub.history import History
 from crosstape.stream_hub.market import MarketState, Tick
-from crosstape.stream_hub.numbers import EXACT
 from crosstape.stream_hub.rolled import RolledBars
 from crosstape.stream_hub.tape import Tape
 
@@ -66,26 +65,25 @@ def read_interval(text: str) -> Interval:
 
 
 class CvdTicks:
-    """The ticks of a market with its volume delta: that of the day, or (`base`) the sum of everything plus `base`."""
+    """The ticks of a market with its volume delta: that of the day, or the one `since` an anchor."""
 
-    def __init__(self, market: MarketState, base: Decimal | None, outbox: Outbox):
+    def __init__(self, market: MarketState, since: AnchoredSum | None, outbox: Outbox):
         self._market = market
-        self._base = base
+        self.since = since
         self.group = Group(outbox)
         market.tick_listeners[self] = None
+        if since is not None:
+            market.flow.sums[since] = None
 
     def close(self) -> None:
         """Nobody listens any more."""
         self._market.tick_listeners.pop(self, None)
-
-    @property
-    def cvd_since_anchor(self) -> Decimal | None:
-        """The sum so far; None for that of the day."""
-        return None if self._base is None else EXACT.add(self._market.flow.total, self._base)
+        if self.since is not None:
+            self._market.flow.sums.pop(self.since, None)
 
     def tick(self, tick: Tick) -> None:
         """A trade of the market."""
-        cvd = tick.cvd if self._base is None else self.cvd_since_anchor
+        cvd = tick.cvd if self.since is None else self.since.value
         self.group.publish(messages.tick(tick.trade, cvd, tick.position), tick.position)
 
 
@@ -116,9 +114,9 @@ class Channels:
         """The consolidated tape of these markets."""
         return self._find(("tape", channel, *markets), lambda: Tape(channel, markets, self.outbox))
 
-    def cvd(self, market: MarketState, anchor: Hashable, base: Decimal | None) -> CvdTicks:
+    def cvd(self, market: MarketState, anchor: Hashable, since: AnchoredSum | None) -> CvdTicks:
         """The ticks from an anchor; whoever has the same one shares them."""
-        return self._find(("cvd", market, anchor), lambda: CvdTicks(market, base, self.outbox))
+        return self._find(("cvd", market, anchor), lambda: CvdTicks(market, since, self.outbox))
 
     def book(
         self, targets: Sequence[Target], depth: int, interval: float, head: Mapping[str, Any], *, is_consolidated: bool

@@ -41,12 +41,12 @@ class CvdSession:
         market = desk.hub.market(found.exchange, found.symbol)
         await desk.founder.ensure(market)
         earlier = await earlier_hours(market, interval, desk.history)
-        key, base = await anchored(market, anchor, desk.history)
+        key, since = await anchored(market, anchor, desk.history)
 
         # Without an await from here on: what the snapshot says is what the ticks go on from.
-        self._ticks = desk.channels.cvd(market, key, base)
+        self._ticks = desk.channels.cvd(market, key, since)
         self._bars = desk.channels.bars(market, interval)
-        cvd = market.flow.cvd(int(time.time())) if base is None else self._ticks.cvd_since_anchor
+        cvd = market.flow.cvd(int(time.time())) if self._ticks.since is None else self._ticks.since.value
         head = {
             "exchange": found.exchange,
             "symbol": symbol,

@@ -17,16 +17,26 @@ DETAILED_SECONDS = 7_200
 """How long the bars of minutes are kept, not only their sums: a bar of an hour can be made of them at any time."""
 
 
+class AnchoredSum:
+    """The volume delta of everything from `start` (ns) on: `value`, kept up to date by the flow that it is added to."""
+
+    __slots__ = ("start", "value")
+
+    def __init__(self, start: int, value: Decimal):
+        self.start = start
+        self.value = value
+
+
 class Flow:
     """Minutes since `known_from` (Unix s, a midnight; None while history has not answered yet), and their sums.
 
-    `total` is the sum of everything: its changes are what an anchored sum follows. The trades added are distinct.
+    The trades added are distinct. `sums` are kept up to date while they are there.
     """
 
     def __init__(self) -> None:
         self._minutes: dict[int, Minute] = {}
         self._days: dict[int, Decimal] = {}
-        self.total = ZERO
+        self.sums: dict[AnchoredSum, None] = {}
         self.known_from: int | None = None
 
     @property
@@ -40,14 +50,17 @@ class Flow:
         minute = self._minute(open_time)
         before = minute.delta
         minute.add(trade)
-        self._changed(open_time, before, minute.delta)
+        self._changed(open_time, before, minute.delta, trade.time)
 
     def tell(self, bar: Bar) -> None:
-        """A minute's bar that history stored."""
+        """A minute's bar that history stored. One from before `known_from` says nothing: its trades count as they come,
+        and what the minute was until then has been let go."""
+        if self.known_from is not None and bar.open_time < self.known_from:
+            return
         minute = self._minute(bar.open_time)
         before = minute.delta
         minute.tell(bar)
-        self._changed(bar.open_time, before, minute.delta)
+        self._changed(bar.open_time, before, minute.delta, (bar.open_time + MINUTE) * NANOSECONDS - 1)
 
     def found(self, bars: Iterable[Bar], known_from: int) -> None:
         """What history knows of the minutes from `known_from` on that are closed."""
@@ -103,10 +116,13 @@ class Flow:
             minute = self._minutes[open_time] = Minute()
         return minute
 
-    def _changed(self, open_time: int, before: Decimal, after: Decimal) -> None:
+    def _changed(self, open_time: int, before: Decimal, after: Decimal, moment: int) -> None:
+        """What happened at `moment` (ns) made the delta of a minute another one."""
         if before == after:
             return
         change = EXACT.subtract(after, before)
         day = open_time // DAY * DAY
-        self.total = EXACT.add(self.total, change)
         self._days[day] = EXACT.add(self._days.get(day, ZERO), change)
+        for one in self.sums:
+            if moment >= one.start:
+                one.value = EXACT.add(one.value, change)

@@ -65,7 +65,10 @@ class LiveBook:
             return self.broken
         if self.age(now) > FRESH_SECONDS:
             return "silent"
-        bids, asks = self.book.top(1)
+        try:
+            bids, asks = self.book.top(1)
+        except ValueError:  # a price that is no number: the exchange's rules say nothing of that
+            return self.refuse("malformed")
         if bids and asks and float(bids[0][0]) >= float(asks[0][0]):
             return "crossed"
         return None
