@@ -50,7 +50,7 @@ async def test_six_slices_of_a_sixth_within_five_seconds(replica: Replica, clock
     (row,) = ledger.orders
     assert (row.status, row.close_reason, row.filled) == ("closed", "completed", "1.00000")
     assert [Decimal(s.quantity) for s in ledger.slices] == [
-        Decimal(q) for q in ("0.16666", "0.16666", "0.16667", "0.16667", "0.16667", "0.16667")
+        Decimal(q) for q in ("0.16667", "0.16666", "0.16667", "0.16667", "0.16666", "0.16667")
     ]
     assert [s.started - s.due for s in ledger.slices] == [0] * 6
 
@@ -115,7 +115,7 @@ async def test_what_a_stale_book_or_the_limit_kept_back_is_spread_over_the_slice
     ledger = await Ledger(replica.database).read()
     ledger.check()
     assert [s.reason for s in ledger.slices] == ["no_live_book", "no_live_book", "price_beyond_limit", "", "", ""]
-    assert [Decimal(s.filled) for s in ledger.slices][3:] == [Decimal(q) for q in ("0.33333", "0.33333", "0.33334")]
+    assert [Decimal(s.filled) for s in ledger.slices][3:] == [Decimal(q) for q in ("0.33334", "0.33333", "0.33333")]
     assert ledger.orders[0].close_reason == "completed"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from decimal import ROUND_DOWN, Decimal
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 import msgspec
@@ -45,6 +45,17 @@ def lines() -> list[Line]:
         return [line for line in map(msgspec.json.Decoder(Line).decode, file) if line.frame]
 
 
+def wanted(left: Decimal, slices: int, slices_left: int) -> Decimal:
+    """The next slice: its part of the even schedule, and a part of whatever that has not got so far."""
+    if slices_left == 1:
+        return left
+    planned, after = (
+        ((QUANTITY * n / slices) / LOT).to_integral_value(ROUND_HALF_UP) for n in (slices_left, slices_left - 1)
+    )
+    behind = max(Decimal(), (left / LOT).to_integral_value(ROUND_DOWN) - planned)
+    return (planned - after + (behind / slices_left).to_integral_value(ROUND_CEILING)) * LOT
+
+
 def by_hand(lines: list[Line], start: int) -> list[tuple[int, str, Decimal]]:
     """(slice, price, quantity) of every fill: the rules of the order, applied to the frames by nothing but dicts."""
     asks: dict[str, Decimal] = {}
@@ -54,7 +65,7 @@ def by_hand(lines: list[Line], start: int) -> list[tuple[int, str, Decimal]]:
     number = 0
     for line in lines:
         while number < slices and start + number * INTERVAL * NANOSECONDS < line.t:
-            want = left if number == slices - 1 else (left / (slices - number)).quantize(LOT, ROUND_DOWN)
+            want = wanted(left, slices, slices - number)
             for price in sorted(asks, key=Decimal):
                 got = min(want, asks[price] - taken.get(price, 0))
                 if Decimal(price) > LIMIT or not want:

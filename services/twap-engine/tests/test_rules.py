@@ -14,7 +14,7 @@ from crosstape.twap_engine.books import MarketBook
 from crosstape.twap_engine.ladder import MarketSide, walk
 from crosstape.twap_engine.liquidity import CLOCK_FAULT_NS, KEPT_NS, Taken, available, is_forgotten, take
 from crosstape.twap_engine.order import Benchmark, Fill, Side, SliceResult
-from crosstape.twap_engine.schedule import EXACT, Over, Run, Wait, next_step, slice_quantity
+from crosstape.twap_engine.schedule import EXACT, LAST_NS, Over, Run, Wait, next_step, slice_quantity
 
 SECOND = 1_000_000_000
 decimals = st.decimals(min_value="0.000000000000000001", max_value=10**12, places=18)
@@ -28,16 +28,52 @@ def test_slices_sum_to_the_order_exactly_whatever_earlier_ones_got(
     left = total
     with localcontext(EXACT):
         for number in range(slices):
-            quantity = slice_quantity(left, slices - number, lot)
+            quantity = slice_quantity(total, left, slices, slices - number, lot)
             assert 0 <= quantity <= left
             if number < slices - 1:
                 assert quantity % lot == 0
-                assert quantity <= left / (slices - number)
-                assert left / (slices - number) - quantity < lot
+                assert quantity < max(total / slices, left / (slices - number)) + 3 * lot
                 fourths = filled[number] if number < len(filled) else 4
                 left -= quantity * fourths / 4
             else:
                 assert quantity == left
+
+
+@given(lots=st.integers(0, 10**6), slices=st.integers(1, 300), lot=lots, rest=st.sampled_from(["0", "0.5"]))
+def test_undisturbed_slices_differ_by_a_lot_at_most_and_keep_to_the_even_schedule(
+    lots: int, slices: int, lot: Decimal, rest: str
+) -> None:
+    with localcontext(EXACT):
+        left = total = (lots + Decimal(rest)) * lot
+        taken = []
+        for number in range(slices):
+            assert abs(left - total * (slices - number) / slices) <= lot
+            taken.append(slice_quantity(total, left, slices, slices - number, lot))
+            left -= taken[-1]
+        taken[-1] -= Decimal(rest) * lot
+        assert max(taken) - min(taken) <= lot
+
+
+@given(lots=st.integers(0, 10**6), slices=st.integers(2, 300), missed=st.integers(1, 299))
+def test_what_was_missed_is_spread_over_the_slices_left(lots: int, slices: int, missed: int) -> None:
+    taken = all_taken(lots, slices, slices - min(missed, slices - 1))
+    assert sum(taken) == lots
+    assert max(taken) - min(taken) <= 2
+
+
+def test_few_lots_are_spread_over_many_slices_and_made_up_for_one_at_a_time() -> None:
+    assert [number for number, lots in enumerate(all_taken(10, 100, 100)) if lots] == [*range(5, 100, 10)]
+    assert all_taken(15, 10, 10) == [1, 2, 1, 2, 1, 2, 1, 2, 1, 2]
+    assert [number for number, lots in enumerate(all_taken(10, 100, 50)) if lots] == [0, 1, 2, 3, 4, 5, 15, 25, 35, 45]
+
+
+def all_taken(lots: int, slices: int, slices_left: int) -> list[int]:
+    """The slices of an order of `lots` of which those before the last `slices_left` were missed."""
+    left, taken = lots, []
+    for still_left in range(slices_left, 0, -1):
+        taken.append(int(slice_quantity(Decimal(lots), Decimal(left), slices, still_left, Decimal(1))))
+        left -= taken[-1]
+    return taken
 
 
 @given(
@@ -59,7 +95,14 @@ def test_a_slice_runs_in_its_own_interval_and_never_early(
             assert until == start + done * interval > start + now
             assert done < slices
         case Over():
-            assert done >= slices or now >= slices * interval
+            assert done >= slices or now >= (slices - 1) * interval + min(interval, LAST_NS)
+
+
+def test_the_last_slice_of_a_long_interval_runs_at_its_time_or_not_at_all() -> None:
+    day = 86_400 * SECOND
+    assert next_step(0, day, 2, 1, day + LAST_NS - 1) == Run(1)
+    assert next_step(0, day, 2, 1, day + LAST_NS) == Over()
+    assert next_step(0, day, 2, 0, day - 1) == Run(0)
 
 
 def test_a_seed_order_has_six_slices() -> None:

@@ -52,7 +52,7 @@ class Due:
         order = self.held.order
         with localcontext(EXACT):
             left = order.total_quantity - self.held.progress.filled
-        return slice_quantity(left, order.slices - self.number, order.lot)
+        return slice_quantity(order.total_quantity, left, order.slices, order.slices - self.number, order.lot)
 
 
 @dataclass(frozen=True, slots=True)
