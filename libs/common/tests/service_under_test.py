@@ -73,8 +73,9 @@ async def build(stop: asyncio.Event) -> tuple[Any, Sequence[Work]]:
     lifespan = failing_lifespan if kind == "lifespan_fails" else None
     app = FastAPI(routes=operations_routes(Health(stopping=stop)), lifespan=lifespan)
     install_error_handlers(app)
+    app.add_middleware(RequestContext)
     work = [idle] if kind not in WORK else [WORK[kind], idle]
-    return RequestContext(app), work
+    return app, work
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import json
 from typing import Annotated
 
 import pytest
+import structlog
 from fastapi import FastAPI, HTTPException, Query
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,7 +78,8 @@ def make_app() -> ASGIApp:
             raise RateLimited("a message", retry_after=1)
         raise next(k for k in KINDS if k.error_code == kind)("a message")
 
-    return RequestContext(app)
+    app.add_middleware(RequestContext)
+    return app
 
 
 app = make_app()
@@ -129,6 +131,14 @@ async def test_what_nobody_foresaw_is_a_500_that_tells_nothing_of_ours(kind: str
     answer = await request(app, "GET", f"/fails/{kind}", headers={"X-Request-ID": "mine"})
     assert_is_contract_error(answer, 500, "INTERNAL_ERROR")
     assert answer.headers["x-request-id"] == "mine"
+
+
+async def test_the_log_line_of_what_nobody_foresaw_names_the_request() -> None:
+    with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        await request(app, "GET", "/fails/unforeseen", headers={"X-Request-ID": "mine"})
+    assert [(line["event"], line["request_id"], line["path"]) for line in lines] == [
+        ("unhandled_error", "mine", "/fails/unforeseen")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from crosstape.common.errors import (
     ValidationFailed,
 )
 from crosstape.common.time import iso_milliseconds
+from crosstape.common.web.request_context import context_headers
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +83,8 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> Response:
         log.error("unhandled_error", path=request.url.path, exc_info=error)
-        return error_response(PlatformError("An unexpected error occurred. It has been logged."))
+        message = "An unexpected error occurred. It has been logged."
+        return error_response(PlatformError(message), context_headers(request.scope))
 
 
 def validation_failed(errors: Sequence[Any]) -> ValidationFailed:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from typing import Any
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,8 +15,8 @@ _VALID_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 class RequestContext:
     """Plain ASGI middleware: a valid incoming X-Request-ID is echoed, anything else replaced by a new one.
 
-    Wrap the finished app: `RequestContext(app)`. Added by `app.add_middleware` it would stand inside the part of
-    Starlette that answers 500, and those answers would lack the headers.
+    Add it last: then it stands around every other one. Only what logs and answers 500 stands outside still, where
+    Starlette puts it: `install_error_handlers` gives those answers their headers by `context_headers`.
     """
 
     def __init__(self, app: ASGIApp):
@@ -27,22 +26,26 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
         request_id = request_id_of(scope)
-        scope.setdefault("state", {})["request_id"] = request_id
+        scope.setdefault("state", {}).update(request_id=request_id, started=time.perf_counter())
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own: list[tuple[bytes, Any]] = [
-                    (b"x-request-id", request_id.encode()),
-                    (b"x-process-time", f"{time.perf_counter() - started:.6f}".encode()),
-                ]
+                own = [(name.encode(), value.encode()) for name, value in context_headers(scope).items()]
                 names = {name for name, _ in own}
                 message["headers"] = [(n, v) for n, v in message.get("headers", []) if n.lower() not in names] + own
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            await self._app(scope, receive, send_with_headers)
+        structlog.contextvars.bind_contextvars(request_id=request_id)  # for good: the task is the request's own
+        await self._app(scope, receive, send_with_headers)
+
+
+def context_headers(scope: Scope) -> dict[str, str]:
+    """The headers of an answer to a request that passed RequestContext; none of one that did not."""
+    state = scope.get("state", {})
+    if "request_id" not in state:
+        return {}
+    return {"x-request-id": state["request_id"], "x-process-time": f"{time.perf_counter() - state['started']:.6f}"}
 
 
 def request_id_of(scope: Scope) -> str:
