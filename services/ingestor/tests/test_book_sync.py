@@ -69,6 +69,18 @@ def test_a_lost_connection_makes_a_live_book_stale() -> None:
     assert book.whole(5, 10) is None
 
 
+def test_a_snapshot_that_comes_after_its_connection_ended_makes_no_book() -> None:
+    book = binance_book()
+    book.update(diff(1, 4))
+    book.restart("disconnected", 5)
+    assert book.snapshot(fetched(4)) == []
+    assert not book.is_live
+    book.restart("connected", 6)
+    book.update(diff(7, 9))
+    assert book.needs_snapshot
+    assert [event.last_id for event in book.snapshot(fetched(8)) if isinstance(event, BookUpdate)] == [8, 9]
+
+
 @given(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 3)), min_size=1, max_size=40), st.data())
 def test_a_reader_of_the_events_has_the_exchanges_book_or_knows_that_it_has_none(
     changes: list[tuple[int, int]], data: st.DataObject

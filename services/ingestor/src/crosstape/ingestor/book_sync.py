@@ -64,8 +64,11 @@ class BookSync:
 
     def snapshot(self, snapshot: BookUpdate) -> list[BookEvent]:
         """The snapshot that was fetched: with the updates buffered meanwhile it makes the book, unless it is older
-        than all of them, in which case another one is needed."""
+        than all of them, in which case another one is needed, or there are none: then the connection that it was
+        fetched for has ended, and nothing would tell how the book went on."""
         buffered, self._buffer = self._buffer, []
+        if not buffered:
+            return []
         events = self._start(snapshot)
         for update in buffered:
             if not self.is_live:
