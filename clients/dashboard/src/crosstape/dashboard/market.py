@@ -14,6 +14,7 @@ from crosstape.client import (
     BarClose,
     BarRevision,
     Client,
+    CrosstapeError,
     CvdEvent,
     CvdSnapshot,
     CvdTick,
@@ -23,9 +24,12 @@ from crosstape.client import (
 from crosstape.client.bars import Interval
 from crosstape.dashboard.bars import BarSeries
 from crosstape.dashboard.follower import Follower, Link
+from crosstape.dashboard.intervals import open_of
 
 HISTORY_BARS = 600
 TAPE_TRADES = 120
+DAY_SECONDS = 10.0
+"""The day's own bar is read again so often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,8 @@ class MarketFeed:
         self._tape: deque[CvdTick] = deque(maxlen=TAPE_TRADES)
         self._cvd: Decimal | None = None
         self._looked_before: int | None = None
+        self._day: Bar | None = None
+        self._day_due = 0.0
         self._follower: Follower[CvdEvent] = Follower(
             "market",
             lambda: client.cvd(market.exchange, market.symbol, interval=market.interval),
@@ -84,6 +90,19 @@ class MarketFeed:
                 tuple(reversed(self._tape)),
             )
 
+    def today(self) -> Bar | None:
+        """The bar of this day (UTC) as it was up to DAY_SECONDS ago; None when nobody traded or it cannot be had."""
+        with self._lock:
+            is_due = time.monotonic() >= self._day_due
+            if is_due:
+                self._day_due = time.monotonic() + DAY_SECONDS
+        if is_due:
+            day = self._newest_day()
+            with self._lock:
+                self._day = day
+        with self._lock:
+            return self._day if self._day and self._day.timestamp == open_of(int(time.time()), "1d") else None
+
     def load_older(self, before: int) -> None:
         """Fetch bars that lie before `before`, once, if that is the first one. Raises CrosstapeError."""
         with self._lock:
@@ -97,6 +116,14 @@ class MarketFeed:
         ).all()
         with self._lock:
             self._series.prepend(older)
+
+    def _newest_day(self) -> Bar | None:
+        market = self.market
+        try:
+            found = self._client.ohlcv(market.exchange, market.symbol, interval="1d", limit=1).all()
+        except CrosstapeError:
+            return None
+        return found[-1] if found else None
 
     def _take(self, event: CvdEvent | Refused) -> None:
         match event:

@@ -51,7 +51,7 @@ class Feeds:
     trading: TradingFeed = field(init=False)
 
     def __post_init__(self) -> None:
-        self.trading = TradingFeed(self.account.client)
+        self.trading = TradingFeed(self.account.client, self.account.username)
         self.trading.start()
 
     def follow(self, market: Market) -> MarketFeed:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
 
+from crosstape.client import Bar
 from crosstape.client.cvd import CvdTick
 from crosstape.client.times import utc
 from crosstape.dashboard.book_view import Spread
-from crosstape.dashboard.intervals import DAY
 from crosstape.dashboard.market import MarketState
 from crosstape.dashboard.markup import table, tag, text
 from crosstape.dashboard.words import clock, compact, places_of, plain
@@ -35,20 +34,18 @@ def tape(trades: Sequence[CvdTick]) -> str:
 _ARROW = {"buy": "▲", "sell": "▼", "unknown": "·"}
 
 
-def headline(state: MarketState, gap: Spread | None) -> str:
-    """Last price, its change over what is loaded of the day, spread, volume and CVD."""
+def headline(state: MarketState, day: Bar | None, gap: Spread | None) -> str:
+    """Last price, its change since the day's open, spread, the day's volume and CVD; `day` is the bar of today."""
     bars = state.bars
     last = bars[-1].close if bars else None
-    day = [bar for bar in bars if bars and bar.timestamp // DAY == bars[-1].timestamp // DAY]
-    change = (last - day[0].open) / day[0].open * 100 if day and last is not None and day[0].open else None
-    volume = sum((bar.volume for bar in day), Decimal(0)) if day else None
+    change = (last - day.open) / day.open * 100 if day and last is not None and day.open else None
     places = places_of(*(bar.close for bar in bars[-20:]))
     mood = "" if change is None else "ct-buy" if change >= 0 else "ct-sell"
     figures = [
         ("Last", plain(last, places), ""),
         ("Today", "–" if change is None else f"{plain(change, 2, signed=True)} %", mood),
         ("Spread", "–" if gap is None else f"{plain(gap.bps, 2)} bps", ""),
-        ("Volume today", compact(volume), ""),
+        ("Volume today", compact(day.volume if day else None), ""),
         ("CVD", plain(state.cvd, 2, signed=True), "" if not state.cvd else "ct-buy" if state.cvd > 0 else "ct-sell"),
     ]
     cells = (tag("div", text("dt", name), text("dd", value, css=css)) for name, value, css in figures)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import unicodedata
 from collections import deque
 from dataclasses import dataclass
 
@@ -25,6 +26,9 @@ from crosstape.dashboard.follower import Follower, Link
 BOOK_LEVELS = 50
 BOOK_MILLISECONDS = 500
 RECENT_ORDERS = 12
+LISTED_ORDERS = 1_000
+"""So many are asked for to find the account's own latest ones: an admin's list has everybody's."""
+
 REFRESH_SECONDS = 2.0
 """An open order is read again so often, as its benchmark moves without an event."""
 
@@ -44,10 +48,11 @@ class BookState:
 
 
 class TradingFeed:
-    """Follows one book at a time, and the account's orders, from `start` to `close`."""
+    """Follows one book at a time, and the orders of the account `username`, from `start` to `close`."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, username: str) -> None:
         self._client = client
+        self._owner = _name_key(username)
         self._lock = threading.Lock()
         self._stream: Stream | None = None
         self._channel = ""
@@ -57,6 +62,7 @@ class TradingFeed:
         self._orders: dict[str, Order] = {}
         self._read_at: dict[str, float] = {}
         self._changed: set[str] = set()
+        self._passed: set[str] = set()
         self._has_listed = False
         self._notices: deque[OrderEvent] = deque(maxlen=NOTICES)
         self._follower: Follower[StreamEvent] = Follower("trading", self._open, self._take, self._subscribe)
@@ -98,30 +104,36 @@ class TradingFeed:
             return told
 
     def orders(self) -> list[Order]:
-        """The account's latest orders, newest first, as far as changes are known. Raises CrosstapeError."""
+        """The account's own latest orders, newest first, as far as changes are known. Raises CrosstapeError."""
         if not self._has_listed:
-            summaries = self._client.orders(limit=RECENT_ORDERS)
+            summaries = self._client.orders(limit=LISTED_ORDERS)
+            own = [summary.order_id for summary in summaries if _name_key(summary.username) == self._owner]
             with self._lock:
-                self._changed.update(summary.order_id for summary in summaries)
+                self._changed.update(own[:RECENT_ORDERS])
                 self._has_listed = True
         for order_id in self._due():
-            order = self._client.order(order_id)
-            with self._lock:
-                self._orders[order_id] = order
-                self._read_at[order_id] = time.monotonic()
-                self._changed.discard(order_id)
+            self._keep(self._client.order(order_id))
         return self.known_orders()
 
     def known_orders(self) -> list[Order]:
         """The same as they were read last, without asking anybody."""
         with self._lock:
-            found = sorted(self._orders.values(), key=lambda order: str(order.created_at), reverse=True)
-            return found[:RECENT_ORDERS]
+            return list(self._orders.values())
 
     def add(self, order_id: str) -> None:
         """Show this order, which was just submitted, at once."""
         with self._lock:
             self._changed.add(order_id)
+
+    def _keep(self, order: Order) -> None:
+        """Take an order that was read among the newest. One that is older than those is never shown, nor read again."""
+        with self._lock:
+            known = {**self._orders, order.order_id: order}
+            newest = sorted(known.values(), key=lambda one: str(one.created_at), reverse=True)
+            self._orders = {one.order_id: one for one in newest[:RECENT_ORDERS]}
+            self._passed.update(one.order_id for one in newest[RECENT_ORDERS:])
+            self._read_at[order.order_id] = time.monotonic()
+            self._changed -= {order.order_id} | self._passed
 
     def _due(self) -> set[str]:
         now = time.monotonic()
@@ -157,7 +169,8 @@ class TradingFeed:
                 case Refused(channel=channel, message=message) if channel and channel.startswith("book:"):
                     self._book, self._reason = None, message
                 case OrderEvent(order_id=order_id):
-                    self._changed.add(order_id)
+                    if order_id not in self._passed:
+                        self._changed.add(order_id)
                     self._notices.append(event)
                 case _:
                     pass  # acknowledgements, and books that are not followed any more
@@ -166,3 +179,8 @@ class TradingFeed:
         """Whether it is the book that was asked for last: late ones of the one before are passed over."""
         exchange = book.exchange if isinstance(book, Book) else "*"
         return self._channel.startswith(f"book:{exchange}:")
+
+
+def _name_key(username: str) -> str:
+    """What is unique of a username: who logs in as Alice may be alice to the platform."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username).casefold())
