@@ -8,8 +8,9 @@ from decimal import Decimal
 from typing import Literal
 
 import pytest
+from msgspec.structs import replace
 
-from clients.dashboard.tests.samples import order
+from clients.dashboard.tests.samples import NOON, bar, order
 from crosstape.client import (
     Book,
     ConnectionFailed,
@@ -23,8 +24,10 @@ from crosstape.client import (
     SymbolNotFound,
     Unauthenticated,
 )
-from crosstape.dashboard import book_view, minutes, order_view
+from crosstape.dashboard import book_view, minutes, order_view, tape_view
 from crosstape.dashboard.follower import Link
+from crosstape.dashboard.intervals import DAY
+from crosstape.dashboard.market import Market, MarketState
 from crosstape.dashboard.order_view import ALL_EXCHANGES, Ticket
 from crosstape.dashboard.symbols import consolidated, ordered, preferred
 from crosstape.dashboard.trading import BookState
@@ -103,8 +106,9 @@ def test_only_positive_numbers_are_quantities(typed: str) -> None:
 def test_a_ticket_keeps_every_digit_and_says_what_it_will_do() -> None:
     ticket = Ticket("BTC-USD", ALL_EXCHANGES, "buy", "0.123456789012345678", "60 000.10", 60, 5)
     assert ticket.problems() == []
-    made = ticket.order()
+    made = ticket.order("twap_1")
     assert (made.total_quantity, made.limit_price, made.exchange) == (D("0.123456789012345678"), D("60000.10"), None)
+    assert made.order_id == "twap_1"
     assert ticket.summary().startswith("13 slices of about 0.0095, one every 5 s, over 1 min; at most 60,000.1 each")
 
 
@@ -112,7 +116,7 @@ def test_a_wrong_ticket_is_explained_and_not_sent() -> None:
     ticket = Ticket("BTC-USD", "okx", "sell", "", "x", 5, 60)
     assert len(ticket.problems()) == 3
     with pytest.raises(ValueError, match="Quantity"):
-        ticket.order()
+        ticket.order("twap_1")
 
 
 @pytest.mark.parametrize(("quantity", "limit_price"), [("0,25", "59000.5"), ("0.25", "59.000,50"), ("1,250", "60,000")])
@@ -122,7 +126,7 @@ def test_a_comma_is_never_taken_for_a_decimal_or_a_thousands_mark(quantity: str,
     assert len(told) == sum("," in typed for typed in (quantity, limit_price))
     assert all("write a point for decimals and no commas" in problem for problem in told)
     with pytest.raises(ValueError, match="no commas"):
-        ticket.order()
+        ticket.order("twap_1")
 
 
 def test_the_limit_from_the_book_trades_at_once_in_the_books_own_places() -> None:
@@ -136,6 +140,17 @@ def test_an_orders_card_tells_fills_and_the_time_left() -> None:
     assert one.created_at is not None
     card = order_view.card(one, one.created_at + dt.timedelta(seconds=150))
     assert 'data-fills="2"' in card and "7 min 30 s left" in card and "left:25.0%" in card
+
+
+def test_the_days_change_and_volume_are_those_of_the_days_own_bar_whatever_is_loaded() -> None:
+    market = Market("binance", "BTC-USDT", "1w")
+    week = bar(NOON - 3 * DAY, "7000", close="11")
+    shown = MarketState(market, Link("live"), (week,), 1, D(1), ())
+    today = replace(bar(NOON - 12 * 3_600, "250", close="10.9"), open=D(10))
+    figures = tape_view.headline(shown, today, None)
+    assert "+10.00 %" in figures and "250.00" in figures
+    assert "7,000" not in figures
+    assert tape_view.headline(shown, None, None).count("–") == 3
 
 
 def minute(
@@ -186,7 +201,7 @@ def test_symbols_begin_with_the_known_ones_and_follow_to_another_exchange() -> N
 
 
 def test_errors_are_sentences_that_say_what_to_do() -> None:
-    assert "tried again by itself" in sentence(ConnectionFailed("No answer from http://127.0.0.1:1: refused"))
+    assert "Try again in a few seconds" in sentence(ConnectionFailed("No answer from http://127.0.0.1:1: refused"))
     assert sentence(RateLimited("RATE_LIMITED", "slow", retry_after=3)) == "Too many requests: wait 3 s and try again."
     assert (
         sentence(Unauthenticated("UNAUTHENTICATED", "no"))

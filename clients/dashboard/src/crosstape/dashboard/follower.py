@@ -27,6 +27,8 @@ FeedT = TypeVar("FeedT", bound="BlockingFeed[object]")
 PAUSES = (0.5, 1.0, 2.0, 5.0)
 """Seconds until a feed that could not be opened is tried again; the last one for ever."""
 
+AWAY = "The platform cannot be reached; it is tried again by itself."
+
 _PASSING = (ConnectionFailed, RateLimited, Unavailable)
 _TOKEN_ENDED = 4401
 
@@ -84,7 +86,7 @@ class Follower(Generic[E]):
                 self.link = Link("signed_out" if error.code == _TOKEN_ENDED else "refused", sentence(error))
                 return
             except _PASSING as error:
-                self.link = Link("disconnected", sentence(error))
+                self.link = Link("disconnected", AWAY if isinstance(error, ConnectionFailed) else sentence(error))
                 self._closing.wait(PAUSES[min(attempt, len(PAUSES) - 1)])
                 attempt += 1
             except CrosstapeError as error:

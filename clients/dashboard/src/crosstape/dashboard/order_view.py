@@ -6,11 +6,11 @@ import datetime as dt
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
-from crosstape.client import Order, TwapOrder
+from crosstape.client import ApiError, CrosstapeError, Order, TwapOrder
 from crosstape.client.orders import Side
 from crosstape.dashboard.book_view import Spread
 from crosstape.dashboard.markup import tag, text
-from crosstape.dashboard.words import clock, compact, places_of, plain, span
+from crosstape.dashboard.words import clock, compact, places_of, plain, sentence, span
 
 ALL_EXCHANGES = "All exchanges"
 _MARGIN = Decimal("0.001")
@@ -40,8 +40,8 @@ class Ticket:
             found.append("The time between slices cannot be longer than the whole order.")
         return found
 
-    def order(self) -> TwapOrder:
-        """The order. Raises ValueError when there are problems."""
+    def order(self, order_id: str) -> TwapOrder:
+        """The order, under this id. Raises ValueError when there are problems."""
         quantity, limit_price = number(self.quantity), number(self.limit_price)
         if quantity is None or limit_price is None or self.problems():
             raise ValueError(" ".join(self.problems()))
@@ -53,6 +53,7 @@ class Ticket:
             duration=self.duration,
             interval=self.interval,
             exchange=None if self.exchange == ALL_EXCHANGES else self.exchange,
+            order_id=order_id,
         )
 
     def summary(self) -> str:
@@ -66,6 +67,29 @@ class Ticket:
             f"{slices} slices of about {compact(quantity / slices)}, one every {span(self.interval)}, over "
             f"{span(self.duration)}; {bound} {plain(limit_price)} each, {compact(quantity * limit_price)} in all."
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A ticket that is sent, and the id that its order has until it is accepted: sent again it is still one order."""
+
+    ticket: Ticket
+    order_id: str
+
+
+def submission(ticket: Ticket, before: Submission | None, new_id: str) -> Submission:
+    """`before`, which was not accepted, where the ticket is still the same; else one under `new_id`."""
+    return before if before and before.ticket == ticket else Submission(ticket, new_id)
+
+
+def not_accepted(error: CrosstapeError) -> str:
+    """What is told of a submission that failed: whether there may be an order, and what to do."""
+    if isinstance(error, ApiError) and error.status < 500:
+        return sentence(error)
+    return (
+        "No answer came, so the order may have been accepted: then it appears below. "
+        "Sending the same ticket again never makes a second order."
+    )
 
 
 def number(typed: str) -> Decimal | None:

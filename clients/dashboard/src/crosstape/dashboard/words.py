@@ -26,7 +26,7 @@ def sentence(error: CrosstapeError) -> str:
     """What went wrong and what helps."""
     match error:
         case ConnectionFailed():
-            return "The platform cannot be reached. It is tried again by itself."
+            return "The platform cannot be reached. Try again in a few seconds."
         case RateLimited(retry_after=seconds):
             return f"Too many requests: wait {seconds:.0f} s and try again." if seconds else "Too many requests: wait."
         case Unauthenticated():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+import uuid
 
 import streamlit as st
 
@@ -22,6 +23,9 @@ from crosstape.dashboard.words import plain, sentence
 
 EVERY = 1.0
 CHART_KEY = "chart"
+SUBMISSION = "submission"
+"""Where the session keeps what is sent until it is accepted."""
+
 CHART_ORDERS = 4
 """The newest orders of a market are drawn on its chart, and no more, so that it stays readable."""
 
@@ -50,9 +54,9 @@ def page() -> None:
 @st.fragment(run_every=EVERY)
 def _figures(market: Market) -> None:
     feeds = signed_in.feeds()
-    state, book = feeds.follow(market).state(), feeds.trading.book()
+    feed, book = feeds.follow(market), feeds.trading.book()
     gap = book_view.spread(book.book) if book.book else None
-    st.html(tape_view.headline(state, gap))
+    st.html(tape_view.headline(feed.state(), feed.today(), gap))
 
 
 @st.fragment(run_every=EVERY)
@@ -158,13 +162,16 @@ def _submit(ticket: Ticket) -> None:
         st.error("\n\n".join(problems))
         return
     feeds = signed_in.feeds()
+    sent = order_view.submission(ticket, st.session_state.get(SUBMISSION), f"twap_{uuid.uuid4().hex}")
+    st.session_state[SUBMISSION] = sent
     try:
-        accepted = feeds.account.client.submit_twap(ticket.order())
+        accepted = feeds.account.client.submit_twap(ticket.order(sent.order_id))
     except Unauthenticated:
         signed_in.expired()
     except CrosstapeError as error:
-        st.error(sentence(error))
+        st.error(order_view.not_accepted(error))
     else:
+        del st.session_state[SUBMISSION]
         feeds.trading.add(accepted.order_id)
         st.success("Accepted. Its fills appear on the chart and below it.")
 
