@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
+import pyarrow as pa
 import pytest
 from hypothesis import given
 
@@ -15,7 +18,7 @@ from crosstape.common.testing.strategies import START, tapes
 from crosstape.history.sink.rows import MinuteRows, trade_rows
 from crosstape.history.sink.touched import IdRanges, Seconds, TouchedMinutes
 from crosstape.history.sink.writer import sound_rows
-from services.history.tests.harness import Sink
+from services.history.tests.harness import Sink, new_symbol
 
 NOW = START + 3_600 * 10**9
 MINUTE = START // 10**9
@@ -97,6 +100,18 @@ def test_a_minute_that_never_gets_quiet_is_closed_all_the_same() -> None:
     for second in range(70):
         touched.touch(minute, 1, now=float(second), since=MINUTE)
     assert touched.due(69.0, MINUTE + 69, max_rows=10) == {minute: 70}
+
+
+def test_only_minutes_that_are_over_count_as_waiting() -> None:
+    touched = TouchedMinutes(grace=1.0, quiet=1.0)
+    assert touched.longest_wait(100.0, MINUTE) == 0
+    touched.touch(("binance", "ETH-USDT", MINUTE + 3_600), 1, now=100.0, since=MINUTE + 3_600)
+    assert touched.longest_wait(900.0, MINUTE + 800) == 0
+    touched.touch(("binance", "BTC-USDT", MINUTE), 1, now=130.0, since=MINUTE + 30)
+    assert touched.longest_wait(140.0, MINUTE + 40) == 0
+    assert touched.longest_wait(181.0, MINUTE + 81) == 20
+    touched.touch(("binance", "BTC-USDT", MINUTE - 3_600), 1, now=150.0, since=MINUTE - 3_600)
+    assert touched.longest_wait(181.0, MINUTE + 81) == 31
 
 
 def test_a_second_is_due_once_it_is_over_and_what_reached_the_bus_is_stored() -> None:
@@ -196,6 +211,19 @@ async def test_what_a_dead_process_left_unclosed_is_found(sink: Sink, symbol: st
     successor = Sink(sink.store)
     await successor.closing._reconcile()
     successor.told.records.clear()
+    await successor.close_all()
+    assert symbol in {bar.symbol for bar in successor.told.bars()}
+
+
+async def test_a_minute_dated_ahead_is_found_by_the_next_process_when_it_is_over(sink: Sink, symbol: str) -> None:
+    now = time.time_ns()
+    ahead = trade_rows([batch_trades([make_trade(1, symbol=symbol, time=now - 150 * 10**9)], Source.STREAM)], now).table
+    stored = pa.array([now // 1_000 - 3_600_000_000], pa.timestamp("us", "UTC"))
+    await sink.store.insert("trades", ahead.append_column("inserted_at", stored))
+    await sink.insert([make_trade(1, symbol=new_symbol())])
+    await sink.close_all()
+    successor = Sink(sink.store)
+    await successor.closing._reconcile()
     await successor.close_all()
     assert symbol in {bar.symbol for bar in successor.told.bars()}
 

@@ -69,9 +69,11 @@ class TouchedMinutes:
             touch.rows += rows
             touch.since = min(touch.since, since)
 
-    def longest_wait(self, now: float) -> float:
-        """How many seconds ago the first of them was touched; 0 when there are none."""
-        return now - min((touch.first for touch in self._touches.values()), default=now)
+    def longest_wait(self, now: float, wall: float) -> float:
+        """For how many seconds at `now` (monotonic s; `wall` is Unix s) one of them has been touched and over; 0 when
+        none is. One of a time to come, as a wrong clock makes it, keeps nobody waiting."""
+        waits = (min(now - touch.first, wall - self._over(m[2])) for m, touch in self._touches.items())
+        return max([0.0, *waits])
 
     def due(self, now: float, wall: float, *, max_rows: int) -> dict[Minute, int]:
         """Take minutes that are due at `now` (monotonic s; `wall` is Unix s), and how many rows each got: those
@@ -104,11 +106,15 @@ class TouchedMinutes:
             touch.since = min(touch.since, seconds.start)
 
     def _is_due(self, minute: int, touch: _Touch, now: float, wall: float) -> bool:
-        end = minute + MINUTE_SECONDS + self._grace
+        end = self._over(minute)
         if wall < end:
             return False
         is_overdue = now - touch.first >= MINUTE_SECONDS + LONGEST_WAIT and wall >= end + LONGEST_WAIT
         return is_overdue or now - touch.last >= self._quiet
+
+    def _over(self, minute: int) -> float:
+        """From when on (Unix s) `minute` may be closed."""
+        return minute + MINUTE_SECONDS + self._grace
 
 
 def _place(minute: Minute) -> tuple[int, int, str, str]:

@@ -61,10 +61,13 @@ class Writer:
                 await self.write(batch)
                 await consumer.commit(batch)
             self._touched.reached = batch.oldest_ms / 1000 if batch.is_full else arrived
-            while self._touched.longest_wait(time.monotonic()) > LONGEST_BACKLOG_SECONDS and not stop.is_set():
+            while self._is_closing_behind() and not stop.is_set():
                 await asyncio.sleep(LONGEST_RETRY_SECONDS)
             if stop.is_set():
                 break
+
+    def _is_closing_behind(self) -> bool:
+        return self._touched.longest_wait(time.monotonic(), time.time()) > LONGEST_BACKLOG_SECONDS
 
     async def write(self, batch: Batch) -> None:
         """Return once everything in `batch` is stored or a dead letter, however long the store is away."""
