@@ -408,6 +408,66 @@ async def test_a_change_is_never_sent_twice(misbehaving: Any, open_gateway: Any)
     assert (reply.status, posts) == (503, 1)
 
 
+@pytest.mark.parametrize(
+    ("request_bytes", "framing"),
+    [
+        (b"POST /echo HTTP/1.1\r\nContent-Length: 00005\r\n", [b"content-length: 5"]),
+        (b"POST /echo HTTP/1.1\r\nContent-Length: 0\r\n", [b"content-length: 0"]),
+        (b"POST /echo HTTP/1.1\r\n", [b"content-length: 0"]),
+        (b"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", [b"transfer-encoding: chunked"]),
+        (b"GET /exchanges HTTP/1.1\r\nContent-Length: 5\r\n", [b"content-length: 5"]),
+        (b"GET /exchanges HTTP/1.1\r\n", []),
+    ],
+)
+@pytest.mark.parametrize(
+    "named",
+    [b"", b"Content-Length", b"close, CONTENT-LENGTH, transfer-encoding", b"host, x-request-id, x-crosstape-identity"],
+)
+async def test_where_a_request_ends_is_stated_by_the_gateway_whatever_connection_names(
+    misbehaving: Any, open_gateway: Any, request_bytes: bytes, framing: list[bytes], named: bytes
+) -> None:
+    service, port = misbehaving
+    heads: list[bytes] = []
+
+    def script(head: bytes, connection: int, request: int) -> list[bytes | None]:
+        if b" /internal/status " not in head and b" /readyz " not in head:
+            heads.append(head.lower())
+        return [OK, None]
+
+    service.script = script
+    gateway = await open_gateway(port, health_interval_seconds=60)
+    async with wire(gateway) as line:
+        body = b"5\r\nhello\r\n0\r\n\r\n" if b"Transfer" in request_bytes else b"hello"
+        line.writer.write(request_bytes + b"Host: a\r\nConnection: " + named + b"\r\n\r\n" + body)
+        assert (await line.answer())[0] == 200
+    lines = heads[0].split(b"\r\n")
+    assert [line for line in lines if line.startswith((b"content-length:", b"transfer-encoding:"))] == framing
+    for name in (b"host:", b"x-request-id:", b"x-crosstape-identity:"):
+        assert sum(line.startswith(name) for line in lines) == 1
+
+
+async def test_the_rest_of_a_body_never_becomes_another_clients_request(gateway: Any, service: Any) -> None:
+    taken: list[bytes] = []
+
+    async def take(scope: Any, receive: Any, send: Any) -> None:
+        taken.append((await receive())["body"])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    service.answers["/echo"] = take
+    hidden = b"DELETE /unregister HTTP/1.1\r\nHost: a\r\nX-A: "
+    async with wire(gateway) as line:
+        line.writer.write(
+            b"POST /echo HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, content-length\r\nContent-Length: %d\r\n\r\n"
+            % len(hidden)
+            + hidden
+        )
+        assert (await line.answer())[0] == 200
+    assert (await gateway.ask("/klines/okx/VICTIM")).json == {"path": "/klines/okx/VICTIM"}
+    assert taken == [hidden]
+    assert [seen.raw_path for seen in service.seen] == [b"/echo", b"/klines/okx/VICTIM"]
+
+
 async def test_an_answer_before_the_bodys_end_is_passed_on(misbehaving: Any, open_gateway: Any) -> None:
     service, port = misbehaving
     body = json.dumps(

@@ -11,7 +11,7 @@ _HOP_BY_HOP = frozenset(
     b" upgrade http2-settings".split()
 )
 _OF_THE_CONNECTION = _HOP_BY_HOP | {
-    b"host", b"expect", b"authorization", b"forwarded", b"x-request-id", b"x-real-ip", b"x-client-ip",
+    b"host", b"content-length", b"expect", b"authorization", b"forwarded", b"x-request-id", b"x-real-ip", b"x-client-ip",
     b"x-cluster-client-ip", b"true-client-ip", b"cf-connecting-ip", b"client-ip", b"via",
     b"traceparent", b"tracestate", b"baggage", b"x-original-url", b"x-rewrite-url", b"x-http-method-override",
 }  # fmt: skip
@@ -24,7 +24,8 @@ _HANDSHAKE = b"sec-websocket-"
 def to_service(headers: Iterable[Header]) -> list[Header]:
     """A client's headers for a service: without hop-by-hop ones, its credential, and what only the edge may state.
 
-    An underscore counts as a hyphen: there are servers that read both as one.
+    Where the body ends is among the latter: `Connection: content-length` would have it end elsewhere for the service,
+    and begin another request there. What the edge states is added afterwards, where no `Connection` can name it. An underscore counts as a hyphen: there are servers that read both as one.
     """
     return _without(headers, _OF_THE_CONNECTION)
 

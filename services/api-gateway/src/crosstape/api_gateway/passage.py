@@ -97,14 +97,17 @@ class _Passage:
     async def _pass(self, path: str) -> None:
         scope = self._scope
         is_head = scope["method"] == "HEAD"
+        method = "GET" if is_head else scope["method"]
         headers = to_service(scope["headers"])
         headers.append((b"x-request-id", self._exchange.request_id.encode()))
         if self._exchange.span is not None:
             headers.append(traces.to_service(self._exchange.span))
         if self._client.length is None:
             headers.append((b"transfer-encoding", b"chunked"))
+        elif self._client.has_body or method != "GET":
+            headers.append((b"content-length", b"%d" % self._client.length))
         connection = await self._upstream.ask(
-            "GET" if is_head else scope["method"],
+            method,
             target_of(path, scope),
             headers,
             self._caller,
