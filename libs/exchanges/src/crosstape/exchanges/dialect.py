@@ -70,7 +70,8 @@ class Subscription(Struct, frozen=True):
     """One socket: where to connect, what to send after connecting, and how to read and keep it.
 
     `path` is appended to the address; `messages` are sent in order once connected. `ping` (if any) is sent every
-    `ping_interval` seconds. `decode` is stateless. Silence longer than `stall_after` seconds means a dead socket.
+    `ping_interval` seconds: as text, or where it is empty as the protocol's own PING. `decode` is stateless. Silence
+    longer than `stall_after` seconds, in which no PONG came either, means a dead socket.
     """
 
     address: str

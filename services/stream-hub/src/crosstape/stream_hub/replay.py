@@ -18,11 +18,11 @@ from crosstape.common.market.trade import Trade, TradeId
 from crosstape.common.time import parse_time
 from crosstape.stream_hub import messages
 from crosstape.stream_hub.encoding import Build
+from crosstape.stream_hub.flow import DAY
 from crosstape.stream_hub.history import History
 from crosstape.stream_hub.market import MarketState
 from crosstape.stream_hub.numbers import EXACT, ZERO
 
-DAY = 86_400
 NEAR_SECONDS = 3.0
 """This close to the present, a replay asks history once more and goes live."""
 REMEMBERED_SECONDS = 1_200
@@ -117,22 +117,6 @@ class BarSource:
             self.sent[bar.open_time] = bar.revision
             closed_at = interval.close_time(bar.open_time) * NANOSECONDS
             yield closed_at, partial(messages.bar, "bar_close", channel, bar, None)
-
-
-class DaySums:
-    """The running volume delta of each exchange's day, from where a replay begins."""
-
-    def __init__(self, sums: Mapping[str, Decimal], start: int):
-        self.sums: dict[str, Decimal | None] = dict(sums)
-        self._days = dict.fromkeys(sums, start // NANOSECONDS // DAY)
-
-    def add(self, trade: Trade) -> Mapping[str, Decimal | None]:
-        """The sums after one more trade."""
-        exchange, day = trade.exchange, trade.time // NANOSECONDS // DAY
-        before = self.sums[exchange] if self._days[exchange] == day else ZERO
-        self._days[exchange] = day
-        self.sums[exchange] = EXACT.add(before or ZERO, Decimal(messages.volume_delta(trade)))
-        return dict(self.sums)
 
 
 async def day_so_far(market: MarketState, moment: int, history: History) -> Decimal:

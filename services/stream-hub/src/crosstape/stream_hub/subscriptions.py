@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
-from crosstape.common.market.bar import Interval
+from crosstape.common.market.bar import NANOSECONDS, Interval
 from crosstape.common.market.order import OrderEvent
 from crosstape.common.market.trade import Trade
 from crosstape.stream_hub import messages
 from crosstape.stream_hub.book_feed import BookFeed
 from crosstape.stream_hub.connection import Connection
+from crosstape.stream_hub.day_sums import DaySums
 from crosstape.stream_hub.encoding import Build
 from crosstape.stream_hub.fanout import Group
+from crosstape.stream_hub.flow import DAY
 from crosstape.stream_hub.history import History
 from crosstape.stream_hub.hub import OrderChannel
 from crosstape.stream_hub.market import BarEvent, MarketState, Tick
+from crosstape.stream_hub.numbers import EXACT, ZERO
 from crosstape.stream_hub.protocol import CloseCode, Closing, TooMany
-from crosstape.stream_hub.replay import BACKLOG_BYTES, BarSource, DaySums, Several, Source, TradeSource, day_so_far
+from crosstape.stream_hub.replay import BACKLOG_BYTES, BarSource, Several, Source, TradeSource, day_so_far
 from crosstape.stream_hub.ring import Ring
 from crosstape.stream_hub.rolled import RolledBars
 from crosstape.stream_hub.tape import Tape
@@ -213,21 +217,21 @@ class Consolidated:
     async def join(self, member: Connection, request: Request, epoch: str) -> None:
         tape = self._tape
         tape.settle()
-        place = tape.offset
-        is_recovered = False
-        if isinstance(request.since, str) and request.epoch == epoch and tape.missed(request.since) is not None:
-            place, is_recovered = request.since, True
-        member.send(subscribed(tape.channel, request, epoch, place, is_recovered=is_recovered))
-        while (missed := tape.missed(place)) is not None and len(missed) > AT_ONCE:
-            for _, build in missed[:AT_ONCE]:
+        behind = tape.behind(request.since) if isinstance(request.since, str) and request.epoch == epoch else None
+        if behind is not None and not behind.is_whole:
+            behind = None
+        place = tape.offset if behind is None else behind.offset
+        member.send(subscribed(tape.channel, request, epoch, place, is_recovered=behind is not None))
+        while behind is not None:
+            missed = behind.read(AT_ONCE)
+            if missed is None:
+                raise _too_slow()
+            for _, build in missed:
                 member.send(build)
-            place = missed[AT_ONCE - 1][0]
+            if len(missed) < AT_ONCE:
+                break
             await _has_read(member)
             tape.settle()
-        if missed is None:
-            raise _too_slow()
-        for _, build in missed:
-            member.send(build)
         tape.group.join(member)
 
     def leave(self, member: Connection) -> None:
@@ -236,10 +240,13 @@ class Consolidated:
     async def source(self, start: int, history: History) -> Source:
         markets = self._tape.markets
         before = {exchange: await day_so_far(market, start, history) for exchange, market in markets.items()}
-        sums, channel = DaySums(before, start), self._tape.channel
+        sums, channel = DaySums(before, start // NANOSECONDS // DAY), self._tape.channel
 
         def build(trade: Trade) -> Build:
-            return messages.tape_trade(channel, trade, None, sums.add(trade), is_late=False)
+            if sums.counts(trade):
+                known = sums.sums[trade.exchange] or ZERO
+                sums.sums[trade.exchange] = EXACT.add(known, Decimal(messages.volume_delta(trade)))
+            return messages.tape_trade(channel, trade, None, dict(sums.sums), is_late=False)
 
         self._start = start
         self._sources = {exchange: TradeSource(market, history, build) for exchange, market in markets.items()}
@@ -248,9 +255,11 @@ class Consolidated:
     def go_live(self, member: Connection) -> None:
         tape = self._tape
         tape.settle()
-        for trade, build in tape.kept():
-            if trade.time >= self._start and trade.trade_id not in self._sources[trade.exchange].sent:
-                member.send(build)
+        kept = tape.kept()
+        while part := kept.read(AT_ONCE):
+            for trade, build in part:
+                if trade.time >= self._start and trade.trade_id not in self._sources[trade.exchange].sent:
+                    member.send(build)
         tape.group.join(member)
 
 

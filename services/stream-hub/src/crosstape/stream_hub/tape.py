@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from heapq import merge
+from itertools import islice
 
 from crosstape.common.errors import ValidationFailed
+from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.trade import Trade
 from crosstape.stream_hub import messages
+from crosstape.stream_hub.day_sums import DaySums
 from crosstape.stream_hub.encoding import Build
 from crosstape.stream_hub.fanout import Group, Outbox
+from crosstape.stream_hub.flow import DAY
 from crosstape.stream_hub.market import MarketState, Tick
 from crosstape.stream_hub.merge import TimeMerge
+from crosstape.stream_hub.numbers import EXACT
 
 HOLD_SECONDS = 0.1
 """How long a trade waits for an earlier one of another exchange."""
@@ -32,9 +38,8 @@ class Tape:
         self.group = Group(outbox)
         self._merge: TimeMerge[Tick] = TimeMerge(self.markets, HOLD_SECONDS)
         self._positions = {exchange: market.ticks.newest for exchange, market in self.markets.items()}
-        self._cvds = {
-            exchange: market.ticks.last.cvd if market.ticks.last else None for exchange, market in self.markets.items()
-        }
+        newest = max((market.ticks.last.trade.time for market in markets if market.ticks.last), default=time.time_ns())
+        self._sums = _sums_before(self.markets, newest // NANOSECONDS // DAY, {})
         self._timer: asyncio.TimerHandle | None = None
         for market in markets:
             market.tick_listeners[self] = None
@@ -49,11 +54,6 @@ class Tape:
     @property
     def offset(self) -> str:
         return offset_text(self._positions)
-
-    @property
-    def cvds(self) -> Mapping[str, Decimal | None]:
-        """The volume delta of each exchange's day so far."""
-        return dict(self._cvds)
 
     def tick(self, tick: Tick) -> None:
         """A trade of one of the markets."""
@@ -72,52 +72,90 @@ class Tape:
             self._timer = loop.call_later(wait, self._release)
 
     def _message(self, tick: Tick, *, is_late: bool) -> Build:
-        exchange = tick.trade.exchange
-        self._positions[exchange] = tick.position
-        self._cvds[exchange] = tick.cvd
-        return messages.tape_trade(self.channel, tick.trade, self.offset, dict(self._cvds), is_late=is_late)
+        self._positions[tick.trade.exchange] = tick.position
+        return _message(self.channel, tick, self._sums, self.offset, is_late=is_late)
 
     def settle(self) -> None:
         """Release what is held: then the tape stands where its markets stand, and somebody may join."""
         for tick, is_late in self._merge.drain():
             self.group.publish(self._message(tick, is_late=is_late))
 
-    def kept(self) -> list[tuple[Trade, Build]]:
-        """Every trade that is still in the rings, in order, with its message."""
-        floors = offset_text({exchange: market.ticks.floor for exchange, market in self.markets.items()})
-        return [(tick.trade, build) for tick, _, build in self._behind(read_offset(floors)) or ()]
+    def kept(self) -> Behind:
+        """Everything that is still in the rings."""
+        return Behind(self, {exchange: market.ticks.floor for exchange, market in self.markets.items()})
 
-    def missed(self, since: str) -> list[tuple[str, Build]] | None:
-        """The offsets and messages behind an offset, after `settle`; None when some may be gone.
+    def behind(self, since: str) -> Behind:
+        """What follows an offset. Raises ValidationFailed for what is none."""
+        known = read_offset(since)
+        return Behind(self, {exchange: known.get(exchange, -1) for exchange in self.markets})
 
-        Raises ValidationFailed.
-        """
-        behind = self._behind(read_offset(since))
-        return None if behind is None else [(place, build) for _, place, build in behind]
 
-    def _behind(self, positions: dict[str, int]) -> list[tuple[Tick, str, Build]] | None:
-        found: list[list[Tick]] = []
-        for exchange, market in self.markets.items():
-            known = positions.get(exchange, -1)
-            entries = market.ticks.after(known)
-            if entries is None or known > market.ticks.newest:
-                return None
-            found.append([tick for _, tick in entries])
-        cvds: dict[str, Decimal | None] = {
-            exchange: (ticks[0].cvd if ticks else self._cvds[exchange])
-            for exchange, ticks in zip(self.markets, found, strict=True)
-        }
-        builds: list[tuple[Tick, str, Build]] = []
-        newest = 0
-        for tick in merge(*found, key=lambda tick: tick.trade.time):
-            exchange = tick.trade.exchange
-            positions[exchange] = tick.position
-            cvds[exchange] = tick.cvd
-            is_late, newest = tick.trade.time < newest, max(newest, tick.trade.time)
-            place = offset_text(positions)
-            build = messages.tape_trade(self.channel, tick.trade, place, dict(cvds), is_late=is_late)
-            builds.append((tick, place, build))
-        return builds
+class Behind:
+    """The trades of a tape behind some positions, read piece by piece: nobody waits while all of them are put in order.
+
+    After `Tape.settle`, and before anything else happens, the tape goes on from where the last piece ended.
+    """
+
+    def __init__(self, tape: Tape, positions: Mapping[str, int]):
+        self._channel = tape.channel
+        self._markets = tape.markets
+        self._positions = dict(positions)
+        self._sums: DaySums | None = None
+        self._newest = 0
+
+    @property
+    def offset(self) -> str:
+        """Where it stands."""
+        return offset_text(self._positions)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything behind is still there, and the positions are ones that the tape has had."""
+        places = self._positions
+        return all(
+            market.ticks.reaches(places[exchange]) and places[exchange] <= market.ticks.newest
+            for exchange, market in self._markets.items()
+        )
+
+    def read(self, most: int) -> list[tuple[Trade, Build]] | None:
+        """The next trades with their messages, fewer than `most` only at the end; None when some are gone."""
+        if not self.is_whole:
+            return None
+        ticks = [
+            [tick for _, tick in market.ticks.after(self._positions[exchange], most) or ()]
+            for exchange, market in self._markets.items()
+        ]
+        read: list[tuple[Trade, Build]] = []
+        for tick in islice(merge(*ticks, key=lambda tick: tick.trade.time), most):
+            trade = tick.trade
+            if self._sums is None:
+                following = {one[0].trade.exchange: one[0] for one in ticks if one}
+                self._sums = _sums_before(self._markets, trade.time // NANOSECONDS // DAY, following)
+            is_late, self._newest = trade.time < self._newest, max(self._newest, trade.time)
+            self._positions[trade.exchange] = tick.position
+            read.append((trade, _message(self._channel, tick, self._sums, self.offset, is_late=is_late)))
+        return read
+
+
+def _message(channel: str, tick: Tick, sums: DaySums, offset: str, *, is_late: bool) -> Build:
+    trade = tick.trade
+    if sums.counts(trade):
+        sums.sums[trade.exchange] = tick.cvd
+    return messages.tape_trade(channel, trade, offset, dict(sums.sums), is_late=is_late)
+
+
+def _sums_before(markets: Mapping[str, MarketState], day: int, following: Mapping[str, Tick]) -> DaySums:
+    """The sums of `day` (since the epoch) before the ticks that follow, the next one of each exchange that has any."""
+    sums: dict[str, Decimal | None] = {}
+    for exchange, market in markets.items():
+        tick = following.get(exchange)
+        if tick is None or tick.trade.time // NANOSECONDS // DAY != day:
+            sums[exchange] = market.flow.cvd(day * DAY)
+        elif tick.cvd is None:
+            sums[exchange] = None
+        else:
+            sums[exchange] = EXACT.subtract(tick.cvd, Decimal(messages.volume_delta(tick.trade)))
+    return DaySums(sums, day)
 
 
 def offset_text(positions: Mapping[str, int]) -> str:
