@@ -104,6 +104,12 @@ def test_many_markets_are_spread_over_sockets_and_none_is_left_out():
     assert all(s.path.count("@trade") == len(s.instruments) <= 50 for s in sockets)
 
 
+@pytest.mark.parametrize("instrument", [SPOT, PERPETUAL])
+def test_a_socket_of_trades_is_pinged_and_one_of_books_must_speak_for_itself(instrument):
+    pings = {c: DIALECT.subscriptions([instrument], frozenset((c,)))[0].ping for c in Channel}
+    assert pings == {Channel.TRADES: b"", Channel.BOOK: None}
+
+
 def market(symbol, status="TRADING", more='"isSpotTradingAllowed":true'):
     return (
         f'{{"symbol":"{symbol}","status":"{status}","baseAsset":"BTC","quoteAsset":"USDT",{more},"filters":['

@@ -1,11 +1,21 @@
-"""Back-off."""
+"""The socket loop: back-off, what it takes for a dead socket, and what a hostile server cannot end."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
 
-from crosstape.ingestor.feed import BASE_DELAY, LONGEST_DELAY, backoff
+from crosstape.exchanges.dialect import Channel, Subscription
+from crosstape.ingestor.feed import BASE_DELAY, LONGEST_DELAY, Feed, backoff
+
+RESERVED = b"\x83\x00"
+"""An empty frame of an opcode that no protocol has."""
 
 
 @given(st.integers(0, 1_000), st.floats(0, 1, exclude_max=True))
@@ -16,3 +26,77 @@ def test_back_off_stays_within_its_bounds_for_any_number_of_failures(failures: i
 @given(st.integers(0, 10))
 def test_back_off_doubles_until_its_cap(failures: int) -> None:
     assert backoff(failures, 0.5) == min(LONGEST_DELAY, BASE_DELAY * 2**failures) / 2
+
+
+class Server(WSListener):
+    """Sends `greeting` as it is to whoever connects, and then answers pings alone, if it `answers`."""
+
+    def __init__(self, greeting: bytes = b"", *, answers: bool = True):
+        super().__init__()
+        self._greeting = greeting
+        self._answers = answers
+        self.connections = 0
+        self.pings = 0
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self.connections += 1
+        transport.underlying_transport.write(self._greeting)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type == WSMsgType.PING:
+            self.pings += 1
+            if self._answers:
+                transport.send_pong(frame.get_payload_as_bytes())
+
+
+class Silent:
+    """A handler to which nothing is ever said."""
+
+    def on_connected(self, now: int) -> None: ...
+
+    def on_disconnected(self, now: int) -> None: ...
+
+    def on_frame(self, payload: bytes, time_received: int) -> None: ...
+
+
+@asynccontextmanager
+async def feeding(server: Server, ping: bytes | None = None, stall_after: float = 60.0) -> AsyncIterator[None]:
+    """A feed of `server` that runs meanwhile, and has not ended when it is over."""
+    listening = await ws_create_server(lambda request: server, "127.0.0.1", 0, enable_auto_pong=False)
+    url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}/"
+    channels = frozenset((Channel.TRADES,))
+    subscription = Subscription("stream", "", (), (), channels, lambda frame, time: (), ping, stall_after=stall_after)
+    running = asyncio.create_task(Feed("x", subscription, url, Silent()).run())
+    try:
+        yield
+        assert not running.done()
+    finally:
+        running.cancel()
+        await asyncio.wait((running,))
+        listening.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_frame_that_breaks_the_protocol_ends_its_connection_and_not_the_feed() -> None:
+    server = Server(RESERVED)
+    async with feeding(server):
+        await until(lambda: server.connections > 1)
+
+
+async def test_a_quiet_socket_that_answers_pings_is_kept() -> None:
+    server = Server()
+    async with feeding(server, b"", stall_after=1.0):
+        await until(lambda: server.pings > 6)  # three in the time after which silence is death
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize("ping", [None, b""])
+async def test_a_socket_that_says_nothing_and_answers_nothing_is_left(ping: bytes | None) -> None:
+    server = Server(answers=False)
+    async with feeding(server, ping, stall_after=0.2):
+        await until(lambda: server.connections > 1)

@@ -121,10 +121,7 @@ class Feed:
             self._handler.on_connected(time.time_ns())
             if self._is_paused:
                 self.pause(True)
-            async with asyncio.TaskGroup() as group:
-                watching = group.create_task(self._watch(transport, listener))
-                await transport.wait_disconnected()
-                watching.cancel()
+            await self._watch(transport, listener)
         finally:
             self._transport = None
             self._frames.inc(listener.take_count())
@@ -133,22 +130,26 @@ class Feed:
             self._handler.on_disconnected(time.time_ns())
 
     async def _watch(self, transport: WSTransport, listener: _Listener) -> None:
-        """Send the exchange's pings, and leave a socket that has gone silent."""
+        """Send the exchange's pings, and leave a socket that has gone silent, until it is closed.
+
+        Raises WSError when it was closed for what it said.
+        """
         ping, interval = self._subscription.ping, min(self._subscription.ping_interval, self._stall_after / 3)
         step = min(interval, self._stall_after / 4, LONGEST_STEP)
         pinged = time.monotonic()
-        while True:
-            await asyncio.sleep(step)
+        closed = asyncio.ensure_future(transport.wait_disconnected())
+        while not closed.done():
+            await asyncio.wait((closed,), timeout=step)
             now = time.monotonic()
             if ping is not None and now - pinged >= interval:
-                transport.send(WSMsgType.TEXT, ping)
+                transport.send(WSMsgType.TEXT if ping else WSMsgType.PING, ping)
                 pinged = now
             if count := listener.take_count():
                 self._frames.inc(count)
                 self._heard = now
             elif now - self._heard > self._stall_after and not self._is_paused:
                 self.reconnect(f"silent for {self._stall_after:.0f} s")
-                return
+        await closed
 
     def _skip(self, error: MalformedFrame, payload: bytes) -> None:
         MALFORMED.labels(self._exchange, error.kind).inc()
@@ -182,7 +183,7 @@ class _Listener(WSListener):
         self._count = 0
 
     def take_count(self) -> int:
-        """How many messages came since it was last asked."""
+        """How many messages, and answers to our pings, came since it was last asked."""
         count, self._count = self._count, 0
         return count
 
@@ -203,6 +204,8 @@ class _Listener(WSListener):
         """The message that `frame` ends; empty while it goes on, and for frames that are of none."""
         if frame.msg_type == WSMsgType.CLOSE:
             transport.disconnect()
+        elif frame.msg_type == WSMsgType.PONG:
+            self._count += 1
         elif frame.msg_type in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
             self._fragments += frame.get_payload_as_bytes()
             if len(self._fragments) > MAX_FRAME_BYTES:
