@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import time
 from decimal import Decimal
@@ -203,6 +204,19 @@ async def test_forged_cursors_are_422(client: Client, kind: str, cursor: str) ->
         assert (answer.status, answer.json["error_code"]) == (422, "VALIDATION_ERROR")
 
 
+async def test_a_month_is_whole_however_many_empty_ones_come_before_it(client: Client, sink: Sink, symbol: str) -> None:
+    days = [dt.datetime(2025, month, day, tzinfo=dt.UTC) for month in (2, 3, 4) for day in (1, 15, 28)]
+    await sink.insert([make_trade(i, symbol=symbol, time=int(t.timestamp()) * SECOND) for i, t in enumerate(days)])
+    await sink.close_all()
+    spelling = symbol.replace("-", "")
+    start = "start=2025-01-01T00:00:00Z&end=2025-07-01T00:00:00Z&interval=1M"
+    for limit in (1, 2, 3, 4, 10_000):
+        bars = (await client(f"/api/v1/ohlcv/binance/{spelling}?{start}&limit={limit}")).json["bars"]
+        assert [bar["trades"] for bar in bars] == [3, 3, 3][:limit]
+        candles = (await client(f"/api/v1/ohlcv?symbol=BINANCE:{spelling}&{start}&limit={limit}&fields=trades")).json
+        assert [candle["trades"] for candle in candles["data"]] == [3, 3, 3][:limit]
+
+
 async def test_empty_intervals_are_filled_only_where_somebody_listened(
     client: Client, sink: Sink, traded: str, symbol: str
 ) -> None:
@@ -213,6 +227,7 @@ async def test_empty_intervals_are_filled_only_where_somebody_listened(
     filled = (await client(f"{target}&fill=ffill")).json["bars"]
     assert [bar["timestamp"] - OPEN for bar in filled] == [0, 60, 120, 180]
     assert [bar.get("filled", False) for bar in filled] == [False, False, True, False]
+    assert filled[2]["status"] == "final"
     assert (filled[2]["open"], filled[2]["close"], filled[2]["volume"], filled[2]["trades"]) == (16542.2, 16542.2, 0, 0)
     zero = (await client(f"{target}&fill=zero&limit=3")).json
     assert (zero["bars"][2]["close"], zero["bars"][2]["filled"]) == (0, True)

@@ -13,6 +13,8 @@ from crosstape.history.api.markets import Market
 from crosstape.history.store import Store
 
 MINUTE = 60
+RECENT = 3_600
+"""Seconds in which a tape that is alive has closed a minute: a longer range costs more to look through."""
 
 
 class BarRow(Struct, frozen=True):
@@ -67,10 +69,12 @@ class BarQuery(Struct, frozen=True):
 
 
 class ClosedBars:
-    """Until when (Unix s) each market's seconds and minutes are closed: it only grows, so what was once read holds."""
+    """Until when (Unix s) each market's seconds and minutes are closed, and the tape as a whole: it only grows, so what
+    was once read holds."""
 
     def __init__(self) -> None:
         self._until: dict[tuple[str, str, int], int] = {}
+        self._tape_until = 0
 
     async def hold(self, store: Store, query: BarQuery) -> bool:
         """Whether all bars of `query` are closed, so that nobody needs to look at the tape."""
@@ -81,15 +85,33 @@ class ClosedBars:
             self._until[place] = until or 0
         return query.last_close <= self._until.get(place, 0)
 
+    async def tape_until(self, store: Store, start: int, end: int) -> int:
+        """Until when, as far as it matters for [start, end) Unix s, some market's minutes are closed.
+
+        What is heard reaches the store apart from the trades: of later minutes it may know that somebody listened, and
+        not yet what was heard. Ask before you read what is stored: it may be closed in between.
+        """
+        if self._tape_until < end:
+            recent = max(start, int(time.time()) - RECENT)
+            until = await _tape_until(store, recent) or await _tape_until(store, start)
+            self._tape_until = max(self._tape_until, until)
+        return self._tape_until
+
+
+async def _tape_until(store: Store, since: int) -> int:
+    [(until,)] = await store.rows("tape_closed_until", since=since)
+    return int(until)
+
 
 async def oldest_bars(store: Store, query: BarQuery, closed: ClosedBars, *, limit: int, offset: int = 0) -> list[bytes]:
     """The first `limit` bars, oldest first, as JSON lines.
 
-    A dense market is answered from a window as long as the page; only a sparse one needs the whole range.
+    A dense market is answered from a window as long as the page; only a sparse one needs the whole range. The window
+    ends where a bar does, or its last one would be made of a part of its trades.
     """
     start, end = query.first_open, query.last_close
     name = "closed_bars" if await closed.hold(store, query) else "bars"
-    window = start + (limit + offset) * query.interval.seconds
+    window = query.interval.open_time(min(end, start + (limit + offset) * query.interval.seconds))
     if window < end:
         lines = await _lines(store, query, name, start, window, limit, offset)
         if len(lines) == limit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 
+import msgspec
 from msgspec import Raw, Struct
 
 from crosstape.common.market.bar import NANOSECONDS
@@ -39,12 +40,29 @@ class FilledBar(Struct, frozen=True):
     filled: bool = True
 
 
+def oldest_intervals(query: BarQuery, limit: int) -> BarQuery:
+    """The part of `query` that is its first `limit` intervals. They are counted one by one: months differ in length."""
+    end = query.first_open
+    for _ in range(limit):
+        end = query.interval.close_time(end)
+    return msgspec.structs.replace(query, end=min(query.end, end))
+
+
+def newest_intervals(query: BarQuery, limit: int) -> BarQuery:
+    """The part of `query` that is its last `limit` intervals."""
+    start = query.end
+    for _ in range(limit):
+        start = query.interval.open_time(start - 1)
+    return msgspec.structs.replace(query, start=max(query.start, start))
+
+
 def fill_bars(
-    rows: list[BarRow], query: BarQuery, coverage: Spans, fill: Fill, close_before: Raw | None
+    rows: list[BarRow], query: BarQuery, coverage: Spans, fill: Fill, close_before: Raw | None, closed_until: int
 ) -> list[BarRow | FilledBar]:
     """`rows` (those of all of the query's range) and the empty intervals between them, oldest first.
 
-    `close_before` is the close of the last bar before the range; until one is known, FFILL leaves intervals out.
+    `close_before` is the close of the last bar before the range; until one is known, FFILL leaves intervals out. Those
+    that end after `closed_until` (Unix s) may yet get trades.
     """
     by_open = {row.timestamp: row for row in rows}
     zero = _QUOTED_ZERO if query.quote_decimals else _ZERO
@@ -58,6 +76,7 @@ def fill_bars(
             filled.append(row)
             price = row.close if fill is Fill.FFILL else zero
         elif price is not None and coverage.covers(open_time * NANOSECONDS, close_time * NANOSECONDS):
-            filled.append(FilledBar(open_time, price, price, price, price, zero, zero, 0, "final", 0, zero))
+            status = "final" if close_time <= closed_until else "provisional"
+            filled.append(FilledBar(open_time, price, price, price, price, zero, zero, 0, status, 0, zero))
         open_time = close_time
     return filled

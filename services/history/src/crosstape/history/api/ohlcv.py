@@ -18,7 +18,7 @@ from crosstape.history.api.answers import json_response, page_response
 from crosstape.history.api.bars import BarQuery, BarRow, bar_rows, count_bars, newest_bars, oldest_bars
 from crosstape.history.api.cursor import BarCursor, bar_cursor, encode_cursor
 from crosstape.history.api.export import export_bars, layout_of
-from crosstape.history.api.fill import Fill, fill_bars
+from crosstape.history.api.fill import Fill, fill_bars, newest_intervals, oldest_intervals
 from crosstape.history.api.parameters import (
     DEFAULT_LIMIT,
     Bars,
@@ -137,12 +137,8 @@ async def _filled_page(
     context: Resources, query: BarQuery, fill: Fill, limit: int, *, is_latest: bool
 ) -> tuple[list[bytes], int | None]:
     """A page of `limit` intervals; those that are empty and were not listened to are left out of it."""
-    if is_latest:
-        start = query.interval.open_time(query.end - 1) - (limit - 1) * query.interval.seconds
-        page = msgspec.structs.replace(query, start=max(0, start))
-    else:
-        end = query.first_open + limit * query.interval.seconds
-        page = msgspec.structs.replace(query, end=min(query.end, end))
+    page = newest_intervals(query, limit) if is_latest else oldest_intervals(query, limit)
+    closed_until = await context.closed.tape_until(context.reads, page.start, page.last_close)
     rows = bar_rows(await oldest_bars(context.reads, page, context.closed, limit=limit))
     close_before = None
     if fill is Fill.FFILL:
@@ -155,7 +151,7 @@ async def _filled_page(
         start=page.start * NANOSECONDS,
         end=page.last_close * NANOSECONDS,
     )
-    filled = fill_bars(rows, page, Spans(intervals), fill, close_before)
+    filled = fill_bars(rows, page, Spans(intervals), fill, close_before, closed_until)
     following = page.end if page.end < query.end and not is_latest else None
     return [msgspec.json.encode(bar) for bar in filled], following
 
