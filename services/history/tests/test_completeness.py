@@ -98,7 +98,26 @@ async def test_ids_the_exchange_calls_absent_are_not_missing(client: Client, sin
     assert (await statuses(client, symbol, 1))[1] == []
 
 
+async def test_a_minute_is_quiet_only_when_trades_of_its_time_are_stored(
+    client: Client, sink: Sink, symbol: str
+) -> None:
+    minute = int(time.time()) // 60 * 60 - 60
+    await sink.writer.store_events([Coverage("binance", symbol, minute * SECOND, (minute + 60) * SECOND)])
+
+    async def status() -> str:
+        target = f"/api/v1/completeness/binance/{symbol}?start={minute}&end={minute + 60}"
+        [found] = (await client(target)).json["minutes"]
+        return found["status"]
+
+    assert await status() == "unknown"
+    await sink.insert([make_trade(1, symbol=new_symbol(), time=(minute + 59) * SECOND)])
+    await sink.close_all()
+    assert await status() == "quiet"
+
+
 async def test_a_gap_that_cannot_be_filled_stays_visible(client: Client, sink: Sink, symbol: str) -> None:
+    await sink.insert([at(new_symbol(), 1, 180)])
+    await sink.close_all()
     await sink.writer.store_events(
         [
             Coverage("binance", symbol, START, START + 180 * SECOND),

@@ -30,7 +30,7 @@ DEFAULT_SPAN = 3_600 * NANOSECONDS
 
 class MinuteState(enum.StrEnum):
     """What is known of one minute: `gap` lacks trades or a connection, `repaired` lacked some, `complete` was heard
-    all through, `quiet` too but nobody traded, of `unknown` nothing is known."""
+    all through, `quiet` too but nobody traded, of `unknown` nothing is known yet or ever."""
 
     COMPLETE = "complete"
     REPAIRED = "repaired"
@@ -75,11 +75,12 @@ def judge_minutes(
     coverage: Spans,
     gaps: Sequence[LedgerGap],
     holes: Sequence[Hole],
+    closed_until: int,
 ) -> list[Minute]:
     """The state of each of `minutes` (Unix s): pure.
 
-    A hole lies between the trades around it; a gap that lasts makes a gap as well, one that was repaired leaves its
-    cause.
+    What was heard in a minute that ends after `closed_until` (Unix s) may not be stored yet. A hole lies between the
+    trades around it; a gap that lasts makes a gap as well, one that was repaired leaves its cause.
     """
     lost: dict[int, str] = {}
     mended: dict[int, str] = {}
@@ -93,12 +94,13 @@ def judge_minutes(
     judged = []
     for minute in minutes:
         seen = traded.get(minute)
-        is_covered = coverage.covers(minute * NANOSECONDS, (minute + MINUTE) * NANOSECONDS)
+        end = minute + MINUTE
+        is_known = end <= closed_until and coverage.covers(minute * NANOSECONDS, end * NANOSECONDS)
         if minute in lost:
             status, cause = MinuteState.GAP, lost[minute]
         elif minute in mended:
             status, cause = MinuteState.REPAIRED, mended[minute]
-        elif is_covered:
+        elif is_known:
             status, cause = (MinuteState.COMPLETE if seen else MinuteState.QUIET), None
         else:
             status, cause = MinuteState.UNKNOWN, None
@@ -150,6 +152,7 @@ async def completeness(
     until = min(end, minutes[-1] + MINUTE) if minutes else start
     place = {"exchange": market.exchange, "symbol": market.symbol}
     nanoseconds = {"start": start * NANOSECONDS, "end": until * NANOSECONDS}
+    closed_until = await context.closed.tape_until(context.reads, start, until)
     rows = await context.reads.rows("minutes", base=MINUTE, start=start, end=until, **place)
     traded = {
         minute: MinuteTrades(count, uid or seq, last or last_seq) for minute, count, seq, uid, last_seq, last in rows
@@ -171,7 +174,7 @@ async def completeness(
         "symbol": symbol,
         "canonical": market.symbol,
         **({"quote_alias": market.quote_alias} if market.quote_alias else {}),
-        "minutes": judge_minutes(minutes, traded, coverage, gaps, holes),
+        "minutes": judge_minutes(minutes, traded, coverage, gaps, holes, closed_until),
         "missing_ids": [(hole.first, hole.last) for hole in holes],
         "next_cursor": None if following is None else encode_cursor(BarCursor(following)),
     }
