@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytest_asyncio
+
+from crosstape.api_gateway import server
+from crosstape.api_gateway.arrival import Bounds
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.integration]
 
@@ -230,6 +235,83 @@ async def test_a_flood_of_early_requests_ends_the_connection(gateway: Any, servi
         line.writer.write(PING * 1000)
         answers = (await line.rest()).count(b"HTTP/1.1 200")
         assert answers <= 40
+
+
+@asynccontextmanager
+async def narrow(gateway: Any) -> AsyncIterator[socket.socket]:
+    """A client's socket that holds little of what it has not read."""
+    with socket.socket() as narrow:
+        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        narrow.setblocking(False)
+        async with asyncio.timeout(8):
+            await asyncio.get_running_loop().sock_connect(narrow, ("127.0.0.1", gateway.server.port))
+            yield narrow
+
+
+async def test_a_client_that_asks_on_without_reading_is_answered_no_more_and_cut(
+    gateway: Any, service: Any, scripted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "KEEP_ALIVE_SECONDS", 0.5)
+    service.answers["/flood/symbols"] = scripted(200, bytes(200_000))
+    loop = asyncio.get_running_loop()
+    async with narrow(gateway) as client:
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await loop.sock_sendall(client, b"GET /flood/symbols HTTP/1.1\r\nHost: a\r\n\r\n")
+                await asyncio.sleep(0.005)
+    assert len(service.seen) * 200_000 < 16 * 1024 * 1024, "what the kernel holds"
+
+
+async def test_a_client_that_reads_late_gets_every_answer(gateway: Any, service: Any, scripted: Any) -> None:
+    service.answers.update({f"/late{n}/symbols": scripted(200, b"%02d" % n * 100_000) for n in range(30)})
+    loop = asyncio.get_running_loop()
+    async with narrow(gateway) as client:
+        requests = [b"GET /late%d/symbols HTTP/1.1\r\nHost: a\r\n\r\n" % n for n in range(30)]
+        await loop.sock_sendall(client, b"".join(requests) + PING)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024 * 1024)
+        received = b""
+        while not received.endswith(b'pong"}'):
+            received += await loop.sock_recv(client, 65_536)
+    for number in range(30):
+        assert received.count(b"\r\n\r\n" + b"%02d" % number * 100_000 + b"HTTP/1.1 200") == 1
+
+
+class Sluggish:
+    """A transport to a client that takes so many bytes whenever it is looked at."""
+
+    def __init__(self, unsent: int, takes: int):
+        self._unsent = unsent
+        self._takes = takes
+        self.is_closing = asyncio.Event().is_set
+        self.aborted = asyncio.Event()
+        self.abort = self.aborted.set
+
+    def get_extra_info(self, name: str) -> Any:
+        return "127.0.0.1", 1
+
+    def get_write_buffer_size(self) -> int:
+        self._unsent -= min(self._unsent, self._takes)
+        return self._unsent
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("takes", "left"), [(1, True), (16 * 1024, False)])
+async def test_to_take_a_byte_now_and_then_is_not_to_read(
+    monkeypatch: pytest.MonkeyPatch, takes: int, left: bool
+) -> None:
+    monkeypatch.setattr(server, "KEEP_ALIVE_SECONDS", 0.01)
+    state = SimpleNamespace(connections=set())
+    bounds = Bounds(4096, 4096, 10.0, 10)
+    config = SimpleNamespace(loaded_app=None)
+    connection = server.ClientConnection(bounds=bounds, config=config, server_state=state, app_state={})
+    client = Sluggish(300 * 1024, takes)
+    connection.connection_made(client)  # type: ignore[arg-type]
+    connection.shutdown()
+    async with asyncio.timeout(5):
+        await client.aborted.wait()
+    assert bool(client._unsent) is left
 
 
 async def test_trailers_add_nothing_to_a_request(gateway: Any, service: Any) -> None:

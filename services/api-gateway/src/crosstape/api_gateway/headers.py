@@ -11,8 +11,8 @@ _HOP_BY_HOP = frozenset(
     b" upgrade http2-settings".split()
 )
 _OF_THE_CONNECTION = _HOP_BY_HOP | {
-    b"host", b"content-length", b"expect", b"authorization", b"forwarded", b"x-request-id", b"x-real-ip", b"x-client-ip",
-    b"x-cluster-client-ip", b"true-client-ip", b"cf-connecting-ip", b"client-ip", b"via",
+    b"host", b"content-length", b"expect", b"authorization", b"forwarded", b"x-request-id", b"x-real-ip",
+    b"x-client-ip", b"x-cluster-client-ip", b"true-client-ip", b"cf-connecting-ip", b"client-ip", b"via",
     b"traceparent", b"tracestate", b"baggage", b"x-original-url", b"x-rewrite-url", b"x-http-method-override",
 }  # fmt: skip
 _FORGEABLE = (b"x-crosstape-", b"x-internal-", b"x-user-", b"x-auth-", b"x-forwarded-", b"x-original-")
@@ -25,7 +25,8 @@ def to_service(headers: Iterable[Header]) -> list[Header]:
     """A client's headers for a service: without hop-by-hop ones, its credential, and what only the edge may state.
 
     Where the body ends is among the latter: `Connection: content-length` would have it end elsewhere for the service,
-    and begin another request there. What the edge states is added afterwards, where no `Connection` can name it. An underscore counts as a hyphen: there are servers that read both as one.
+    and begin another request there. What the edge states is added afterwards, where no `Connection` can name it. An
+    underscore counts as a hyphen: there are servers that read both as one.
     """
     return _without(headers, _OF_THE_CONNECTION)
 

@@ -29,13 +29,16 @@ _MOST_EARLY = 64 * 1024
 _MOST_BETWEEN = 512 * 1024
 """Bytes between two parts of a body: more than one read of the socket brings."""
 _MOST_PIPELINED = 32
+_LEAST_TAKEN = 16 * 1024
+"""Bytes that a client takes of what waits for it, while it is waited for, or it is cut."""
 
 
 class ClientConnection(asyncio.Protocol):
     """Answers one request after the other; those that come early wait. It is the `Line` of its exchanges.
 
     Refuses with the contract's error what is not HTTP in one way only, what is too large, and a head that comes too
-    slowly; an answer that is under way is finished first.
+    slowly; an answer that is under way is finished first. A client that asks on without taking its answers is read no
+    more: the exchange stays the current one until enough of its answer has been taken.
     """
 
     def __init__(self, *, bounds: Bounds, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None):
@@ -117,6 +120,9 @@ class ClientConnection(asyncio.Protocol):
         self.is_full = False
         if self._writable and not self._writable.done():
             self._writable.set_result(None)
+        current = self._current
+        if current and current.is_answered and current.is_received and not self.transport.is_closing():
+            self._next()
 
     # httptools' callbacks
 
@@ -237,6 +243,10 @@ class ClientConnection(asyncio.Protocol):
             exchange.scope.clear()  # it holds the exchange: else every request would wait for the garbage collector
 
     def _next(self) -> None:
+        if self.is_full:
+            self.pause()
+            self._await_reader(KEEP_ALIVE_SECONDS)
+            return
         exchange, self._current = self._current, None
         if self._is_refused or (exchange and not exchange.keeps_alive):
             self._close()
@@ -245,12 +255,17 @@ class ClientConnection(asyncio.Protocol):
             self.resume()
         else:
             self.resume()
-            self._watchdog.wait(KEEP_ALIVE_SECONDS)
+            self._await_reader(KEEP_ALIVE_SECONDS)
+
+    def _await_reader(self, seconds: float) -> None:
+        """Nothing is waited for but what the client does, first of all that it reads."""
+        self._unsent = self.transport.get_write_buffer_size()
+        self._watchdog.wait(seconds)
 
     def _linger(self) -> None:
         """The answer is out, the request still comes."""
         self.resume()
-        self._watchdog.wait(LINGER_SECONDS)
+        self._await_reader(LINGER_SECONDS)
 
     def _cut(self, exchange: Exchange) -> None:
         """No answer, or the rest of one, will come: the client must be able to tell."""
@@ -284,7 +299,7 @@ class ClientConnection(asyncio.Protocol):
         REFUSED.labels(reason).inc()
         self._is_refused = True
         arriving, self._arriving = self._arriving, None
-        if arriving is None and self._current and not self._current.is_answered:
+        if arriving is None and self._current:
             return  # its answer ends the connection
         if arriving and arriving is not self._current:
             self._pipelined.clear()
@@ -305,21 +320,19 @@ class ClientConnection(asyncio.Protocol):
         self.transport.writelines([*head.lines, b"connection: close\r\n\r\n", body])
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self._watchdog.wait(LINGER_SECONDS)
+        self._await_reader(LINGER_SECONDS)
 
     def _bite(self) -> None:
         """What was waited for did not come."""
-        unsent = self.transport.get_write_buffer_size()
-        if self._head and not self._is_refused:
+        if self._head and self._current is None and not self._is_refused:
             seconds = f"{self._bounds.header_seconds:g}"
             self._refuse(RequestTimeout(f"The head of the request did not arrive within {seconds} s."), "slow")
-        elif unsent and unsent != self._unsent:
-            self._unsent = unsent  # a slow reader, but one who reads
-            self._watchdog.wait(KEEP_ALIVE_SECONDS)
+        elif 0 < self.transport.get_write_buffer_size() <= self._unsent - _LEAST_TAKEN:
+            self._await_reader(KEEP_ALIVE_SECONDS)  # a slow reader, but one who reads
         else:
             self.transport.abort()
 
     def _close(self) -> None:
         """Close when all is sent, while the client goes on taking it."""
         self.transport.close()
-        self._watchdog.wait(KEEP_ALIVE_SECONDS)
+        self._await_reader(KEEP_ALIVE_SECONDS)
