@@ -67,6 +67,30 @@ async def test_updates_within_the_interval_are_one_message_with_the_newest_state
         assert len(books) <= 4
 
 
+async def test_messages_over_the_rate_are_refused_in_their_place_and_by_name(platform):
+    async with platform.client("/ws") as socket:
+        names = [f"N{number}" for number in range(70)]
+        for name in names:
+            await h.say(socket, action="subscribe", exchange="binance", symbol=name)
+        answers = [await h.hear(socket) for _ in names]
+        assert [(answer["action"], answer["exchange"], answer["symbol"]) for answer in answers] == [
+            ("subscribe", "binance", name) for name in names
+        ]
+        codes = [answer["error_code"] for answer in answers]
+        assert codes[:60] == ["SYMBOL_NOT_FOUND"] * 60
+        assert codes.count("RATE_LIMITED") >= 5
+
+
+async def test_subscribing_to_a_book_otherwise_leaves_nobody_looking_at_it_as_before(platform):
+    platform.book(h.snapshot("binance", "BTC-USDT", BIDS, ASKS))
+    async with platform.client("/ws") as socket:
+        for depth in (1, 2, 3):
+            await h.say(socket, action="subscribe", exchange="binance", symbol="BTC-USDT", depth=depth)
+            await h.hear(socket)
+            await h.hear(socket)
+        assert len(platform.hub.market("binance", "BTC-USDT").book_listeners) == 1
+
+
 async def test_lost_update_makes_the_book_stale_until_the_next_snapshot(platform):
     platform.book(h.snapshot("binance", "BTC-USDT", BIDS, ASKS, 10))
     async with platform.client("/ws") as socket:

@@ -179,8 +179,8 @@ async def test_unknown_market_closes_with_4404(platform, path, code, error):
 
 async def test_malformed_query_is_said_before_the_close(platform):
     async with platform.client(f"{PATH}?interval=7m", **headers(platform)) as socket:
-        _, (message,) = await h.closed(socket)
-        assert message["error_code"] == "VALIDATION_ERROR"
+        code, (message,) = await h.closed(socket)
+        assert (code, message["error_code"]) == (1008, "VALIDATION_ERROR")
 
 
 @given(data=st.data())

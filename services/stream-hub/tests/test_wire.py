@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import time
 
 import msgspec
 import pytest
@@ -15,11 +17,14 @@ from websockets.frames import Frame, Opcode
 from websockets.streams import StreamReader
 
 from crosstape.common.errors import NotFound, ValidationFailed
+from crosstape.common.market.book import BookUpdate
 from crosstape.stream_hub.assembly import Assembly
+from crosstape.stream_hub.book_feed import BACKLOG_BYTES, BookFeed, Target
 from crosstape.stream_hub.encoding import NUMBERS, PACKED, Encoding, deflate, frame, inflate
 from crosstape.stream_hub.fanout import Group, Outbox
 from crosstape.stream_hub.handshake import read_hello
 from crosstape.stream_hub.limits import Allowance
+from crosstape.stream_hub.market import MarketState, RingSize
 from crosstape.stream_hub.protocol import Closing
 
 
@@ -195,6 +200,27 @@ async def test_a_member_that_is_ahead_gets_what_lies_behind_its_position():
     assert len(group) == 1
     group.leave(socket)
     assert len(group) == 0
+
+
+async def test_books_of_one_turn_wait_for_each_other_and_all_arrive():
+    class Reader(Socket):
+        def backlog(self):
+            return outbox.waiting(self)
+
+    outbox, reader = Outbox(), Reader()
+    levels = [(f"{price}.5", "1") for price in range(1, 1_000)]
+    for number in range(20):
+        market = MarketState("binance", f"N{number}-USDT", outbox, RingSize(1, 1.0), 0.0)
+        market.book.apply(BookUpdate("binance", market.symbol, True, levels, [], 0, 0, None, 1), 1)
+        market.book.hear(time.time())
+        head = {"symbol": market.symbol}
+        feed = BookFeed(outbox, [Target(market, None)], is_consolidated=False, depth=1_000, interval=0.01, head=head)
+        feed.join(reader)
+    assert reader.backlog() < 2 * BACKLOG_BYTES
+    told = set()
+    while len(told) < 20:
+        await asyncio.sleep(0.001)
+        told |= {msgspec.json.decode(data)["symbol"] for data in itertools.chain(*reader.writes)}
 
 
 @given(st.lists(st.floats(0, 3), min_size=1, max_size=60))

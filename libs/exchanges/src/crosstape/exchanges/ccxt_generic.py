@@ -17,11 +17,13 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from decimal import Context, Decimal
 from typing import Any
 
+from msgspec import Struct
+
 from crosstape.common.errors import ExchangeError, ExchangeNotFound
 from crosstape.common.market.bar import Interval
 from crosstape.common.market.decimals import decimal_text, is_positive_decimal, plain_text
 from crosstape.common.market.instrument import Instrument, Kind
-from crosstape.common.market.trade import TakerSide, Trade, trade_id
+from crosstape.common.market.trade import TakerSide, Trade, TradeId, trade_id
 from crosstape.exchanges.answers import checked_klines, checked_trades, step
 from crosstape.exchanges.dialect import FeedError, Kline, MalformedFrame
 from crosstape.exchanges.frames import WRONG, malformed
@@ -34,6 +36,23 @@ _DECIMAL_PLACES, _TICK_SIZE = 2, 4
 """ccxt's `precisionMode`: what `precision` counts."""
 
 _PAGE = 500
+
+LOOK_BACK = 60_000_000_000
+"""How far (ns) before the wanted time trades are asked for: one of them shows that none after it is left out."""
+
+_FINAL = {"ArgumentsRequired", "BadRequest", "NotSupported"}
+"""ccxt's errors, by name as ccxt is imported late, that the same request would meet again."""
+
+
+class Unanswerable(ExchangeError):
+    """Asking again would not help: the request is refused as such, or its answer cannot be read."""
+
+
+class TradesSince(Struct, frozen=True):
+    """What an exchange's history holds: every trade from `reached` (ns) on, and no older ones that were wanted."""
+
+    trades: list[Trade]
+    reached: int
 
 
 def open_exchange(exchange: str) -> CcxtExchange:
@@ -105,14 +124,44 @@ class CcxtExchange:
                 raise FeedError(f"{self.exchange}: {_said(error)}") from error
             yield self._trades(instrument, raw)
 
-    async def trades_since(self, instrument: Instrument, start: int) -> list[Trade]:
-        """One page of trades from `start` (ns), in ccxt's order. Raises ExchangeError."""
-        since = start // MILLISECOND
-        raw = await self._call(self._client.fetch_trades, instrument.stream_spelling, since, _PAGE)
+    async def trades_since(self, instrument: Instrument, start: int) -> TradesSince:
+        """The trades from `start` (ns) to now, as far back as can be proved that none of them is left out: many
+        exchanges give their newest trades, whatever time is asked for, and ccxt then drops those before it.
+
+        Raises ExchangeError, Unanswerable where asking again would not help.
+        """
+        held = await self._page(instrument, None)
+        if all(trade.time >= start for trade in held.values()):
+            held = await self._reaching_back(instrument, start, held)
+        oldest = min((trade.time for trade in held.values()), default=self._now())
+        return TradesSince(list(held.values()), max(start, oldest))
+
+    async def _reaching_back(
+        self, instrument: Instrument, start: int, newest: dict[TradeId, Trade]
+    ) -> dict[TradeId, Trade]:
+        """`newest`, and what pages that share a trade with the next one hold before them from `start` (ns) on."""
+        held: dict[TradeId, Trade] = {}
+        since = start - LOOK_BACK
+        while not held.keys() & newest.keys():
+            try:
+                page = await self._page(instrument, since)
+            except Unanswerable:
+                return newest
+            held = held | page if held.keys() & page.keys() else page
+            latest = max((trade.time for trade in page.values()), default=since)
+            if latest <= since:
+                return newest
+            since = latest
+        return held | newest
+
+    async def _page(self, instrument: Instrument, since: int | None) -> dict[TradeId, Trade]:
+        """The trades from `since` (ns) on or the newest ones, as many as one answer holds, by their ids."""
+        wanted = None if since is None else since // MILLISECOND
+        raw = await self._call(self._client.fetch_trades, instrument.stream_spelling, wanted, _PAGE)
         try:
-            return self._trades(instrument, raw)
+            return {trade.trade_id: trade for trade in self._trades(instrument, raw)}
         except MalformedFrame as error:
-            raise ExchangeError(f"{self.exchange} sent trades that cannot be read: {error}") from error
+            raise Unanswerable(f"{self.exchange} sent trades that cannot be read: {error}") from error
 
     def intervals(self) -> Sequence[Interval]:
         """The candle lengths the exchange offers."""
@@ -153,7 +202,9 @@ class CcxtExchange:
         try:
             return await function(*arguments)
         except Exception as error:
-            raise ExchangeError(f"{self.exchange} failed: {_said(error)}") from error
+            is_final = any(kind.__name__ in _FINAL for kind in type(error).__mro__)
+            kind = Unanswerable if is_final else ExchangeError
+            raise kind(f"{self.exchange} failed: {_said(error)}") from error
 
 
 def _is_offered(market: Mapping[str, Any]) -> bool:

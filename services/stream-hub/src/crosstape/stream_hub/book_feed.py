@@ -107,10 +107,12 @@ class BookFeed:
             self._timer.cancel()
 
     def join(self, member: BookMember) -> None:
-        """Give `member` the state of now, and from now on every newest one."""
-        build, _ = self._newest()
-        self._outbox.send(member, build)
+        """Give `member` the state of now, or the newest once it has read what it has, and from then on every newest."""
         self._members[member] = None
+        build, _ = self._newest()
+        self._give(build, [member])
+        if self._lagging:
+            self._schedule()
 
     def leave(self, member: BookMember) -> None:
         """No message any more."""

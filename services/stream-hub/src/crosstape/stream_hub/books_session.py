@@ -71,6 +71,7 @@ class BooksSession:
         answer = {"message": f"Subscribed to {exchange} {symbol}", **found.aliases}
         self._connection.send(lambda notation: answer)
         feed.join(self._connection)
+        self._desk.channels.release()
 
     def _unsubscribe(self, message: Mapping[str, Any]) -> None:
         exchange, symbol = text_of(message, "exchange"), text_of(message, "symbol")

@@ -12,8 +12,9 @@ import structlog
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 from prometheus_client import Counter
 
-from crosstape.common.errors import PlatformError, Unauthenticated
+from crosstape.common.errors import LONGEST_ECHO, PlatformError, Unauthenticated
 from crosstape.common.identity.principal import Principal
+from crosstape.common.web.errors import encodable
 from crosstape.stream_hub.assembly import Assembly, Received
 from crosstape.stream_hub.encoding import PING_FRAME, Build, Encoding
 from crosstape.stream_hub.fanout import Write
@@ -43,7 +44,10 @@ KERNEL_BYTES = 128 * 1024
 MESSAGES_PER_SECOND = 20.0
 MESSAGES_AT_ONCE = 60
 MOST_STRIKES = 100
-"""Messages over the allowance, each answered with an error, after which the socket is closed."""
+"""Messages over the allowance, each answered with an error, after which the socket is closed. One a second is
+forgiven."""
+ECHOED = "action", "exchange", "symbol"
+"""What an error says again of the message that it answers."""
 
 CLOSED = Counter("crosstape_hub_closed_sockets_total", "Sockets that the hub closed", ["code"])
 
@@ -68,12 +72,11 @@ class Connection(WSListener):
         self.is_closing = False
         self._door = door
         self._session: Session | None = None
-        self._inbox: deque[Received] = deque()
+        self._inbox: deque[tuple[Received, bool]] = deque()  # and whether it is within the allowance
         self._working: asyncio.Task[None] | None = None
         self._own_work: set[asyncio.Task[None]] = set()
         self._assembly = Assembly(can_inflate=hello.encoding.is_deflated)
         self._was_greeted = False
-        self._strikes = 0
 
     # --- what picows calls
 
@@ -82,9 +85,9 @@ class Connection(WSListener):
         self._transport = transport
         self._raw = cast(Any, transport.underlying_transport)  # aiofastnet's
         self._raw.set_write_buffer_limits(high=self._door.most_backlog)
-        self.backlog = self._raw.get_write_buffer_size
         self._opened = self._heard = self._pinged = now
         self._allowance = Allowance(MESSAGES_PER_SECOND, MESSAGES_AT_ONCE, now)
+        self._strikes = Allowance(1, MOST_STRIKES, now)
         self.address = self.address or str((self._raw.get_extra_info("peername") or ("",))[0])
         self._raw.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
         try:
@@ -134,16 +137,12 @@ class Connection(WSListener):
             self._receive(received)
 
     def _receive(self, received: Received) -> None:
-        if self._allowance.take(self._heard):
-            self._inbox.append(received)
+        is_allowed = self._allowance.take(self._heard)
+        if is_allowed or self._strikes.take(self._heard):
+            self._inbox.append((received, is_allowed))
             self._work_on()
-            return
-        self._strikes += 1
-        refusal = TooMany(f"No more than {MESSAGES_PER_SECOND:.0f} messages a second, please.")
-        if self._strikes > MOST_STRIKES:
-            self.end(closing(refusal))
         else:
-            self.send(error_message(refusal))
+            self.end(closing(_too_often()))
 
     # --- from messages to the session
 
@@ -161,7 +160,7 @@ class Connection(WSListener):
                     await self._authenticate(self.hello.credential)
                 await self._begin()
             while self._inbox and not self.is_closing:
-                await self._handle(self._inbox.popleft())
+                await self._handle(*self._inbox.popleft())
         except Closing as end:
             self.end(end)
         except PlatformError as error:
@@ -185,10 +184,13 @@ class Connection(WSListener):
             await session.open()
             self._session = session
 
-    async def _handle(self, received: Received) -> None:
+    async def _handle(self, received: Received, is_allowed: bool) -> None:
+        message: dict[str, Any] = {}
         try:
             message = read_message(received.payload, is_packed=received.is_packed)
             action = message.get("action")
+            if not is_allowed:
+                raise _too_often()
             if action == "auth":
                 await self._authenticate_later(text_of(message, "token"))
             elif action == "ping":
@@ -198,7 +200,10 @@ class Connection(WSListener):
             else:
                 await self._session.handle(message)
         except PlatformError as error:
-            self.send(error_message(error))
+            echo = {
+                name: encodable(said[:LONGEST_ECHO]) for name in ECHOED if isinstance(said := message.get(name), str)
+            }
+            self.send(error_message(error, echo))
 
     async def _authenticate_later(self, token: str) -> None:
         try:
@@ -229,6 +234,11 @@ class Connection(WSListener):
         """The transport's own method, without its checks of what always holds here: bytes, and from the loop."""
         write: Write = self._raw.write_nocheck
         return write
+
+    def backlog(self) -> int:
+        """Bytes that wait for the client, those of this turn with them."""
+        size: int = self._raw.get_write_buffer_size()
+        return size + self._door.outbox.waiting(self)
 
     def send(self, build: Build) -> None:
         """A message, behind everything that was sent before."""
@@ -289,3 +299,7 @@ class Connection(WSListener):
             else:
                 self._pinged = now
                 self.write_now(PING_FRAME)
+
+
+def _too_often() -> TooMany:
+    return TooMany(f"No more than {MESSAGES_PER_SECOND:.0f} messages a second, please.")

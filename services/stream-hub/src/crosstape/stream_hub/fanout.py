@@ -72,6 +72,10 @@ class Outbox:
         else:
             parts.append(data)
 
+    def waiting(self, member: Member) -> int:
+        """Bytes that were added for one socket and are not written yet."""
+        return sum(map(len, self._parts.get(member, ())))
+
     def touch(self, group: Group) -> None:
         """A group that has something pending."""
         self._groups.append(group)

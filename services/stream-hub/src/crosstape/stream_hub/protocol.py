@@ -27,6 +27,7 @@ class CloseCode(enum.IntEnum):
 
     GOING_AWAY = 1001
     PROTOCOL_ERROR = 1002
+    INVALID = 1008
     TOO_BIG = 1009
     INTERNAL_ERROR = 1011
     RESTART = 1012
@@ -64,7 +65,7 @@ def closing(error: PlatformError) -> Closing:
     for kind, code in codes.items():
         if isinstance(error, kind):
             return Closing(code, error)
-    statuses = {404: CloseCode.UNKNOWN_SYMBOL, 503: CloseCode.TRY_AGAIN}
+    statuses = {404: CloseCode.UNKNOWN_SYMBOL, 422: CloseCode.INVALID, 503: CloseCode.TRY_AGAIN}
     return Closing(statuses.get(error.status, CloseCode.INTERNAL_ERROR), error)
 
 
