@@ -262,12 +262,22 @@ async def test_a_client_that_asks_on_without_reading_is_answered_no_more_and_cut
     assert len(service.seen) * 200_000 < 16 * 1024 * 1024, "what the kernel holds"
 
 
-async def test_a_client_that_reads_late_gets_every_answer(gateway: Any, service: Any, scripted: Any) -> None:
+async def test_a_client_that_reads_late_gets_every_answer(
+    gateway: Any, service: Any, scripted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause_writing, is_full = server.ClientConnection.pause_writing, asyncio.Event()
+
+    def paused(connection: server.ClientConnection) -> None:
+        pause_writing(connection)
+        is_full.set()
+
+    monkeypatch.setattr(server.ClientConnection, "pause_writing", paused)
     service.answers.update({f"/late{n}/symbols": scripted(200, b"%02d" % n * 100_000) for n in range(30)})
     loop = asyncio.get_running_loop()
     async with narrow(gateway) as client:
         requests = [b"GET /late%d/symbols HTTP/1.1\r\nHost: a\r\n\r\n" % n for n in range(30)]
         await loop.sock_sendall(client, b"".join(requests) + PING)
+        await is_full.wait()
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024 * 1024)
         received = b""
         while not received.endswith(b'pong"}'):
