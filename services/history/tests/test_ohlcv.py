@@ -248,6 +248,33 @@ async def test_a_range_without_rows_is_200_and_empty(client: Client, traded: str
         assert (answer.status, answer.json.get("bars", answer.json.get("trades"))) == (200, [])
 
 
+@pytest.mark.parametrize("interval", ["1s", "1m", "3d", "1w", "1M"])
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("1970-01-01T00:00:00%2B03:00", "2025-08-01T00:00:00Z"),
+        ("2025-01-01T00:00:00Z", "2106-02-07T06:28:15Z"),
+        ("2025-01-01T00:00:00Z", "2150-01-01T00:00:00Z"),
+    ],
+)
+async def test_times_beyond_what_the_store_holds_bound_nothing(
+    client: Client, traded: str, interval: str, start: str, end: str
+) -> None:
+    span = f"start={start}&end={end}&interval={interval}"
+    bars = (await client(f"/api/v1/ohlcv/binance/{traded}?{span}")).json["bars"]
+    assert sum(bar["trades"] for bar in bars) == 4
+    if interval != "1s":
+        body = (await client(f"/api/v1/ohlcv?symbol=BINANCE:{traded}&{span}")).json
+        assert (len(body["data"]), body["metadata"]["total_records"]) == (len(bars), len(bars))
+
+
+async def test_a_range_before_1970_is_empty(client: Client, traded: str) -> None:
+    span = "start=1970-01-01T00:00:00%2B03:00&end=1970-01-01T00:00:00%2B02:00"
+    for kind, name in (("ohlcv", "bars"), ("completeness", "minutes")):
+        answer = await client(f"/api/v1/{kind}/binance/{traded}?{span}")
+        assert (answer.status, answer.json[name]) == (200, [])
+
+
 async def test_a_year_of_seconds_costs_its_page(client: Client, traded: str) -> None:
     started = time.perf_counter()
     body = (

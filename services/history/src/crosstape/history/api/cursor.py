@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from crosstape.common.errors import ValidationFailed
+from crosstape.history.api.parameters import LATEST_SECOND
 
 
 class BarCursor(Struct, frozen=True, array_like=True, tag="b", forbid_unknown_fields=True):
@@ -36,7 +37,7 @@ def encode_cursor(key: _Key) -> str:
 def bar_cursor(text: str) -> BarCursor:
     """The cursor of a bars page. Raises ValidationFailed for anything that no page returned."""
     key = _decode(text)
-    if not isinstance(key, BarCursor) or not 0 <= key.open_time < 1 << 32:
+    if not isinstance(key, BarCursor) or not 0 <= key.open_time <= LATEST_SECOND:
         raise _invalid()
     return key
 

@@ -17,8 +17,8 @@ from crosstape.common.time import parse_time
 DEFAULT_LIMIT = 1_000
 MAX_LIMIT = 10_000
 MAX_OFFSET = 100_000
-LATEST_SECOND = (1 << 32) - 1
-"""What the store's times hold: until 2106."""
+LATEST_SECOND = 4_291_747_200
+"""2106-01-01. What the store's times hold ends in the February after: the end of a bar around it fits too."""
 
 _DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII)
 
@@ -75,12 +75,13 @@ class Range(Struct, frozen=True):
 
     @property
     def seconds(self) -> tuple[int, int]:
-        """The open times (Unix s) that lie in it: both bounds rounded up, as an open time is a whole second."""
+        """The open times (Unix s) that lie in it and that the store can hold: both bounds rounded up, as an open time
+        is a whole second."""
         return _up(self.start or 0), _up(self.end)
 
 
 def _up(nanoseconds: int) -> int:
-    return min(-(-nanoseconds // NANOSECONDS), LATEST_SECOND)
+    return max(0, min(-(-nanoseconds // NANOSECONDS), LATEST_SECOND))
 
 
 def time_range(start: str | None, end: str | None, response: Response, *, unix: bool) -> Range:
