@@ -18,7 +18,7 @@ from crosstape.common.market.bar import Interval
 from crosstape.common.market.book import BookUpdate, Level, OrderBook
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.trade import TakerSide, Trade
-from crosstape.exchanges.answers import checked_trades, step
+from crosstape.exchanges.answers import step
 from crosstape.exchanges.dialect import (
     Channel,
     Decode,
@@ -47,6 +47,7 @@ class Toy:
     addresses: Mapping[str, str] = {"rest": "https://toy.example", "stream": "wss://toy.example"}
     rate_limit = RateLimit(weight=1_000, seconds=1)
     klines_per_request: int | None = None
+    klines_reach: int | None = None
 
     def markets(self) -> Sequence[HttpRequest]:
         return [HttpRequest("rest", "/markets")]
@@ -84,7 +85,7 @@ class Toy:
     def decode_history(self, query: HistoryQuery, body: bytes, time_received: int) -> HistoryPage:
         try:
             lines = body.decode().splitlines()
-            trades = checked_trades(_trade(line.split(), query.instrument.symbol, time_received) for line in lines)
+            trades = [_trade(line.split(), query.instrument.symbol, time_received) for line in lines]
         except WRONG as error:
             raise malformed(error) from error
         newest = max((int(trade.trade_id) for trade in trades), default=-1)

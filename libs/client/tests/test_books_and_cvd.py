@@ -7,6 +7,7 @@ import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from crosstape.client import (
@@ -19,6 +20,7 @@ from crosstape.client import (
     CvdTick,
     Disconnected,
     Refused,
+    StreamClosed,
     WrongBook,
     feed,
 )
@@ -106,7 +108,7 @@ async def test_a_refused_book_is_named(books: ScriptedHub, client: AsyncClient, 
         codes = errors.get(message["symbol"])
         if not codes:
             return usual(socket, message)
-        return [{"type": "error", "error_code": codes.pop(), "message": "no"}]
+        return [{**message, "type": "error", "error_code": codes.pop(), "message": "no"}]
 
     books.on_message = answer
     async with client.books() as opened:
@@ -119,6 +121,41 @@ async def test_a_refused_book_is_named(books: ScriptedHub, client: AsyncClient, 
             ("book:okx:LATER", True),
         ]
         await books.until(lambda: [heard["symbol"] for heard in books.sockets[0].heard][3:] == ["LATER"])
+
+
+async def test_more_books_than_a_new_connection_may_ask_for_at_once_are_asked_for_little_by_little(
+    books: ScriptedHub, client: AsyncClient, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(feed, "ASK_AGAIN_SECONDS", 0.01)
+    usual, is_first = books.on_message, True
+
+    def answer(socket: Socket, message: Message) -> list[Message] | None:
+        """A server that takes fifty at once and then fifteen of a second, and answers in order."""
+        if is_first and len(socket.heard) > 50:
+            return [{**message, "type": "error", "error_code": "RATE_LIMITED", "message": "slowly"}]
+        return usual(socket, message)
+
+    books.on_message = answer
+    symbols = [f"N{number}" for number in range(100)]
+    async with client.books() as opened:
+        for symbol in symbols:
+            await opened.subscribe("okx", symbol)
+        await books.until(lambda: len(books.sockets[0].heard) == 100)
+        await take(opened, 50)
+        is_first = False
+        await books.until(lambda: len(books.sockets[0].heard) == 150)
+        assert [heard["symbol"] for heard in books.sockets[0].heard[100:]] == symbols[50:]
+        books.sockets[0].cut()
+        await books.until(lambda: len(books.sockets) == 2 and len(books.sockets[1].heard) == 100)
+        assert {heard["symbol"] for heard in books.sockets[1].heard} == set(symbols)
+
+
+async def test_an_address_that_asks_for_what_there_cannot_be_is_given_up(cvd: ScriptedHub, client: AsyncClient) -> None:
+    cvd.on_connect = lambda socket: 1008
+    async with client.cvd("okx", "BTC-USDT", interval="5m") as opened:
+        with pytest.raises(StreamClosed) as caught:
+            await take(opened, 1)
+    assert (caught.value.code, caught.value.error_code) == (1008, "VALIDATION_ERROR")
 
 
 async def test_books_over_rest_have_the_same_shape(platform: ScriptedPlatform, client: AsyncClient) -> None:

@@ -414,3 +414,28 @@ async def test_the_blocking_client_streams_too(platform: ScriptedPlatform, hub: 
     events, nothing = await reading
     assert ids(events) == [1, 2]
     assert nothing is None
+
+
+async def test_closing_the_blocking_client_ends_a_call_of_another_thread(
+    platform: ScriptedPlatform, hub: ScriptedHub
+) -> None:
+    client = Client(platform.url, api_key="ctk_1_key")
+    stream = await asyncio.to_thread(client.stream().__enter__)
+    waiting = asyncio.create_task(asyncio.to_thread(stream.get, 60))
+    await hub.until(lambda: bool(hub.sockets))
+    await asyncio.to_thread(client.close)
+    with pytest.raises(RuntimeError, match="closed"):
+        await waiting
+
+
+async def test_the_end_of_a_blocking_feed_is_a_stop(platform: ScriptedPlatform, hub: ScriptedHub) -> None:
+    def read_on() -> str:
+        with Client(platform.url, api_key="ctk_1_key") as client, client.stream() as stream:
+            stream.close()
+            try:
+                stream.get(5)
+            except StopIteration:
+                return "over"
+            return "not over"
+
+    assert await asyncio.to_thread(read_on) == "over"

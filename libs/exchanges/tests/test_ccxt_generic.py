@@ -12,7 +12,7 @@ from crosstape.common.market.bar import Interval
 from crosstape.common.market.instrument import Instrument, Kind
 from crosstape.common.market.trade import TakerSide, Trade
 from crosstape.exchanges.ccxt_generic import CcxtExchange, open_exchange
-from crosstape.exchanges.dialect import FeedError, Kline, MalformedFrame
+from crosstape.exchanges.dialect import FeedError, Kline, Klines, MalformedFrame
 
 SPOT = Instrument(
     "gate",
@@ -121,9 +121,8 @@ async def test_candles_are_paged_until_the_range_is_covered():
     rows = [[t * 60_000, "1", "2", "1", "2", "0"] for t in range(10)]
     exchange = CcxtExchange("gate", Client(candles=rows))
     assert exchange.intervals() == [Interval.M1, Interval.H1]
-    assert await exchange.klines(SPOT, Interval.M1, 60_000, 480_000) == [
-        Kline(t * 60_000, "1", "2", "1", "2", "0") for t in range(1, 8)
-    ]
+    klines = [Kline(t * 60_000, "1", "2", "1", "2", "0") for t in range(1, 8)]
+    assert await exchange.klines(SPOT, Interval.M1, 60_000, 480_000) == Klines(klines, 60_000)
 
 
 async def test_a_number_that_ccxt_wrote_with_an_exponent_is_written_plainly():

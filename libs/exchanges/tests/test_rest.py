@@ -14,7 +14,7 @@ from crosstape.common.errors import ExchangeError
 from crosstape.common.market.bar import Interval
 from crosstape.common.market.instrument import Instrument
 from crosstape.exchanges import DIALECTS, rest
-from crosstape.exchanges.dialect import HistoryQuery
+from crosstape.exchanges.dialect import HistoryQuery, Klines
 from crosstape.exchanges.rest import ExchangeRest, resolve
 
 SPOT = Instrument("binance", "BTCUSDT", "BTC", "USDT")
@@ -84,7 +84,7 @@ async def test_failures_that_may_pass_are_asked_again(exchange, client):
 async def test_an_exchanges_own_busy_answer_is_asked_again(exchange, client):
     busy, ready = '{"code":"50011","msg":"Too Many Requests","data":[]}', '{"code":"0","msg":"","data":[]}'
     exchange.answer = lambda request, number: web.Response(text=busy if number == 1 else ready)
-    assert await client("okx").klines(SPOT, Interval.M1, 0, 60_000) == []
+    assert await client("okx").klines(SPOT, Interval.M1, 0, 60_000) == Klines([], 0)
     assert len(exchange.requests) == 2
 
 
@@ -187,7 +187,8 @@ async def test_candles_of_a_long_range_are_asked_in_windows_and_joined(exchange,
 
     exchange.answer = page
     klines = await client().klines(SPOT, Interval.M1, 0, 2_500 * minute)
-    assert [k.open_time for k in klines] == list(range(0, 2_500 * minute, minute))
+    assert [k.open_time for k in klines.rows] == list(range(0, 2_500 * minute, minute))
+    assert klines.complete_from == 0
     assert len(exchange.requests) == 3
 
 
@@ -197,9 +198,32 @@ async def test_candles_outside_the_range_are_left_out_and_unknown_lengths_refuse
     )
     kraken = client("kraken")
     pair = Instrument("kraken", "XBTUSD", "BTC", "USD")
-    assert [k.open_time for k in await kraken.klines(pair, Interval.M1, 0, 120_000)] == [60_000]
+    assert [k.open_time for k in (await kraken.klines(pair, Interval.M1, 0, 120_000)).rows] == [60_000]
     with pytest.raises(ExchangeError, match="no candles of 3m"):
         await kraken.klines(pair, Interval.M3, 0, 120_000)
+
+
+@pytest.mark.parametrize(
+    ("candles", "start", "complete_from"),
+    [
+        (720, 0, 1_000),
+        (720, 999, 1_000),
+        (720, 999.5, 999.5),
+        (720, 1_000, 1_000),
+        (719, 0, 0),
+    ],
+    ids=["older ones may exist", "one may", "none opens before it", "it reaches back", "a young market"],
+)
+async def test_of_an_exchange_that_gives_its_newest_candles_it_is_said_from_when_on_none_is_missing(
+    exchange, client, candles, start, complete_from
+):
+    """Times in minutes; Kraken gives 720 candles."""
+    rows = ",".join(f'[{60 * (1_000 + n)},"1","1","1","1","1","1",1]' for n in range(candles))
+    exchange.answer = lambda request, number: web.Response(text=f'{{"error":[],"result":{{"X":[{rows}],"last":1}}}}')
+    pair, minute = Instrument("kraken", "XBTUSD", "BTC", "USD"), 60_000
+    klines = await client("kraken").klines(pair, Interval.M1, int(start * minute), 1_500 * minute)
+    assert klines.complete_from == complete_from * minute
+    assert [k.open_time // minute for k in klines.rows] == list(range(1_000, 1_500))
 
 
 async def test_a_snapshot_that_only_the_socket_sends_is_refused(client):

@@ -19,7 +19,7 @@ from crosstape.common.errors import ExchangeError
 from crosstape.common.market.bar import Bar, Interval
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.trade import Source, Trade, batch_trades
-from crosstape.exchanges.dialect import Kline
+from crosstape.exchanges.dialect import Kline, Klines
 from crosstape.history.sink.closing import Closing
 from crosstape.history.sink.rows import trade_rows
 from crosstape.history.sink.touched import TouchedMinutes
@@ -72,12 +72,15 @@ def new_symbol() -> str:
 
 
 class FakeExchanges:
-    """Exchanges whose candles are made up from their times, and which count how often they were asked."""
+    """Exchanges whose candles are made up from their times, and which count how often they were asked. They have
+    `offered` lengths, and where they have a `reach` no candle that opens before `oldest` (ms)."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[Interval, int, int]] = []
         self.lists: dict[str, list[Instrument]] = {}
         self.offered: list[Interval] = [Interval.M1, Interval.H1, Interval.D1]
+        self.reach: int | None = None
+        self.oldest = 0
 
     async def markets(self, exchange: str) -> list[Instrument]:
         if exchange not in self.lists:
@@ -87,11 +90,16 @@ class FakeExchanges:
     async def intervals(self, exchange: str) -> Sequence[Interval]:
         return self.offered
 
-    async def klines(self, instrument: Instrument, interval: Interval, start: int, end: int) -> list[Kline]:
+    def klines_reach(self, exchange: str) -> int | None:
+        return self.reach
+
+    async def klines(self, instrument: Instrument, interval: Interval, start: int, end: int) -> Klines:
         self.asked.append((interval, start, end))
         step = interval.seconds * 1000
-        first = -(-start // step) * step
-        return [Kline(t, str(t // step), str(t // step + 2), "0.50", "1.10", "10.000") for t in range(first, end, step)]
+        since = max(start, self.oldest)
+        opened = range(-(-since // step) * step, end, step)
+        rows = [Kline(t, str(t // step), str(t // step + 2), "0.50", "1.10", "10.000") for t in opened]
+        return Klines(rows, since)
 
 
 class Answer(Struct):

@@ -40,7 +40,10 @@ class BlockingFeed(Generic[E]):
 
     def get(self, seconds: float) -> E | Refused | Disconnected | None:
         """What is told next; None when that is nothing for so long. Raises StopIteration at the end."""
-        return self._loop.run(self._get(seconds))
+        try:
+            return self._loop.run(self._get(seconds))
+        except StopAsyncIteration:
+            raise StopIteration from None
 
     async def _get(self, seconds: float) -> E | Refused | Disconnected | None:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -20,53 +20,51 @@ _Book = tuple[str, str]
 """Exchange and symbol, as they were asked for."""
 
 
+AT_ONCE, A_SECOND = 50, 15
+"""Messages of ours on a new connection and from then on: the server takes 60 at once and 20 a second."""
+
+
 class _Conversation:
-    """What is subscribed to. Answers come in the order of the questions, and errors do not say what they are about."""
+    """What is subscribed to. Errors name the book they are about."""
 
     def __init__(self) -> None:
         self._messages: dict[_Book, dict[str, Any]] = {}
-        self._unanswered: deque[_Book] = deque()
         self._postponed: dict[_Book, None] = {}
 
     def add(self, book: _Book, message: dict[str, Any]) -> dict[str, Any]:
         self._messages[book] = message
-        self._unanswered.append(book)
         return message
 
     def remove(self, book: _Book) -> None:
         self._messages.pop(book, None)
+        self._postponed.pop(book, None)
 
     def opening(self) -> list[dict[str, Any]]:
-        self._postponed.clear()
-        self._unanswered = deque(self._messages)
-        return list(self._messages.values())
+        self._postponed = dict.fromkeys(self._messages)
+        return self._next(AT_ONCE)
 
     def again(self) -> list[dict[str, Any]]:
-        books = [book for book in self._postponed if book in self._messages]
-        self._postponed.clear()
-        self._unanswered.extend(books)
+        return self._next(A_SECOND)
+
+    def _next(self, most: int) -> list[dict[str, Any]]:
+        books = list(islice(self._postponed, most))
+        for book in books:
+            del self._postponed[book]
         return [self._messages[book] for book in books]
 
     def read(self, frame: Frame) -> BookFeedEvent | Refused | None:
         head = decode(frame, Head)
         if head.type == "error":
-            return self._refused(refusal(head))
+            return self._refused(head)
         if not head.type:
-            self._answered(head.message)
             return None
         event = event_of(head.type, frame)
         return event if isinstance(event, BookFeedEvent) else None
 
-    def _answered(self, message: str) -> None:
-        for book in self._unanswered:
-            if message == f"Subscribed to {book[0]} {book[1]}":
-                self._unanswered.remove(book)
-                return
-
-    def _refused(self, event: Refused) -> Refused:
-        if not self._unanswered:
+    def _refused(self, head: Head) -> Refused:
+        event, book = refusal(head), (head.exchange, head.symbol)
+        if head.action != "subscribe" or book not in self._messages:
             return event
-        book = self._unanswered.popleft()
         will_retry = is_passing(event.error_code) or error_class(event.error_code) is RateLimited
         if will_retry:
             self._postponed[book] = None

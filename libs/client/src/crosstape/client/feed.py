@@ -40,7 +40,7 @@ class Conversation(Protocol[E_co]):
         ...
 
     def again(self) -> Sequence[Mapping[str, Any]]:
-        """What to say once more, as it was refused for the moment only."""
+        """What to say later, or once more as it was refused for the moment only; nothing when there is no more."""
         ...
 
     def read(self, frame: Frame) -> E_co | Refused | None:
@@ -82,7 +82,7 @@ class Feed(Generic[E]):
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._bearer: str | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._has_refused = asyncio.Event()
+        self._has_more = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         socket = await self._open()
@@ -155,6 +155,7 @@ class Feed(Generic[E]):
         self._socket = await self._connect()
         for message in self._conversation.opening():
             await self.send(message)
+        self._has_more.set()
         return self._socket
 
     async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> _Lost:
@@ -169,7 +170,7 @@ class Feed(Generic[E]):
             event = self._conversation.read(message.data)
             if isinstance(event, Refused):
                 refusal = event
-                self._has_refused.set()
+                self._has_more.set()
             elif event is not None:
                 has_told = True
             if event is not None:
@@ -177,11 +178,12 @@ class Feed(Generic[E]):
 
     async def _ask_again(self) -> None:
         while True:
-            await self._has_refused.wait()
-            self._has_refused.clear()
+            await self._has_more.wait()
+            self._has_more.clear()
             await asyncio.sleep(ASK_AGAIN_SECONDS)
             for message in self._conversation.again():
                 await self.send(message)
+                self._has_more.set()
 
     async def _connect(self) -> aiohttp.ClientWebSocketResponse:
         credentials = self._transport.credentials

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import CancelledError
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -17,25 +18,32 @@ class LoopThread:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="crosstape-client", daemon=True)
         self._thread.start()
-
-    @property
-    def is_closed(self) -> bool:
-        return self._loop.is_closed()
+        self._lock = threading.Lock()
+        self.is_closed = False
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`. An interrupt of the caller (Ctrl-C) cancels it. Raises RuntimeError once closed."""
-        if self.is_closed:
-            work.close()
-            raise RuntimeError("The client is closed.")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        """The result of `work`. An interrupt of the caller (Ctrl-C) cancels it. Raises RuntimeError once closed, also
+        in a call that another thread is in then."""
+        with self._lock:
+            if self.is_closed:
+                work.close()
+                raise _closed()
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
+        except CancelledError:
+            if self.is_closed:
+                raise _closed() from None
+            raise
         except BaseException:
             future.cancel()
             raise
 
     def close(self) -> None:
-        """Stop the loop and its thread."""
+        """End whatever runs, and the thread."""
+        with self._lock:
+            self.is_closed = True
+        asyncio.run_coroutine_threadsafe(_end_the_others(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -48,6 +56,17 @@ class LoopThread:
             except StopAsyncIteration:
                 return
             yield item
+
+
+def _closed() -> RuntimeError:
+    return RuntimeError("The client is closed.")
+
+
+async def _end_the_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 async def _next(items: AsyncIterator[T]) -> T:

@@ -25,7 +25,7 @@ from crosstape.common.market.decimals import decimal_text, is_positive_decimal, 
 from crosstape.common.market.instrument import Instrument, Kind
 from crosstape.common.market.trade import TakerSide, Trade, TradeId, trade_id
 from crosstape.exchanges.answers import checked_klines, checked_trades, step
-from crosstape.exchanges.dialect import FeedError, Kline, MalformedFrame
+from crosstape.exchanges.dialect import FeedError, Kline, Klines, MalformedFrame
 from crosstape.exchanges.frames import WRONG, malformed
 from crosstape.exchanges.times import MILLISECOND
 
@@ -43,13 +43,15 @@ LOOK_BACK = 60_000_000_000
 _FINAL = {"ArgumentsRequired", "BadRequest", "NotSupported"}
 """ccxt's errors, by name as ccxt is imported late, that the same request would meet again."""
 
+_NO_ID = "id"
+
 
 class Unanswerable(ExchangeError):
-    """Asking again would not help: the request is refused as such, or its answer cannot be read."""
+    """Asking again would not help: the request is refused as such, or its answer lacks what it never has."""
 
 
 class TradesSince(Struct, frozen=True):
-    """What an exchange's history holds: every trade from `reached` (ns) on, and no older ones that were wanted."""
+    """What an exchange's history holds: every trade from `reached` (ns) on, and some that are older."""
 
     trades: list[Trade]
     reached: int
@@ -161,17 +163,17 @@ class CcxtExchange:
         try:
             return {trade.trade_id: trade for trade in self._trades(instrument, raw)}
         except MalformedFrame as error:
-            raise Unanswerable(f"{self.exchange} sent trades that cannot be read: {error}") from error
+            kind = Unanswerable if error.kind == _NO_ID else ExchangeError
+            raise kind(f"{self.exchange} sent trades that cannot be read: {error}") from error
 
     def intervals(self) -> Sequence[Interval]:
         """The candle lengths the exchange offers."""
         offered = self._client.timeframes or {}
         return [interval for interval in Interval if interval.value in offered]
 
-    async def klines(self, instrument: Instrument, interval: Interval, start: int, end: int) -> list[Kline]:
-        """The candles that open in [start, end) ms, oldest first, the still open one included.
-
-        Raises ExchangeError.
+    async def klines(self, instrument: Instrument, interval: Interval, start: int, end: int) -> Klines:
+        """The candles that open in [start, end) ms, the still open one included; how far the exchange reaches back is
+        not known. Raises ExchangeError.
         """
         found: dict[int, Kline] = {}
         since = start
@@ -182,7 +184,7 @@ class CcxtExchange:
             if not page or page[-1].open_time < since:
                 break
             since = page[-1].open_time + 1
-        return [found[open_time] for open_time in sorted(found)]
+        return Klines([found[open_time] for open_time in sorted(found)], start)
 
     def _klines(self, rows: Sequence[Sequence[Any]]) -> list[Kline]:
         try:
@@ -214,7 +216,7 @@ def _is_offered(market: Mapping[str, Any]) -> bool:
 
 def _trade(instrument: Instrument, raw: Mapping[str, Any], contract_size: Decimal | None, received: int) -> Trade:
     if not raw["id"]:
-        raise MalformedFrame("schema", f"{instrument.exchange} gives its trades no id")
+        raise MalformedFrame(_NO_ID, f"{instrument.exchange} gives its trades no id")
     quantity = _plain(raw["amount"])
     if contract_size is not None:
         quantity = decimal_text(_EXACT.multiply(Decimal(quantity), contract_size))

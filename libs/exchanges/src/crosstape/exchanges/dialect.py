@@ -101,11 +101,13 @@ class HistoryQuery(Struct, frozen=True):
 class HistoryPage(Struct, frozen=True):
     """One page of history. `trades` may hold more than was asked for, in any order. `cursor` asks for the next page
     and is None at the end. `is_exhaustive` says that the pages so far cover the whole query, so that an id the
-    exchange did not return does not exist; False when its history does not reach back far enough."""
+    exchange did not return does not exist; False when its history does not reach back far enough. `refused` are those
+    whose price or quantity no tape can hold: a dialect leaves them in `trades`, ExchangeRest sets them apart."""
 
     trades: list[Trade]
     cursor: str | None
     is_exhaustive: bool
+    refused: list[Trade] = []
 
 
 class Kline(Struct, frozen=True, array_like=True):
@@ -119,6 +121,14 @@ class Kline(Struct, frozen=True, array_like=True):
     volume: str
 
 
+class Klines(Struct, frozen=True):
+    """What an exchange answers for a range of candles, oldest first. None that opens from `complete_from` (ms) on is
+    missing: later than the range's start, or even than its end, where the exchange no longer gives older ones."""
+
+    rows: list[Kline]
+    complete_from: int
+
+
 class RateLimit(Struct, frozen=True):
     """At most `weight` of requests per `seconds` to one address."""
 
@@ -130,13 +140,15 @@ class Dialect(Protocol):
     """What differs between exchanges.
 
     `addresses` maps address names (`spot.rest`, `stream`) to the real origins (`https://...`, `wss://...`).
-    `klines_per_request` is how many candles one answer holds, None where it holds the newest ones whatever is asked.
+    `klines_per_request` is how many candles one answer holds, None where one answers for any range. `klines_reach` is
+    how many of its newest candles, the open one among them, are all that an exchange gives, None where it gives all.
     """
 
     exchange: str
     addresses: Mapping[str, str]
     rate_limit: RateLimit
     klines_per_request: int | None
+    klines_reach: int | None
 
     def markets(self) -> Sequence[HttpRequest]:
         """The requests that together list every spot market and perpetual future."""

@@ -11,7 +11,7 @@ import itertools
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import TypeVar
 
@@ -22,12 +22,14 @@ from crosstape.common.errors import ExchangeError
 from crosstape.common.market.bar import Interval
 from crosstape.common.market.book import BookUpdate
 from crosstape.common.market.instrument import Instrument
+from crosstape.exchanges.answers import checked_page
 from crosstape.exchanges.dialect import (
     Dialect,
     HistoryPage,
     HistoryQuery,
     HttpRequest,
     Kline,
+    Klines,
     MalformedFrame,
     Rejected,
 )
@@ -40,8 +42,9 @@ LONGEST_BODY = 64 << 20
 
 ATTEMPT_SECONDS = 15.0
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 15.0
-REFUSED_SECONDS = {418: 120.0, 429: 10.0}
-"""How long a refusal lasts when the exchange does not say: Binance bans (418) for two minutes to three days."""
+REFUSED_SECONDS = {403: 600.0, 418: 120.0, 429: 10.0}
+"""How long a refusal lasts when the exchange does not say: Bybit bans (403) for ten minutes (docs/v5/rate-limit),
+Binance (418) for two minutes to three days."""
 LONGEST_REFUSAL = 3 * 86_400.0
 
 _NAME = re.compile(r"[^\s/:\\-]{1,32}")
@@ -91,7 +94,7 @@ class ExchangeRest:
         """The pages of `query`, until the exchange has no more or the query is covered."""
         while True:
             page = await self._ask(self._history_reader(query), self._dialect.history(query))
-            yield page
+            yield checked_page(page)
             if page.cursor is None:
                 return
             if page.cursor == query.cursor:
@@ -110,8 +113,8 @@ class ExchangeRest:
             lambda bodies: self._dialect.decode_book_snapshot(instrument, bodies[0], self._now()), request
         )
 
-    async def klines(self, instrument: Instrument, interval: Interval, start: int, end: int) -> list[Kline]:
-        """The candles that open in [start, end) ms, oldest first, the still open one included."""
+    async def klines(self, instrument: Instrument, interval: Interval, start: int, end: int) -> Klines:
+        """The candles that open in [start, end) ms, the still open one included."""
         if interval not in self._dialect.intervals():
             raise ExchangeError(f"{self._dialect.exchange} offers no candles of {interval}.")
         per_request = self._dialect.klines_per_request
@@ -122,8 +125,17 @@ class ExchangeRest:
                 lambda bodies: self._dialect.decode_klines(instrument, bodies[0]),
                 self._dialect.klines(instrument, interval, first, min(first + window, end)),
             )
-            found |= {kline.open_time: kline for kline in page if start <= kline.open_time < end}
-        return [found[open_time] for open_time in sorted(found)]
+            found |= {kline.open_time: kline for kline in page}
+        rows = [found[open_time] for open_time in sorted(found) if start <= open_time < end]
+        return Klines(rows, self._complete_from(found.keys(), interval, start))
+
+    def _complete_from(self, opened: Collection[int], interval: Interval, start: int) -> int:
+        """From when on (ms) none is missing: a young market has fewer candles than the exchange would give."""
+        reach = self._dialect.klines_reach
+        if reach is None or len(opened) < reach:
+            return start
+        oldest = min(opened)
+        return oldest if start <= oldest - interval.seconds * 1_000 else start
 
     async def _ask(self, read: Callable[[Sequence[bytes]], T], *requests: HttpRequest) -> T:
         """What `read` makes of the answers; asked again, with full jitter, while that may help."""

@@ -13,7 +13,7 @@ from crosstape.common.market.bar import Interval
 from crosstape.common.market.instrument import Instrument
 from crosstape.exchanges import DIALECTS
 from crosstape.exchanges.ccxt_generic import CcxtExchange, open_exchange
-from crosstape.exchanges.dialect import Kline
+from crosstape.exchanges.dialect import Klines
 from crosstape.exchanges.rest import ExchangeRest
 
 REQUEST_SECONDS = 20.0
@@ -46,8 +46,13 @@ class Exchanges:
         opened = await self._open(exchange)
         return opened.intervals() if isinstance(opened, CcxtExchange) else ()
 
-    async def klines(self, instrument: Instrument, interval: Interval, start: int, end: int) -> list[Kline]:
-        """The candles that open in [start, end) ms, oldest first. Raises ExchangeNotFound, ExchangeError."""
+    def klines_reach(self, exchange: str) -> int | None:
+        """How many of its newest candles are all that `exchange` gives; None where it gives more, or nobody knows."""
+        native = DIALECTS.get(exchange)
+        return None if native is None else native.klines_reach
+
+    async def klines(self, instrument: Instrument, interval: Interval, start: int, end: int) -> Klines:
+        """The candles that open in [start, end) ms. Raises ExchangeNotFound, ExchangeError."""
         return await (await self._open(instrument.exchange)).klines(instrument, interval, start, end)
 
     async def close(self) -> None:

@@ -13,7 +13,7 @@ from crosstape.common.market.bar import Interval
 from crosstape.common.market.book import BookUpdate, OrderBook
 from crosstape.common.market.instrument import Instrument, Kind
 from crosstape.common.market.trade import Trade
-from crosstape.exchanges.answers import checked_klines, checked_trades
+from crosstape.exchanges.answers import checked_klines
 from crosstape.exchanges.binance import rest, stream
 from crosstape.exchanges.dialect import (
     Channel,
@@ -48,6 +48,7 @@ class Binance:
     # What USD-M allows; spot allows 6000.
     rate_limit = RateLimit(weight=2_400, seconds=60)
     klines_per_request: int | None = 1_000
+    klines_reach: int | None = None
 
     def markets(self) -> Sequence[HttpRequest]:
         return [HttpRequest(f"{kind}.rest", f"{api}/exchangeInfo", weight=20) for kind, api in _API.items()]
@@ -82,14 +83,14 @@ class Binance:
         """
         first_id, symbol = _first_id(query), query.instrument.symbol
         if self._has_newest_only(query):
-            trades = checked_trades(rest.trades(symbol, body, time_received))
+            trades = rest.trades(symbol, body, time_received)
             return HistoryPage(
                 trades, None, _reaches_back(query, trades) and (query.last_id is None or _reaches_on(query, trades))
             )
         if first_id is None:
             found = rest.first_trade_id(body)
             return HistoryPage([], None if found is None else str(found), is_exhaustive=found is None)
-        trades = checked_trades(rest.trades(symbol, body, time_received))
+        trades = rest.trades(symbol, body, time_received)
         is_short = len(trades) < _PAGE[query.instrument.kind]
         is_covered = _reaches_on(query, trades) or (is_short and query.last_id is None)
         newest = max((int(t.trade_id) for t in trades), default=-1)

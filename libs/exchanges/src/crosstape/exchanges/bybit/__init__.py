@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from crosstape.common.market.bar import Interval
 from crosstape.common.market.book import BookUpdate, OrderBook
 from crosstape.common.market.instrument import Instrument, Kind
-from crosstape.exchanges.answers import checked_klines, checked_trades
+from crosstape.exchanges.answers import checked_klines
 from crosstape.exchanges.bybit import rest, stream
 from crosstape.exchanges.dialect import (
     Channel,
@@ -56,6 +56,7 @@ class Bybit:
     # docs/v5/rate-limit: 600 in 5 s and address.
     rate_limit = RateLimit(weight=600, seconds=5)
     klines_per_request: int | None = 1_000
+    klines_reach: int | None = None
 
     def markets(self) -> Sequence[HttpRequest]:
         """One page each: a page holds 1000, and the exchange lists fewer of either kind (2026-08)."""
@@ -84,7 +85,7 @@ class Bybit:
 
     def decode_history(self, query: HistoryQuery, body: bytes, time_received: int) -> HistoryPage:
         """The only page that answers `history`; exhaustive where it reaches back before the wanted time."""
-        trades = checked_trades(rest.trades(query.instrument.symbol, body, time_received))
+        trades = rest.trades(query.instrument.symbol, body, time_received)
         return HistoryPage(trades, None, any(t.time < query.start for t in trades))
 
     def book_snapshot(self, instrument: Instrument) -> HttpRequest | None:

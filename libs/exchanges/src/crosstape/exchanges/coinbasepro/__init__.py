@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from crosstape.common.market.bar import Interval
 from crosstape.common.market.book import BookUpdate, OrderBook
 from crosstape.common.market.instrument import Instrument
-from crosstape.exchanges.answers import checked_klines, checked_trades, page_before
+from crosstape.exchanges.answers import checked_klines, page_before
 from crosstape.exchanges.coinbasepro import rest, stream
 from crosstape.exchanges.dialect import (
     Channel,
@@ -39,6 +39,7 @@ class CoinbasePro:
     # docs.cdp.coinbase.com/exchange/rest-api/rate-limits: 10 a second and address.
     rate_limit = RateLimit(weight=10, seconds=1)
     klines_per_request: int | None = 300
+    klines_reach: int | None = None
 
     def markets(self) -> Sequence[HttpRequest]:
         return [HttpRequest("rest", "/products")]
@@ -62,7 +63,7 @@ class CoinbasePro:
 
     def decode_history(self, query: HistoryQuery, body: bytes, time_received: int) -> HistoryPage:
         """The page that answers `history`."""
-        return page_before(query, checked_trades(rest.trades(query.instrument.symbol, body, time_received)))
+        return page_before(query, rest.trades(query.instrument.symbol, body, time_received))
 
     def book_snapshot(self, instrument: Instrument) -> HttpRequest | None:
         return None

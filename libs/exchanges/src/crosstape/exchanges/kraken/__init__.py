@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from crosstape.common.market.bar import Interval
 from crosstape.common.market.book import BookUpdate, OrderBook
 from crosstape.common.market.instrument import Instrument
-from crosstape.exchanges.answers import checked_klines, checked_trades
+from crosstape.exchanges.answers import checked_klines
 from crosstape.exchanges.dialect import (
     Channel,
     HistoryPage,
@@ -46,6 +46,7 @@ class Kraken:
     # Public requests: one a second (support article 206548367).
     rate_limit = RateLimit(weight=10, seconds=10)
     klines_per_request: int | None = None
+    klines_reach: int | None = 720
 
     def markets(self) -> Sequence[HttpRequest]:
         return [HttpRequest("rest", "/0/public/AssetPairs")]
@@ -70,8 +71,7 @@ class Kraken:
         `since` excludes its own instant, and several trades may share one: the next page starts an instant earlier,
         unless that would ask for the same page again.
         """
-        found, last = rest.trades(query.instrument.symbol, body, time_received)
-        trades = checked_trades(found)
+        trades, last = rest.trades(query.instrument.symbol, body, time_received)
         is_short = len(trades) < _PAGE
         if query.last_id is None:
             is_covered = is_short or max(t.time for t in trades) > query.end
@@ -103,7 +103,7 @@ class Kraken:
         return list(_MINUTES)
 
     def klines(self, instrument: Instrument, interval: Interval, start: int, end: int) -> HttpRequest:
-        """The candles after `start`: never more than the newest 720, whatever is asked."""
+        """The candles after `start`, whatever `end` is."""
         params = {
             "pair": instrument.exchange_symbol,
             "interval": str(_MINUTES[interval]),
@@ -116,4 +116,4 @@ class Kraken:
 
 
 def _since(query: HistoryQuery) -> int:
-    return query.start - 1 if query.cursor is None else int(query.cursor)
+    return max(0, query.start - 1) if query.cursor is None else int(query.cursor)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from crosstape.common.market.bar import Interval
 from crosstape.common.market.book import BookUpdate, OrderBook
 from crosstape.common.market.instrument import Instrument
-from crosstape.exchanges.answers import checked_klines, checked_trades, page_before
+from crosstape.exchanges.answers import checked_klines, page_before
 from crosstape.exchanges.dialect import (
     Channel,
     HistoryPage,
@@ -55,6 +55,7 @@ class Okx:
     # Each of the requests used allows 20 in 2 s and address.
     rate_limit = RateLimit(weight=20, seconds=2)
     klines_per_request: int | None = 100
+    klines_reach: int | None = None
 
     def markets(self) -> Sequence[HttpRequest]:
         return [HttpRequest("rest", "/api/v5/public/instruments", {"instType": kind}) for kind in ("SPOT", "SWAP")]
@@ -83,7 +84,7 @@ class Okx:
 
     def decode_history(self, query: HistoryQuery, body: bytes, time_received: int) -> HistoryPage:
         """The page that answers `history`."""
-        return page_before(query, checked_trades(rest.trades(query.instrument, body, time_received)))
+        return page_before(query, rest.trades(query.instrument, body, time_received))
 
     def book_snapshot(self, instrument: Instrument) -> HttpRequest | None:
         return None

@@ -1,21 +1,19 @@
-"""Seed 1's candles: the exchange's own, of any time, each range fetched once and kept. Only closed ones are kept."""
+"""Seed 1's candles: the exchange's own, each range fetched once and kept. Only closed ones are kept."""
 
 from __future__ import annotations
 
 import datetime as dt
 import time
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Annotated, Any
 
-import msgspec
 import pyarrow as pa
 from fastapi import APIRouter, Query, Response
+from msgspec.structs import astuple
 from pydantic import BaseModel, Field
 
 from crosstape.common.errors import ValidationFailed
 from crosstape.common.market.bar import Interval
-from crosstape.common.market.decimals import decimal_text
 from crosstape.common.time import UserTime, parse_time
 from crosstape.exchanges.dialect import Kline
 from crosstape.exchanges.times import MILLISECOND
@@ -30,12 +28,19 @@ router = APIRouter(tags=["klines"])
 MOST_KLINES = 10_000
 DEFAULT_KLINES = 500
 DAY_SECONDS = 86_400
+GRACE_MS = 10_000
+"""How long after its end a candle may still change: clocks differ, and exchanges publish late."""
 PRICE = pa.decimal128(38, 18)
 MILLISECONDS = pa.timestamp("ms", "UTC")
 
 
 class _Asked(BaseModel):
-    start_date: str | None = Field(None, description="first open time: 2025-01-01, or ISO 8601", max_length=64)
+    start_date: str | None = Field(
+        None,
+        description="first open time: 2025-01-01, or ISO 8601; Kraken gives the newest 720 candles of each length, and "
+        "an earlier start is 422",
+        max_length=64,
+    )
     end_date: str | None = Field(
         None, description="end, exclusive; a bare date includes its day; now if left out", max_length=64
     )
@@ -52,27 +57,33 @@ async def klines(
     now = time.time_ns() // MILLISECOND
     market = await context.markets.resolve_any(exchange, symbol)
     source = source_interval(asked.interval, await context.exchanges.intervals(market.exchange))
-    start, end = kline_range(asked, now, response)
-    if source is not asked.interval:
-        start, end = _whole_bars(asked.interval, start, min(end, now))
+    reach = context.exchanges.klines_reach(market.exchange)
+    start, end = kline_range(asked, source, reach, now, response)
     if (end - start) // (source.seconds * 1000) > MOST_KLINES:
         raise ValidationFailed(
             f"the range holds more than {MOST_KLINES} candles of {source}.",
             {"parameter": "end_date", "max_candles": MOST_KLINES},
         )
+    if source is not asked.interval:
+        start, end = _whole_bars(asked.interval, start, end)
+        end = min(end, now)
     place = {"exchange": market.exchange, "symbol": market.symbol, "interval": source.value}
     held = Spans(await context.reads.rows("kline_ranges", **place, start=start, end=end))
-    still_open: list[Kline] = []
+    not_kept: list[Kline] = []
     for lacking in held.lacking(start, end):
-        still_open += await _fetch(context, market, source, lacking, now)
-    quoted = asked.numbers == "string"
-    if source is asked.interval:
-        lines = await context.reads.json_lines("klines", quote_decimals=quoted, **place, start=start, end=end)
-        lines += [_line(kline, quoted) for kline in still_open]
-    else:
-        lines = await context.reads.json_lines(
-            "rolled_klines", quote_decimals=quoted, seconds=asked.interval.seconds, **place, start=start, end=end
-        )
+        not_kept += await _ask(context, market, source, held, lacking, now)
+    not_kept = [kline for kline in not_kept if kline.open_time < end]
+    # Another request may keep them meanwhile: nothing that is told beside the store is read from it as well.
+    span = {"start": start, "end": not_kept[0].open_time if not_kept else end}
+    rolled = {} if source is asked.interval else {"seconds": asked.interval.seconds}
+    lines = await context.reads.json_lines(
+        "rolled_klines" if rolled else "klines",
+        quote_decimals=asked.numbers == "string",
+        not_kept=[astuple(kline) for kline in not_kept],
+        **place,
+        **span,
+        **rolled,
+    )
     return Response(b"[" + b",".join(lines) + b"]", headers=dict(response.headers), media_type="application/json")
 
 
@@ -98,15 +109,20 @@ def source_interval(wanted: Interval, offered: Sequence[Interval]) -> Interval:
     return max(parts, key=lambda interval: interval.seconds)
 
 
-def kline_range(asked: _Asked, now: int, response: Response) -> Span:
-    """The open times [start, end) in ms that are asked for. Raises InvalidTimeFormat, ValidationFailed."""
+def kline_range(asked: _Asked, source: Interval, reach: int | None, now: int, response: Response) -> Span:
+    """The open times [start, end) in ms that are asked for; without a start as many as may be asked of `source`, and of
+    those that end now no more than the exchange's `reach`. Raises InvalidTimeFormat, ValidationFailed.
+    """
     first = None if asked.start_date is None else parse_time(asked.start_date, date=True)
     last = None if asked.end_date is None else parse_time(asked.end_date, date=True)
     if any(moment is not None and moment.is_legacy for moment in (first, last)):
         response.headers["Deprecation"] = "true"
     end = now if last is None else min(_milliseconds(last) + (DAY_SECONDS * 1000 if last.is_date else 0), now)
     if first is None:
-        return max(0, end - DEFAULT_KLINES * asked.interval.seconds * 1000), end
+        span = min(DEFAULT_KLINES * asked.interval.seconds, MOST_KLINES * source.seconds) * 1000
+        # Two fewer than it has: the open one, and one that opens meanwhile.
+        oldest = 0 if reach is None else now - (reach - 2) * source.seconds * 1000
+        return max(0, end - span, oldest if oldest < end else 0), end
     start = _milliseconds(first)
     if last is not None and _milliseconds(last) < start:
         raise ValidationFailed("end_date must not be before start_date.", {"parameter": "end_date"})
@@ -118,27 +134,65 @@ def _milliseconds(moment: UserTime) -> int:
 
 
 def _whole_bars(interval: Interval, start: int, end: int) -> Span:
-    """The part of [start, end) ms that whole bars of `interval` make up."""
+    """The whole bars of `interval` that open in [start, end) ms: from the first one's open to the last one's close."""
     first = interval.open_time(start // 1000)
     if first * 1000 < start:
         first = interval.close_time(first)
-    return first * 1000, max(first, interval.open_time(end // 1000)) * 1000
+    last = interval.close_time(interval.open_time((end - 1) // 1000))
+    return first * 1000, max(first, last) * 1000
 
 
-async def _fetch(context: Resources, market: Market, interval: Interval, part: Span, now: int) -> list[Kline]:
-    """Ask the exchange for [start, end) ms, keep what is closed, return what is not."""
+async def _ask(
+    context: Resources, market: Market, interval: Interval, held: Spans, part: Span, now: int
+) -> list[Kline]:
+    """Ask the exchange for [start, end) ms, keep what is settled, return what is not (and may open after the end).
+
+    Raises ExchangeError, and ValidationFailed where the exchange no longer gives what is asked for.
+    """
     start, end = part
-    found = await context.exchanges.klines(market.instrument, interval, start, end)
-    closed_before = now - interval.seconds * 1000
-    closed = [kline for kline in found if kline.open_time <= closed_before]
     place = {"exchange": market.exchange, "symbol": market.symbol, "interval": interval.value}
-    if closed:
-        await context.reads.insert("klines", _rows(closed, place))
-    if (held_until := min(end, closed_before)) > start:
-        times = {"start": [start], "end": [held_until]}
-        held = {name: pa.array(values, pa.int64()).cast(MILLISECONDS) for name, values in times.items()}
-        await context.reads.insert("kline_ranges", pa.table({name: [value] for name, value in place.items()} | held))
-    return [kline for kline in found if kline.open_time > closed_before]
+    key = tuple(place.values())
+    newest = context.newest.find(key, start)
+    if newest is not None:
+        return newest
+    reaches_now = end > settled_until(interval, [], now)  # then all of the newest, as who asks next may want more
+    found = await context.exchanges.klines(market.instrument, interval, start, now if reaches_now else end)
+    until = settled_until(interval, found.rows, now)
+    settled = [kline for kline in found.rows if kline.open_time < until]
+    not_settled = found.rows[len(settled) :]
+    if settled:
+        await context.reads.insert("klines", _rows(settled, place))
+    since = found.complete_from
+    if (held_until := min(end, until)) > since:
+        # The range before it grows, instead of one more beside it with each candle.
+        begun = next((first for first, last in held if last == since), since)
+        times = {"start": [begun], "end": [held_until]}
+        columns = {name: pa.array(values, pa.int64()).cast(MILLISECONDS) for name, values in times.items()}
+        await context.reads.insert("kline_ranges", pa.table({name: [value] for name, value in place.items()} | columns))
+    if reaches_now:
+        context.newest.remember(key, max(since, until), not_settled)
+    if since > start:
+        raise _out_of_reach(market.exchange, interval, since)
+    return not_settled
+
+
+def settled_until(interval: Interval, klines: Sequence[Kline], now: int) -> int:
+    """The open time (ms) before which no candle of the exchange can change any more.
+
+    `klines` are those that it told: some exchanges' weeks open on another day than ours.
+    """
+    ended = now - GRACE_MS
+    changing = [k.open_time for k in klines if interval.close_time(k.open_time // 1000) * 1000 > ended]
+    return min([interval.open_time(ended // 1000) * 1000, *changing])
+
+
+def _out_of_reach(exchange: str, interval: Interval, since: int) -> ValidationFailed:
+    first = dt.datetime.fromtimestamp(since / 1000, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return ValidationFailed(
+        f"{exchange} gives candles of {interval} from {first} on, and no older ones. Ask from there on, or for a "
+        "longer interval; what was recorded here is at /api/v1/ohlcv.",
+        {"parameter": "start_date", "first": first},
+    )
 
 
 def _rows(klines: Sequence[Kline], place: dict[str, str]) -> pa.Table:
@@ -147,11 +201,3 @@ def _rows(klines: Sequence[Kline], place: dict[str, str]) -> pa.Table:
     for name in ("open", "high", "low", "close", "volume"):
         columns[name] = pa.array([getattr(kline, name) for kline in klines], pa.string()).cast(PRICE)
     return pa.table(columns)
-
-
-def _line(kline: Kline, quoted: bool) -> bytes:
-    """A candle as the store writes them."""
-    opened = dt.datetime.fromtimestamp(kline.open_time / 1000, dt.UTC)
-    numbers = {name: decimal_text(Decimal(getattr(kline, name))) for name in ("open", "high", "low", "close", "volume")}
-    shown = numbers if quoted else {name: msgspec.Raw(text.encode()) for name, text in numbers.items()}
-    return msgspec.json.encode({"timestamp": kline.open_time, "date": opened.strftime("%Y-%m-%d %H:%M:%S"), **shown})

@@ -12,6 +12,7 @@ from crosstape.common.errors import DatabaseConnectionError
 from crosstape.common.runtime.health import Health
 from crosstape.history.api.bars import ClosedBars
 from crosstape.history.api.markets import Markets
+from crosstape.history.api.newest_klines import NewestKlines
 from crosstape.history.exchanges import Exchanges
 from crosstape.history.store import Store
 
@@ -19,8 +20,8 @@ from crosstape.history.store import Store
 @dataclass(frozen=True)
 class Resources:
     """`reads` answers requests; `exports` (longer deadlines) streams and audits; `probes` asks how the store is;
-    `markets` knows every spelling; `exchanges` asks the exchanges themselves; `closed` remembers which minutes are;
-    `has_tables` is set once the database has its tables."""
+    `markets` knows every spelling; `exchanges` asks the exchanges themselves; `closed` remembers which minutes are,
+    `newest` the candles just told; `has_tables` is set once the database has its tables."""
 
     reads: Store
     exports: Store
@@ -30,6 +31,7 @@ class Resources:
     health: Health
     has_tables: asyncio.Event
     closed: ClosedBars = field(default_factory=ClosedBars)
+    newest: NewestKlines = field(default_factory=NewestKlines)
 
 
 def _resources(request: Request) -> Resources:

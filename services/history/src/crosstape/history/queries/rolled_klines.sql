@@ -1,4 +1,4 @@
--- Candles of a length the exchange does not offer, from its shorter ones; closed ones only.
+-- Candles of a length the exchange does not offer, from its shorter ones.
 SELECT
     toUInt64(opened) * 1000 AS timestamp,
     formatDateTime(toDateTime(opened, 'UTC'), '%Y-%m-%d %H:%i:%S') AS date,
@@ -10,12 +10,10 @@ SELECT
 FROM
 (
     SELECT toUnixTimestamp(open_time) AS open_time, open, high, low, close, toDecimal256(volume, 18) AS volume
-    FROM klines FINAL
-    WHERE exchange = {exchange:String}
-        AND symbol = {symbol:String}
-        AND interval = {interval:String}
-        AND klines.open_time >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')
-        AND klines.open_time < fromUnixTimestamp64Milli({end:Int64}, 'UTC')
+    FROM
+    (
+$candles
+    )
 ) AS bar
 GROUP BY
 $bucket AS opened
