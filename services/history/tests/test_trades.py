@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from crosstape.common.errors import DatabaseConnectionError
 from crosstape.common.market.trade import TakerSide, Trade
 from crosstape.common.testing.builders import make_trade
 from crosstape.common.testing.strategies import START
@@ -129,3 +130,18 @@ async def test_every_layout_holds_the_same_bars(
 async def test_an_export_of_nothing_still_has_its_columns(client: Client, symbol: str) -> None:
     answer = await client(f"/api/v1/trades/binance/{symbol}?start=0&end=60", accept="text/csv")
     assert (answer.status, answer.body.decode().strip()) == (200, '"trade_id","timestamp","price","quantity","side"')
+
+
+@pytest.mark.parametrize("kind", ["trades", "ohlcv"])
+@pytest.mark.parametrize("layout", list(export.Layout))
+async def test_an_export_that_the_database_cannot_begin_is_an_error_like_any_other(
+    client: Client, sink: Sink, symbol: str, kind: str, layout: export.Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*query: object, **parameters: object) -> None:
+        raise DatabaseConnectionError("away")
+
+    await client(f"/api/v1/{kind}/binance/{symbol}")
+    monkeypatch.setattr(sink.store, "arrow", away)
+    monkeypatch.setattr(sink.store, "text", away)
+    answer = await client(f"/api/v1/{kind}/binance/{symbol}", accept=layout.value)
+    assert (answer.status, answer.json["error_code"]) == (503, "DATABASE_CONNECTION_ERROR")

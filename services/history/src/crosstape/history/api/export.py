@@ -96,8 +96,8 @@ class _Encoder:
         return self._chunks.take()
 
 
-def export_bars(store: Store, query: BarQuery, layout: Layout, headers: Mapping[str, str]) -> Response:
-    """All bars of `query` in `layout`."""
+async def export_bars(store: Store, query: BarQuery, layout: Layout, headers: Mapping[str, str]) -> Response:
+    """All bars of `query` in `layout`. Raises DatabaseError."""
 
     async def tables() -> AsyncIterator[pa.Table]:
         page = query
@@ -117,11 +117,11 @@ def export_bars(store: Store, query: BarQuery, layout: Layout, headers: Mapping[
                 return
             page = msgspec.structs.replace(page, start=int(last[0]) + 1)
 
-    return _response(texts() if layout is Layout.CSV else _encoded(tables(), layout), layout, headers)
+    return await _response(texts() if layout is Layout.CSV else _encoded(tables(), layout), layout, headers)
 
 
-def export_trades(store: Store, query: TradeQuery, layout: Layout, headers: Mapping[str, str]) -> Response:
-    """All trades of `query` in `layout`."""
+async def export_trades(store: Store, query: TradeQuery, layout: Layout, headers: Mapping[str, str]) -> Response:
+    """All trades of `query` in `layout`. Raises DatabaseError."""
 
     async def tables() -> AsyncIterator[pa.Table]:
         page = query
@@ -144,7 +144,7 @@ def export_trades(store: Store, query: TradeQuery, layout: Layout, headers: Mapp
             first = following(last[0] if is_text else int(last[0]), int(Decimal(last[1]) * 1000))
             page = msgspec.structs.replace(page, first=first)
 
-    return _response(texts() if layout is Layout.CSV else _encoded(tables(), layout), layout, headers)
+    return await _response(texts() if layout is Layout.CSV else _encoded(tables(), layout), layout, headers)
 
 
 def _csv(is_first: bool) -> str:
@@ -176,5 +176,14 @@ async def _encoded(tables: AsyncIterator[pa.Table], layout: Layout) -> AsyncIter
         yield encoder.finish()
 
 
-def _response(content: AsyncIterator[bytes], layout: Layout, headers: Mapping[str, str]) -> Response:
-    return StreamingResponse(content, headers=dict(headers), media_type=layout.value)
+async def _response(content: AsyncIterator[bytes], layout: Layout, headers: Mapping[str, str]) -> Response:
+    """`content` as it comes. Its first page is waited for: what fails then is still answered as an error, what fails
+    later can only break off."""
+    first = await anext(content)
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield first
+        async for chunk in content:
+            yield chunk
+
+    return StreamingResponse(whole(), headers=dict(headers), media_type=layout.value)

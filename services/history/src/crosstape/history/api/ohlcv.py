@@ -112,7 +112,7 @@ async def bars(
     market = await context.markets.resolve(exchange, symbol)
     query = BarQuery(market, asked.interval, *span.seconds, quote_decimals=asked.numbers == "string")
     if (layout := layout_of(accept)) is not None:
-        return export_bars(context.exports, query, layout, response.headers)
+        return await export_bars(context.exports, query, layout, response.headers)
     if asked.cursor is not None:
         query = msgspec.structs.replace(query, start=bar_cursor(asked.cursor).open_time)
     is_latest = span.start is None and asked.cursor is None

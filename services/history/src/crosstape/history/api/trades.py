@@ -43,7 +43,7 @@ async def trades(
     first = FIRST if asked.cursor is None else trade_cursor(asked.cursor)
     query = TradeQuery(market, span.start or 0, span.end, first)
     if (layout := layout_of(accept)) is not None:
-        return export_trades(context.exports, query, layout, response.headers)
+        return await export_trades(context.exports, query, layout, response.headers)
     quoted, limit = asked.numbers == "string", asked.limit
     if span.start is None and asked.cursor is None:
         lines = await context.reads.json_lines("newest_trades", quote_decimals=quoted, limit=limit, **query.range)
