@@ -120,6 +120,11 @@ async def test_other_exchanges_recordings_play(
         ("bybit", b'{"ts":1786310819681,"T":1786310819680}', b'{"ts":1786310820681,"T":1786310820680}'),
         ("coinbasepro", b'{"time":"2021-04-17T16:43:37.089723Z"}', b'{"time":"2021-04-17T16:43:38.089723Z"}'),
         ("kraken", b'["1","1618678123.481570"]', b'["1","1618678124.481570"]'),
+        (
+            "kraken",
+            b'{"trade_id":1,"timestamp":"2023-09-25T07:49:37.708706Z"}',
+            b'{"trade_id":1,"timestamp":"2023-09-25T07:49:38.708706Z"}',
+        ),
     ],
 )
 def test_shifting_moves_every_time_and_nothing_else(exchange: str, frame: bytes, expected: bytes) -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import msgspec
@@ -93,7 +94,7 @@ def read_okx(payload: bytes) -> FrameContent | None:
     if "data" not in frame:
         return None
     content = FrameContent(frame["arg"]["channel"], frame["arg"]["instId"])
-    if content.name == "trades":
+    if content.name in ("trades", "trades-all"):
         for one in frame["data"]:
             time_ns = int(one["ts"]) * NS_PER_MS
             content.trades.append(RecordedTrade(one["tradeId"], time_ns, one["px"], one["sz"], one["side"]))
@@ -112,11 +113,51 @@ def read_bybit(payload: bytes) -> FrameContent | None:
     return content
 
 
-def read_kraken_v1(payload: bytes) -> FrameContent | None:
+class KrakenEnvelope(msgspec.Struct):
+    """A frame of version 2; replies to requests have no channel."""
+
+    channel: str = ""
+    data: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+class KrakenRow(msgspec.Struct):
+    """The fields used of a `trade`, and of a `book`, which has only the first."""
+
+    symbol: str
+    side: Side = "buy"
+    price: msgspec.Raw = msgspec.Raw(b"")
+    qty: msgspec.Raw = msgspec.Raw(b"")
+    trade_id: int = 0
+    timestamp: str = ""
+
+
+KRAKEN_ENVELOPE = msgspec.json.Decoder(KrakenEnvelope)
+KRAKEN_ROWS = msgspec.json.Decoder(list[KrakenRow])
+
+
+def read_kraken(payload: bytes) -> FrameContent | None:
+    """Objects of version 2, whose frames tell of one market each, or arrays of version 1."""
+    if payload.startswith(b"["):
+        return read_kraken_v1(payload)
+    frame = KRAKEN_ENVELOPE.decode(payload)
+    rows = KRAKEN_ROWS.decode(frame.data) if frame.channel in ("trade", "book") else []
+    if not rows:
+        return None
+    content = FrameContent(frame.channel, rows[0].symbol)
+    if content.name == "trade":
+        content.trades = [RecordedTrade(str(one.trade_id), ns_of_iso(one.timestamp), plain_text(one.price),
+                                        plain_text(one.qty), one.side) for one in rows]  # fmt: skip
+    return content
+
+
+def plain_text(number: msgspec.Raw) -> str:
+    """A JSON number as it is written, without an exponent."""
+    return f"{Decimal(bytes(number).decode()):f}"
+
+
+def read_kraken_v1(payload: bytes) -> FrameContent:
     """Arrays `[channel id, payload..., "book-1000", "XBT/USD"]`; trades have no ids."""
     frame = msgspec.json.decode(payload)
-    if not isinstance(frame, list):
-        return None
     content = FrameContent(frame[-2], frame[-1])
     if content.name == "trade":
         for price, quantity, seconds, side, *_ in frame[1]:
@@ -127,7 +168,7 @@ def read_kraken_v1(payload: bytes) -> FrameContent | None:
 
 READERS: dict[str, Callable[[bytes], FrameContent | None]] = {
     "binance": read_binance, "coinbasepro": read_coinbase, "okx": read_okx, "bybit": read_bybit,
-    "kraken": read_kraken_v1,
+    "kraken": read_kraken,
 }  # fmt: skip
 
 TIMES: dict[str, re.Pattern[bytes]] = {
@@ -135,7 +176,7 @@ TIMES: dict[str, re.Pattern[bytes]] = {
     "coinbasepro": re.compile(rb'"time":"([^"]+Z)"'),
     "okx": re.compile(rb'"ts":"(\d{13})"'),
     "bybit": re.compile(rb'"(?:ts|T|cts)":(\d{13})'),
-    "kraken": re.compile(rb'"(\d{10}\.\d{6})"'),
+    "kraken": re.compile(rb'"(\d{10}\.\d{6}|\d{4}-\d\d-\d\dT[\d:.]+Z)"'),
 }
 """Where the exchange's own times stand in a frame: ms, ISO, or seconds with six places."""
 

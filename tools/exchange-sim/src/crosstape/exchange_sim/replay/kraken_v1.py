@@ -1,5 +1,7 @@
 """Kraken's first socket protocol, only for recordings of it: subscriptions in, recorded arrays out.
 
+Each version has its own path, so a replay offers both.
+
 https://docs.kraken.com/api/docs/websocket-v1/book
 """
 
@@ -11,16 +13,24 @@ from crosstape.exchange_sim.session import Session
 from crosstape.exchange_sim.venues.dialect import Query, json_object
 from crosstape.exchange_sim.venues.kraken import Kraken
 
+V2 = "/v2"
+
 
 class KrakenV1(Kraken):
-    """REST as today's Kraken; the socket speaks version 1."""
+    """Today's Kraken, whose socket speaks version 1 outside of `/v2`."""
 
     def greet(self, session: Session, query: Query, feed: Feed, now_ns: int) -> None:
+        if session.path == V2:
+            super().greet(session, query, feed, now_ns)
+            return
         session.reply(
             b'{"connectionID":%d,"event":"systemStatus","status":"online","version":"1.9.0"}' % (now_ns // 1000)
         )
 
     def receive(self, session: Session, text: str, feed: Feed, now_ns: int) -> None:
+        if session.path == V2:
+            super().receive(session, text, feed, now_ns)
+            return
         request = json_object(text) or {}
         if request.get("event") == "ping":
             session.reply(b'{"event":"pong"}')

@@ -2,6 +2,7 @@
 text}`."""
 
 import gzip
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,10 +86,16 @@ def address_of(url: str) -> tuple[str, str] | None:
 
 
 def read_lines(path: Path) -> Iterator[Line]:
+    """The lines of a file, up to where it was cut off: its recorder was killed, or its disk full."""
     decoder = msgspec.json.Decoder(Line)
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
-        for line in lines:
-            yield decoder.decode(line)
+        try:
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    raise EOFError
+                yield decoder.decode(line)
+        except EOFError:
+            logging.warning("%s is cut off: it is played up to its last whole line", path)
 
 
 def read_folder(folder: Path, exchanges: tuple[str, ...]) -> tuple[list[Recording], list[HttpBody]]:

@@ -47,6 +47,11 @@ INTERVALS = {
 SPOT_ID_OFFSET = 2_290_000_000_000_000_000
 
 
+def spot_offset(market: Market) -> int:
+    """What an id is above its trade's number: nothing in a recording, whose numbers are the ids."""
+    return SPOT_ID_OFFSET if market.has_past else 0
+
+
 class Bybit(Dialect):
     """Topics, up to ten in one request on spot."""
 
@@ -58,14 +63,14 @@ class Bybit(Dialect):
             return known
         if market.instrument.kind == "perpetual":
             return trade_uuid(market.instrument, number)
-        return str(SPOT_ID_OFFSET + number)
+        return str(spot_offset(market) + number)
 
     def number_of(self, market: Market, native_id: str) -> int:
         if market.native_ids:
             return super().number_of(market, native_id)
         if market.instrument.kind == "perpetual":
             return number_of_uuid(native_id)
-        return int(native_id) - SPOT_ID_OFFSET
+        return int(native_id) - spot_offset(market)
 
     def channel(self, key: ChannelKey) -> Channel:
         kind: Kind = "spot" if "spot" in key.address else "perpetual"
