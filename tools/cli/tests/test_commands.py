@@ -163,8 +163,15 @@ def test_one_recorded_file_becomes_a_folder_the_simulator_reads(tmp_path: Path, 
     assert [gzip.decompress(path.read_bytes()) for path in folder.iterdir()] == [lines]
 
 
+@pytest.mark.parametrize("name", ["one.jsonl", "one.jsonl.gz"])
+def test_folder_with_what_the_simulator_reads_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
+    (tmp_path / "kraken").mkdir()
+    (tmp_path / "kraken" / name).touch()
+    assert folder_of(tmp_path, Home(tmp_path / "home")) == tmp_path
+
+
 def test_folder_without_recordings_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CliError, match=r"has no \.jsonl\.gz file"):
+    with pytest.raises(CliError, match=r"has no \.jsonl or \.jsonl\.gz file"):
         folder_of(tmp_path, Home(tmp_path))
     with pytest.raises(CliError, match="does not exist"):
         folder_of(tmp_path / "absent", Home(tmp_path))

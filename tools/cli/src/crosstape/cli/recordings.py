@@ -1,4 +1,4 @@
-"""Recordings in the shape that the simulator reads: a folder of `.jsonl.gz` files."""
+"""Recordings in the shape that the simulator reads: a folder of `.jsonl` and `.jsonl.gz` files."""
 
 import gzip
 import shutil
@@ -7,14 +7,16 @@ from pathlib import Path
 from crosstape.cli.errors import CliError
 from crosstape.cli.home import Home, explained
 
-SUFFIX = ".jsonl.gz"
+SUFFIXES = (".jsonl", ".jsonl.gz")
 
 
 def folder_of(recordings: Path, home: Home) -> Path:
     """`recordings` itself if it is a folder; a folder in `home` with that one file otherwise."""
     if recordings.is_dir():
-        if not any(recordings.rglob(f"*{SUFFIX}")):
-            raise CliError(f"{recordings} has no {SUFFIX} file: name a folder that crosstape record has written into")
+        if not any(file.name.endswith(SUFFIXES) for file in recordings.rglob("*")):
+            raise CliError(
+                f"{recordings} has no {' or '.join(SUFFIXES)} file: name a folder that crosstape record has written into"
+            )
         return recordings.absolute()
     if not recordings.is_file():
         raise CliError(f"{recordings} does not exist: name a folder of recordings, or record one with crosstape record")
@@ -22,7 +24,7 @@ def folder_of(recordings: Path, home: Home) -> Path:
     with explained(home.directory):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        _compressed(recordings, folder / f"{recordings.name.removesuffix('.gz').removesuffix('.jsonl')}{SUFFIX}")
+        _compressed(recordings, folder / f"{recordings.name.removesuffix('.gz').removesuffix('.jsonl')}.jsonl.gz")
     return folder
 
 
