@@ -19,12 +19,32 @@ SAMPLES = {
     "Array(UInt32)": [60],
     "Array(Tuple(String, String))": [("binance", "BTC-USDT")],
     "Array(Tuple(String, String, UInt32))": [("binance", "BTC-USDT", 60)],
+    "Array(Tuple(Int64, String, String, String, String, String))": [(60_000, "1", "2", "0.5", "1.1", "10")],
 }
 QUERIES = sorted(q.name.removesuffix(".sql") for q in (files("crosstape.history") / "queries").iterdir() if q.is_file())
 
 
 async def test_applied_files_are_not_applied_again(store: Store) -> None:
     assert await migrate(store) == []
+
+
+async def test_where_nothing_is_missing_no_statement_waits_for_a_replica_that_is_down(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def wait_for_all(statement: str) -> None:
+        raise DatabaseTimeout(f"a replica has not run: {statement}")
+
+    monkeypatch.setattr(store, "execute", wait_for_all)
+    assert await migrate(store, "tape") == []
+
+
+async def test_ranges_of_candles_that_were_wrongly_called_complete_are_forgotten(store: Store) -> None:
+    (forgetting,) = [migration for migration in migrations() if migration.name == "0008_forget_kline_ranges.sql"]
+    await store.execute("CREATE TABLE ranges_before ENGINE = MergeTree ORDER BY x AS SELECT 1 AS x")
+    for _ in range(2):
+        await store.execute(forgetting.statement("").replace("kline_ranges", "ranges_before"))
+    assert await store._run(lambda client: client.query("SELECT * FROM ranges_before").result_rows) == []
+    await store.execute("DROP TABLE ranges_before")
 
 
 async def test_several_processes_may_migrate_at_once(store: Store) -> None:
@@ -46,7 +66,7 @@ def test_on_a_cluster_every_table_is_replicated() -> None:
     for migration in migrations():
         statement = migration.statement("main")
         assert "ON CLUSTER 'main'" in statement
-        assert "ENGINE = Replicated" in statement
+        assert ("ENGINE = Replicated" in statement) == ("CREATE TABLE" in statement)
 
 
 @pytest.mark.parametrize("name", QUERIES)

@@ -46,14 +46,16 @@ def migrations() -> list[Migration]:
 
 
 async def migrate(store: Store, cluster: str = "", known: list[Migration] | None = None) -> list[str]:
-    """Apply what is missing; the names applied. Raises EditedMigration, DatabaseError."""
-    bookkeeping, *rest = known or migrations()
-    await store.execute(bookkeeping.statement(cluster))
+    """Apply what is missing; the names applied. Raises EditedMigration, DatabaseError.
+
+    Where nothing is missing nothing is executed: a statement for a cluster waits for a replica that is down.
+    """
     applied: dict[str, set[str]] = {}
-    for name, checksum in await store.rows("applied_migrations"):
-        applied.setdefault(name, set()).add(checksum)
+    if await store.rows("kept_tables", name="schema_migrations"):
+        for name, checksum in await store.rows("applied_migrations"):
+            applied.setdefault(name, set()).add(checksum)
     new = []
-    for migration in (bookkeeping, *rest):
+    for migration in known or migrations():
         checksums = applied.get(migration.name, set())
         if checksums - {migration.checksum}:
             raise EditedMigration(f"{migration.name} was edited after it was applied")
