@@ -15,7 +15,7 @@ def folder_of(recordings: Path, home: Home) -> Path:
     if recordings.is_dir():
         if not any(file.name.endswith(SUFFIXES) for file in recordings.rglob("*")):
             raise CliError(
-                f"{recordings} has no {' or '.join(SUFFIXES)} file: name a folder that crosstape record has written into"
+                f"{recordings} has no {' or '.join(SUFFIXES)} file: name a folder that crosstape record wrote into"
             )
         return recordings.absolute()
     if not recordings.is_file():
