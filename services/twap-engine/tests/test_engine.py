@@ -301,6 +301,39 @@ async def test_receipts_name_the_book_the_arrival_price_and_the_market_meanwhile
     }
 
 
+async def test_reading_orders_anew_forgets_nothing_of_the_market(replica: Replica, clock: TestClock) -> None:
+    replica.see(snapshot(ALPHA, [("99", "1")], [("101", "9")], clock.utc()))
+    await replica.submit(make_order("a", clock, duration=100, interval=100, markets=(ALPHA,)))
+    await replica.work()
+    clock.advance(90)
+    replica.see(snapshot(ALPHA, [("199", "1")], [("201", "9")], clock.utc()))
+    replica.engine.load()
+    await replica.work()
+    clock.advance(10)
+    await replica.work()
+    last = (await Ledger(replica.database).read()).slices[1]
+    assert (Decimal(last.mid_time), Decimal(last.mid_seconds)) == (90 * 100 + 10 * 200, 100)
+
+
+async def test_what_the_market_does_while_a_slice_is_written_counts(
+    replica: Replica, clock: TestClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await replica.submit(make_order("a", clock, duration=2, interval=1, markets=(ALPHA,)))
+    run = replica.executor.run
+
+    async def run_while_the_market_trades(due):
+        outcomes = await run(due)
+        columns = TradeColumns([1], [0], ["29980"], ["3"], [1], [0])
+        replica.benchmarks.add(batch_columns("alpha", "BTC-USDT", Source.STREAM, columns))
+        return outcomes
+
+    monkeypatch.setattr(replica.executor, "run", run_while_the_market_trades)
+    await replica.work()
+    monkeypatch.undo()
+    await pass_time(clock, 1, replica)
+    assert [s.traded_volume for s in (await Ledger(replica.database).read()).slices] == ["0", "3"]
+
+
 async def test_a_takeover_after_a_clock_step_moves_no_slice_of_orders_that_were_held(
     replica: Replica, clock: TestClock, sqlite_url: str
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from decimal import localcontext
 
 import structlog
 
@@ -21,7 +22,7 @@ from crosstape.twap_engine.clock import Clock
 from crosstape.twap_engine.execution.executor import Due, Executor, Held, Outcome
 from crosstape.twap_engine.metrics import FILLS, LATENESS, LOST, MISSED, OPEN, SLIPPAGE, UNFILLED
 from crosstape.twap_engine.order import CloseReason, ParentOrder, Progress, Status
-from crosstape.twap_engine.schedule import Over, Run, Wait, next_step
+from crosstape.twap_engine.schedule import EXACT, Over, Run, Wait, next_step
 from crosstape.twap_engine.store import replicas
 from crosstape.twap_engine.store import slices as store
 from crosstape.twap_engine.store.database import Database
@@ -32,6 +33,8 @@ AT_ONCE = 500
 """Slices in one transaction: bounds how long a cancel waits for it."""
 LONGEST_WAIT_NS = NANOSECONDS // 2
 RETRY_SECONDS = 0.25
+DOUBT_NS = 60 * NANOSECONDS
+"""A commit that we no longer wait for may wait for its disk so long, and then it holds."""
 
 
 class Engine:
@@ -44,21 +47,26 @@ class Engine:
         self._benchmarks = benchmarks
         self._clock = clock
         self._held: dict[int, Held] = {}
-        self._unsettled: dict[int, tuple[ParentOrder, store.Proof]] = {}
+        self._unsettled: dict[int, ParentOrder] = {}
         self._queue: list[tuple[int, int, int]] = []
         self._turns = itertools.count()
         self._wake = asyncio.Event()
         self._must_load = True
+        self._load_again: int | None = None
 
-    def hold(self, order: ParentOrder, token: int, progress: Progress, before: Held | None = None) -> None:
-        """Work on an order from now on; `before` is how it was held until now."""
+    def hold(self, order: ParentOrder, token: int, progress: Progress) -> None:
+        """Work on an order from now on. One that is held already keeps its place in time, and what it saw of the market
+        since its last slice."""
         now = self._clock.steady()
-        tracker = self._benchmarks.track(order.markets, now)
-        start, mark = now - (self._clock.utc() - order.start), tracker.totals
-        if before is not None:
-            start = before.start
-        held = self._held[order.id] = Held(order, token, start, progress, tracker, mark)
-        self._queue_up(held, start + progress.next_slice * order.interval_ns)
+        held = self._held.get(order.id)
+        if held is None:
+            tracker = self._benchmarks.track(order.markets, now)
+            start = now - (self._clock.utc() - order.start)
+            held = self._held[order.id] = Held(order, token, start, progress, tracker, tracker.totals)
+        elif held.progress.next_slice != progress.next_slice:
+            held.mark = held.tracker.totals
+        held.token, held.progress = token, progress
+        self._queue_up(held, held.due_at(progress.next_slice))
         OPEN.set(len(self._held))
         self._wake.set()
 
@@ -68,7 +76,12 @@ class Engine:
         heapq.heappush(self._queue, (time, held.turn, held.order.id))
 
     def drop(self, order_id: int) -> None:
-        """Work on it no more."""
+        """It was cancelled: run no more slices of it. What became of one that may be on its way is still found out."""
+        if (held := self._held.get(order_id)) is not None:
+            self._unsettled[order_id] = held.order
+            self._release(order_id)
+
+    def _release(self, order_id: int) -> None:
         if (held := self._held.pop(order_id, None)) is not None:
             self._benchmarks.release(held.tracker)
         OPEN.set(len(self._held))
@@ -77,6 +90,11 @@ class Engine:
         """Read anew, soon, which orders are ours."""
         self._must_load = True
         self._wake.set()
+
+    def doubt(self) -> None:
+        """Orders of ours that we were not told of may be in the database, or get there yet: read anew now and later."""
+        self._load_again = self._clock.steady() + DOUBT_NS
+        self.load()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run slices until `stop`."""
@@ -95,6 +113,8 @@ class Engine:
 
     async def step(self) -> bool:
         """Do what is due now; whether there was anything. Raises DatabaseError."""
+        if self._load_again is not None and self._load_again <= self._clock.steady():
+            self._load_again, self._must_load = None, True
         if self._must_load:
             self._must_load = False
             await self._load()
@@ -107,24 +127,24 @@ class Engine:
         return bool(due or over)
 
     async def _load(self) -> None:
-        """Hold what the database says is ours. Orders that were held already keep their place in time."""
-        before = dict(self._held)
+        """Hold what the database says is ours, and nothing else."""
+        before = set(self._held)
         async with self._database.reading() as connection:
             ours = await replicas.owned(connection, self.replica)
-        accepted_meanwhile = self._held.keys() - before.keys()
-        for order_id in before:
-            self.drop(order_id)
-        self._unsettled = {}
+        accepted_meanwhile = self._held.keys() - before
+        still_open = {order.id for order, _, progress in ours if progress.status is Status.OPEN}
+        for order_id in before & self._held.keys() - still_open:
+            self._release(order_id)
         for order, token, progress in ours:
             if progress.status is not Status.OPEN:
-                self._unsettled[order.id] = (order, store.Proof(token, progress.next_slice))
+                self._unsettled[order.id] = order
             elif order.id not in accepted_meanwhile:
-                self.hold(order, token, progress, before.get(order.id))
+                self.hold(order, token, progress)
 
     async def _settle(self) -> None:
         """Orders that ended while a slice was on its way."""
-        for order, proof in [*self._unsettled.values()]:
-            if await self._executor.settle(order, proof):
+        for order in [*self._unsettled.values()]:
+            if await self._executor.settle(order):
                 del self._unsettled[order.id]
 
     def _due(self) -> tuple[list[Due], list[Held]]:
@@ -153,39 +173,43 @@ class Engine:
             order_id = one.held.order.id
             if order_id not in outcomes:
                 LOST.inc()
-                self.drop(order_id)
+                self._must_load = True
             elif (outcome := outcomes[order_id]) is None:
                 self._queue_up(one.held, self._clock.steady() + LONGEST_WAIT_NS)
             else:
-                LATENESS.observe(max(0, outcome.result.started + began - one.at) / NANOSECONDS)
-                self._ran(one, outcome)
+                late = outcome.result.started + began - one.held.due_at(outcome.result.number)
+                LATENESS.observe(max(0, late) / NANOSECONDS)
+                self._ran(one.held, outcome)
 
-    def _ran(self, due: Due, outcome: Outcome) -> None:
-        held = due.held
-        MISSED.inc(due.number - held.progress.next_slice)
-        if outcome.result.reason:
-            UNFILLED.labels(outcome.result.reason).inc()
-        if (slippage := slice_slippage(held.order.side, outcome.result)) is not None:
+    def _ran(self, held: Held, outcome: Outcome) -> None:
+        result = outcome.result
+        MISSED.inc(result.number - held.progress.next_slice)
+        if result.reason:
+            UNFILLED.labels(result.reason).inc()
+        if (slippage := slice_slippage(held.order.side, result)) is not None:
             SLIPPAGE.observe(slippage)
-        for fill in outcome.result.fills:
+        for fill in result.fills:
             FILLS.labels(fill.exchange).inc()
         held.progress = outcome.after
-        held.mark = held.tracker.totals
+        with localcontext(EXACT):
+            held.mark += result.benchmark
         if outcome.after.status is Status.OPEN:
-            self._queue_up(held, due.at + held.order.interval_ns)
+            self._queue_up(held, held.due_at(outcome.after.next_slice))
         else:
-            self.drop(held.order.id)
+            self._release(held.order.id)
 
     async def _expire(self, over: list[Held]) -> None:
-        settled = {held.order.id: held for held in over if await self._executor.settle(held.order, held.proof)}
+        settled = {held.order.id: held for held in over if await self._executor.settle(held.order)}
         async with self._database.writing() as connection:
             locked = await store.lock(connection, {number: held.proof for number, held in settled.items()})
             ending = [(settled[number].order, settled[number].progress) for number in locked]
             await store.end(connection, ending, CloseReason.EXPIRED, self._clock.utc())
         for held in over:
-            if held.order.id in settled:
+            if held.order.id in locked:
                 MISSED.inc(held.order.slices - held.progress.next_slice)
-                self.drop(held.order.id)
+                self._release(held.order.id)
+            elif held.order.id in settled:  # not ours, cancelled, or a slice that was on its way was written only now
+                self._must_load = True
             else:
                 self._queue_up(held, self._clock.steady() + LONGEST_WAIT_NS)
 

@@ -5,6 +5,7 @@ ccxt's errors carry addresses, signatures and keys: nothing of them is logged or
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from collections.abc import Awaitable
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
@@ -20,6 +21,8 @@ from crosstape.twap_engine.settings import TwapSettings
 
 Answer = TypeVar("Answer")
 
+PLACING_SECONDS = 5.0
+"""Later than this nothing goes out any more, whatever ccxt's own rate limit or a connection held it up."""
 _FINAL = {"closed", "canceled", "expired", "rejected"}
 _DECIMAL_PLACES = 2
 """ccxt's `precisionMode` that counts digits; the others that are in use name the step itself."""
@@ -27,6 +30,23 @@ _DECIMAL_PLACES = 2
 
 class OrderUnknown(ExchangeError):
     """The exchange has no order of this id."""
+
+
+class OrderRefused(ExchangeError):
+    """The exchange, or ccxt before it, does not take the order: nothing of it will ever be executed."""
+
+
+_REFUSALS = (
+    "AuthenticationError",
+    "ArgumentsRequired",
+    "BadRequest",
+    "OperationRejected",
+    "InsufficientFunds",
+    "InvalidOrder",
+    "NotSupported",
+)
+"""ccxt's errors, each with those under it, that are an exchange's no; but a DuplicateOrderId is there already. ccxt has
+the others, ExchangeError among them, also for an exchange that does not know itself what it did."""
 
 
 class Executed(Struct, frozen=True):
@@ -82,18 +102,24 @@ class CcxtClient:
     async def place(
         self, symbol: str, side: Side, quantity: Decimal, limit_price: Decimal, client_order_id: str
     ) -> None:
-        """Place a limit order that takes what is there at once and leaves nothing behind."""
+        """Place a limit order that takes what is there at once and leaves nothing behind.
+
+        Raises OrderRefused too; after any other ExchangeError the order may be at the exchange, or come there yet.
+        """
         unified = _unified(symbol)
-        await self._call(
-            self._client.create_order(
-                unified,
-                "limit",
-                side.value,
-                decimal_text(quantity),
-                decimal_text(limit_price),
-                {"clientOrderId": client_order_id, "timeInForce": "IOC"},
-            )
+        order = self._client.create_order(
+            unified,
+            "limit",
+            side.value,
+            decimal_text(quantity),
+            decimal_text(limit_price),
+            {"clientOrderId": client_order_id, "timeInForce": "IOC"},
         )
+        try:
+            async with asyncio.timeout(PLACING_SECONDS):
+                await self._call(order)
+        except TimeoutError:
+            raise ExchangeError(f"{self.exchange} did not answer in time.") from None
 
     async def find(self, symbol: str, client_order_id: str) -> Executed:
         """What became of an order. Raises OrderUnknown too."""
@@ -133,7 +159,9 @@ class CcxtClient:
         except errors.OrderNotFound:
             raise OrderUnknown(f"{self.exchange} knows no such order.") from None
         except errors.BaseError as error:
-            raise ExchangeError(f"{self.exchange} answered with an error ({type(error).__name__}).") from None
+            is_refusal = isinstance(error, tuple(getattr(errors, name) for name in _REFUSALS))
+            kind = OrderRefused if is_refusal and not isinstance(error, errors.DuplicateOrderId) else ExchangeError
+            raise kind(f"{self.exchange} answered with an error ({type(error).__name__}).") from None
 
 
 def _unified(symbol: str) -> str:

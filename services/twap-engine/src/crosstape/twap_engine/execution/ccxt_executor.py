@@ -1,8 +1,10 @@
 """Slices at real exchanges: an order that takes what is there at once, on the exchange with the best price.
 
-What goes out is written down first, under an id that is the slice's own. Whoever comes later, after a crash or in place
-of a dead replica, asks the exchange for that id and sends only what the exchange does not know. Fills that came of a
-slice count even when its order was cancelled meanwhile: they are real.
+What goes out is written down first, under an id that is the slice's own, and sent once: by who wrote it down, at once
+or never. When the answer is lost, whoever works on the order then (after a crash, in place of a dead replica) asks the
+exchange for that id until it is found, or can no longer come: then the slice got nothing, and what it wanted is spread
+over the slices left. Sending it again would not be safe: once an order is over, exchanges take its id for another one.
+Fills that came of a slice count even when its order was cancelled meanwhile: they are real.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import asyncio
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, localcontext
+from typing import Any
 
 import msgspec
 import structlog
@@ -20,7 +23,7 @@ from crosstape.common.errors import ExchangeError
 from crosstape.common.market.bar import NANOSECONDS
 from crosstape.twap_engine.books import Books
 from crosstape.twap_engine.clock import Clock
-from crosstape.twap_engine.execution.ccxt_clients import CcxtClient, Executed, OrderUnknown
+from crosstape.twap_engine.execution.ccxt_clients import CcxtClient, Executed, OrderRefused, OrderUnknown
 from crosstape.twap_engine.execution.executor import Due, Outcome
 from crosstape.twap_engine.order import Benchmark, Fill, Market, ParentOrder, Progress, SliceResult
 from crosstape.twap_engine.schedule import EXACT, advance
@@ -29,12 +32,15 @@ from crosstape.twap_engine.store import sent as store
 from crosstape.twap_engine.store import slices
 from crosstape.twap_engine.store.database import Database
 from crosstape.twap_engine.store.sent import Sent
-from crosstape.twap_engine.store.slices import Proof
 
 log = structlog.get_logger(__name__)
 
 FRESH_NS = NANOSECONDS
-"""An order goes out so soon after we made sure that it is ours, or not at all: less than any lease."""
+"""An order goes out so soon after we made sure that it is ours, or not at all."""
+UNKNOWN_NS = 20 * NANOSECONDS
+"""What an exchange does not know for so long, it never got: the sending took FRESH_NS and PLACING_SECONDS at most, and
+what is under way or in a queue of the exchange after that is refused there as too old (ccxt allows ten seconds)."""
+NOTHING = Executed(is_final=True, filled=Decimal(), average=Decimal(), fee=Decimal())
 POLLS, POLL_SECONDS = 20, 0.25
 
 
@@ -49,6 +55,7 @@ class CcxtExecutor:
         self._clients = clients
         self._limits = limits
         self._clock = clock
+        self._unknown_since: dict[Sent, int] = {}
 
     async def run(self, due: Sequence[Due]) -> Mapping[int, Outcome | None]:
         """See Executor."""
@@ -56,9 +63,10 @@ class CcxtExecutor:
         return {one.held.order.id: outcome for one, (is_ours, outcome) in zip(due, outcomes, strict=True) if is_ours}
 
     async def _run(self, due: Due) -> tuple[bool, Outcome | None]:
-        """Whether the order is still ours, and what the slice came to if that is known."""
+        """Whether the order is still ours, and what a slice came to if that is known: the one that is due, or an
+        earlier one that is still on its way."""
         held, order = due.held, due.held.order
-        if not await self.settle(order, held.proof) or not await self._are_ready(order):
+        if not await self._are_ready(order):
             return True, None
         mid, totals = held.tracker.read(self._books, self._clock.steady())
         with localcontext(EXACT):
@@ -66,17 +74,23 @@ class CcxtExecutor:
         async with self._database.writing() as connection:
             if order.id not in await slices.lock(connection, {order.id: held.proof}):
                 return False, None
-            before, quantity = held.progress, due.quantity
-            planned: Sent | str = self._plan(order, due.number, quantity, before, mid)
-            if isinstance(planned, Sent):
-                planned = await self._reserve(connection, planned)
-            if not isinstance(planned, Sent):
-                result = self._result(order, due.number, quantity, (), planned, mid, benchmark)
-                ran = slices.Ran(order, before, advance(order, before, result), result)
-                await slices.write(connection, [ran])
-                return True, Outcome(result, ran.after)
+            one = await store.on_its_way(connection, order.id)
+            is_new = one is None
+            if one is None:
+                before, quantity = held.progress, due.quantity
+                planned: Sent | str = self._plan(order, due.number, quantity, before, mid)
+                if isinstance(planned, Sent):
+                    planned = await self._reserve(connection, planned)
+                if not isinstance(planned, Sent):
+                    result = self._result(order, due.number, quantity, (), planned, mid, benchmark)
+                    ran = slices.Ran(order, before, advance(order, before, result), result)
+                    await slices.write(connection, [ran])
+                    return True, Outcome(result, ran.after)
+                one = planned
             fresh = self._clock.steady()
-        return True, await self._carry_out(order, planned, fresh, benchmark, is_new=True)
+        if is_new:
+            return True, await self._send(order, one, fresh, benchmark)
+        return True, await self._look_for(order, one, Benchmark())
 
     async def _are_ready(self, order: ParentOrder) -> bool:
         """Whether what is known of the order's exchanges is enough to send something."""
@@ -128,58 +142,56 @@ class CcxtExecutor:
         started = self._clock.utc()
         return Sent(order.id, number, started, market.exchange, market.symbol, quantity, limit, reserved, mid)
 
-    async def settle(self, order: ParentOrder, proof: Proof) -> bool:
-        """See Executor: ask the exchange, and send what it does not know."""
-        fresh = self._clock.steady()
-        async with self._database.writing() as connection:
+    async def settle(self, order: ParentOrder) -> bool:
+        """See Executor."""
+        async with self._database.reading() as connection:
             one = await store.on_its_way(connection, order.id)
-            is_ours = order.id in await slices.lock(connection, {order.id: proof})
-        if one is None:
-            return True
-        return await self._carry_out(order, one, fresh, Benchmark(), is_new=False, may_send=is_ours) is not None
+        return one is None or await self._look_for(order, one, Benchmark()) is not None
 
-    async def _carry_out(
-        self, order: ParentOrder, one: Sent, fresh: int, benchmark: Benchmark, *, is_new: bool, may_send: bool = True
-    ) -> Outcome | None:
-        """Have it at the exchange, once, and write what came of it; None while that is not known."""
+    async def _send(self, order: ParentOrder, one: Sent, fresh: int, benchmark: Benchmark) -> Outcome | None:
+        """Send what was noted, and write what came of it; None while that is not known. It is ours since `fresh`."""
+        client = self._clients[one.exchange]
+        if self._clock.steady() - fresh > FRESH_NS:
+            return await self._write(order, one, NOTHING, "not_sent", benchmark)
+        try:
+            await client.place(one.symbol, order.side, one.quantity, one.limit_price, one.client_order_id)
+        except OrderRefused as error:
+            log.warning("slice_refused", **_place(one), error=error.message)
+            return await self._write(order, one, NOTHING, "refused", benchmark)
+        except ExchangeError as error:
+            log.warning("slice_unknown", **_place(one), error=error.message)
+            return None
+        return await self._look_for(order, one, benchmark)
+
+    async def _look_for(self, order: ParentOrder, one: Sent, benchmark: Benchmark) -> Outcome | None:
+        """Write what came of a slice that was sent, or may have been; None while that is not known."""
         client = self._clients.get(one.exchange)
         if client is None:
-            log.error("exchange_without_client", exchange=one.exchange, symbol=one.symbol, order=order.id)
+            log.error("exchange_without_client", **_place(one))
             return None
         try:
-            executed = await self._execute(client, order, one, fresh, is_new=is_new, may_send=may_send)
-        except ExchangeError as error:
-            place = {"exchange": one.exchange, "symbol": one.symbol, "order": order.id, "slice": one.number}
-            log.warning("slice_unknown", **place, error=error.message)
-            return None
-        return None if executed is None else await self._write(order, one, executed, benchmark)
-
-    async def _execute(
-        self, client: CcxtClient, order: ParentOrder, one: Sent, fresh: int, *, is_new: bool, may_send: bool
-    ) -> Executed | None:
-        executed = None
-        if not is_new:
-            try:
+            for _ in range(POLLS):
                 executed = await client.find(one.symbol, one.client_order_id)
-            except OrderUnknown:
-                if not may_send:  # cancelled before it went out: nothing came of it
-                    return Executed(is_final=True, filled=Decimal(), average=Decimal(), fee=Decimal())
-        if executed is None:
-            if self._clock.steady() - fresh > FRESH_NS:
-                return None
-            await client.place(one.symbol, order.side, one.quantity, one.limit_price, one.client_order_id)
-        for _ in range(POLLS):
-            executed = await client.find(one.symbol, one.client_order_id)
-            if executed.is_final:
-                return executed
-            await asyncio.sleep(POLL_SECONDS)
+                if executed.is_final:
+                    reason = "" if executed.filled == one.quantity else "no_liquidity"
+                    return await self._write(order, one, executed, reason, benchmark)
+                await asyncio.sleep(POLL_SECONDS)
+        except OrderUnknown:
+            now = self._clock.steady()
+            if now - self._unknown_since.setdefault(one, now) > UNKNOWN_NS:
+                log.warning("slice_not_found", **_place(one))
+                return await self._write(order, one, NOTHING, "not_found", benchmark)
+        except ExchangeError as error:
+            log.warning("slice_unknown", **_place(one), error=error.message)
         return None
 
-    async def _write(self, order: ParentOrder, one: Sent, executed: Executed, benchmark: Benchmark) -> Outcome | None:
+    async def _write(
+        self, order: ParentOrder, one: Sent, executed: Executed, reason: str, benchmark: Benchmark
+    ) -> Outcome | None:
+        self._unknown_since.pop(one, None)
         market = Market(one.exchange, one.symbol)
         fill = Fill(market.exchange, market.symbol, executed.average, executed.filled, executed.fee, "")
         fills = (fill,) if executed.filled else ()
-        reason = "" if executed.filled == one.quantity else "no_liquidity"
         result = self._result(order, one.number, one.quantity, fills, reason, one.mid_price, benchmark)
         result = msgspec.structs.replace(result, started=one.started)
         async with self._database.writing() as connection:
@@ -205,6 +217,11 @@ class CcxtExecutor:
     ) -> SliceResult:
         due = order.start + number * order.interval_ns
         return SliceResult(number, due, self._clock.utc(), quantity, fills, reason, mid, benchmark)
+
+
+def _place(one: Sent) -> dict[str, Any]:
+    """What the log calls a slice."""
+    return {"exchange": one.exchange, "symbol": one.symbol, "order": one.parent, "slice": one.number}
 
 
 def _day(nanoseconds: int) -> str:

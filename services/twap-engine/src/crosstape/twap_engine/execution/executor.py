@@ -17,7 +17,7 @@ from crosstape.twap_engine.store.slices import Proof
 class Held:
     """An open order that this replica works on. `token` proves it; `start` is the order's start by our steady clock.
 
-    `progress` is how far it has come, `mark` the market's sums when its last slice ran, `turn` its newest place in the
+    `progress` is how far it has come, `mark` the market's sums that its slices have had, `turn` its newest place in the
     engine's queue.
     """
 
@@ -28,6 +28,10 @@ class Held:
     tracker: Tracker
     mark: Benchmark
     turn: int = 0
+
+    def due_at(self, number: int) -> int:
+        """When slice `number` is due (steady, ns)."""
+        return self.start + number * self.order.interval_ns
 
     @property
     def proof(self) -> Proof:
@@ -42,11 +46,6 @@ class Due:
     number: int
 
     @property
-    def at(self) -> int:
-        """When it was due (steady, ns)."""
-        return self.held.start + self.number * self.held.order.interval_ns
-
-    @property
     def quantity(self) -> Decimal:
         """What it takes of what is left."""
         order = self.held.order
@@ -57,7 +56,8 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a slice came to, and how far its order is now."""
+    """What a slice came to, and how far its order is now. It may be an earlier slice than the one that was due: one of
+    which it was not known before."""
 
     result: SliceResult
     after: Progress
@@ -73,6 +73,6 @@ class Executor(Protocol):
         Raises DatabaseError: then nothing is known, and the orders must be read anew.
         """
 
-    async def settle(self, order: ParentOrder, proof: Proof) -> bool:
-        """Find out what became of a slice that was on its way when somebody stopped; whether nothing is any more.
-        Raises DatabaseError."""
+    async def settle(self, order: ParentOrder) -> bool:
+        """Find out what became of a slice that is on its way, and write it; whether nothing is any more. Raises
+        DatabaseError."""

@@ -65,6 +65,6 @@ class SimulatedExecutor:
         )
         return store.Ran(order, before, advance(order, before, result), result)
 
-    async def settle(self, order: ParentOrder, proof: store.Proof) -> bool:
+    async def settle(self, order: ParentOrder) -> bool:
         """Nothing is ever on its way: a slice and its fills are one transaction."""
         return True
