@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -12,8 +13,11 @@ import pytest
 from twap_api import ADMIN, ALICE, BOB, Orders, serving, user
 from twap_world import snapshot
 
+from crosstape.common.errors import DatabaseConnectionError, DatabaseTimeout
 from crosstape.common.identity.principal import Scope
+from crosstape.twap_engine.api import orders as routes
 from crosstape.twap_engine.order import Market
+from crosstape.twap_engine.store.accept import accept
 from libs.common.tests.asgi import Answer, request
 
 BINANCE, KRAKEN = Market("binance", "BTC-USDT"), Market("kraken", "BTC-USD")
@@ -123,6 +127,42 @@ async def test_fifty_posts_of_one_order_at_once_make_one_order(orders: Orders) -
     assert len((await orders.ask("GET", "/orders")).json()) == 1
     await orders.replica.work()
     await orders.pass_time(1)
+    assert (await orders.ask("GET", "/orders/twap_001")).json()["progress"]["slices_run"] == 2
+
+
+@pytest.mark.parametrize(
+    "lost", [DatabaseConnectionError("gone"), asyncio.CancelledError()], ids=["error", "cancelled"]
+)
+async def test_an_order_runs_even_when_the_answer_to_its_commit_was_lost(
+    orders: Orders, monkeypatch: pytest.MonkeyPatch, lost: BaseException
+) -> None:
+    async def accept_and_lose_the_answer(*args: Any) -> Any:
+        await accept(*args)
+        raise lost
+
+    monkeypatch.setattr(routes, "accept", accept_and_lose_the_answer)
+    with contextlib.suppress(asyncio.CancelledError):
+        refused(await orders.ask("POST", "/orders/twap", SEED), 503, "DATABASE_CONNECTION_ERROR")
+    await orders.replica.work()
+    await orders.pass_time(1)
+    assert (await orders.ask("GET", "/orders/twap_001")).json()["progress"]["slices_run"] == 2
+
+
+async def test_an_order_runs_even_when_its_commit_outlived_our_patience(
+    orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[Any] = []
+
+    async def leave_it_to_the_disk(*args: Any) -> Any:
+        waiting.append(args)
+        raise DatabaseTimeout("too slow")
+
+    monkeypatch.setattr(routes, "accept", leave_it_to_the_disk)
+    fields = {"duration": 300, "interval": 100}
+    refused(await orders.ask("POST", "/orders/twap", SEED | fields), 503, "DATABASE_TIMEOUT_ERROR")
+    await orders.pass_time(1)
+    await accept(*waiting[0])
+    await orders.pass_time(100)
     assert (await orders.ask("GET", "/orders/twap_001")).json()["progress"]["slices_run"] == 2
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from crosstape.common.errors import ServiceUnavailable
+from crosstape.common.errors import DatabaseError, ServiceUnavailable
 from crosstape.common.identity.principal import Principal, Scope
 from crosstape.common.web.identity import VerifiedBy
 from crosstape.twap_engine.api import examples
@@ -32,7 +33,11 @@ async def accept_orders(context: Context, caller: VerifiedBy, request: Request) 
     requests, is_list = read_requests(await request.body())
     now = context.clock.utc()
     new = [_new_order(context, principal, one, now) for one in requests]
-    accepted = await accept(context.database, new, context.engine.replica)
+    try:
+        accepted = await accept(context.database, new, context.engine.replica)
+    except (DatabaseError, asyncio.CancelledError):  # whether it was committed is not known: the database will tell
+        context.engine.doubt()
+        raise
     for one in accepted:
         if one.token is not None:
             context.engine.hold(one.order, one.token, one.progress)
