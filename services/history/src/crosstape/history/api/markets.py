@@ -53,7 +53,7 @@ class Markets:
         self._fetch = fetch
         self._store = store
         self._known: dict[str, _Known] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._looks: dict[str, asyncio.Lock] = {}
 
     def exchange(self, text: str) -> str:
         """The exchange that `text` names. Raises ExchangeNotFound."""
@@ -95,14 +95,23 @@ class Markets:
         return (await self._table(exchange_id(exchange))).instruments
 
     async def refresh(self) -> None:
-        """Keep the lists that were asked for fresh until cancelled, so that no request waits for an exchange twice."""
+        """Keep the lists that were asked for fresh until cancelled, so that no request waits for an exchange twice.
+
+        While the database is away they stay as they are.
+        """
         while True:
             await asyncio.sleep(TICK_SECONDS)
             for exchange in filter(self._is_stale, list(self._known)):
-                await self._refresh(exchange)
+                try:
+                    await self._refresh(exchange)
+                except DatabaseError:
+                    log.warning("market_list_not_refreshed", exchange=exchange)
+                    stale_at = time.monotonic() + RETRY_SECONDS
+                    self._known[exchange] = msgspec.structs.replace(self._known[exchange], stale_at=stale_at)
 
     async def _table(self, exchange: str) -> SymbolTable:
-        """What is known of `exchange`: from the store if it has a list (soon refreshed), else from the exchange."""
+        """What is known of `exchange`: of one of ours from the store if it has a list (soon refreshed), else from the
+        exchange itself, which says of an invented name that there is none before anything is looked up or kept."""
         if exchange not in self._known:
             await self._first_look(exchange)
         known = self._known[exchange]
@@ -111,12 +120,16 @@ class Markets:
         return known.table
 
     async def _first_look(self, exchange: str) -> None:
-        async with self._locks.setdefault(exchange, asyncio.Lock()):
-            if exchange not in self._known:
-                if kept := await self._kept(exchange):
+        async with self._looks.setdefault(exchange, asyncio.Lock()):
+            try:
+                if exchange in self._known:
+                    return
+                if exchange in self.exchanges and (kept := await self._kept(exchange)):
                     await self._know(exchange, kept, lasts=0.0)
                 else:
                     await self._refresh(exchange)
+            finally:
+                self._looks.pop(exchange, None)
 
     def _is_stale(self, exchange: str) -> bool:
         return time.monotonic() >= self._known[exchange].stale_at

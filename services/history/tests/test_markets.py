@@ -1,0 +1,74 @@
+"""Market lists: kept fresh through an outage of the database, and nothing spent on exchanges that somebody invented."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from crosstape.common.errors import DatabaseConnectionError, ExchangeNotFound
+from crosstape.common.market.instrument import Instrument
+from crosstape.history.api import markets as module
+from crosstape.history.api.markets import Markets
+from crosstape.history.store import Store
+from services.history.tests.harness import FakeExchanges
+
+TIMEOUT = 30.0
+
+
+async def test_a_list_that_is_due_while_the_database_is_away_is_refreshed_once_it_is_back(
+    store: Store, exchanges: FakeExchanges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TICK_SECONDS", "RETRY_SECONDS", "REFRESH_SECONDS"):
+        monkeypatch.setattr(module, name, 0.01)
+    markets = Markets(["binance"], exchanges.markets, store)
+    await markets.instruments("binance")
+    has_failed = asyncio.Event()
+
+    async def away(*query: object, **parameters: object) -> Any:
+        has_failed.set()
+        raise DatabaseConnectionError("away")
+
+    async with asyncio.timeout(TIMEOUT), asyncio.TaskGroup() as group:
+        refreshing = group.create_task(markets.refresh())
+        with monkeypatch.context() as outage:
+            outage.setattr(store, "rows", away)
+            await has_failed.wait()
+            assert await markets.instruments("binance")
+        listed = Instrument("binance", "NEWUSDT", "NEW", "USDT")
+        exchanges.lists["binance"].append(listed)
+        while listed not in await markets.instruments("binance"):
+            await asyncio.sleep(0.01)
+        refreshing.cancel()
+
+
+async def test_an_invented_exchange_costs_no_query_and_leaves_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def none(exchange: str) -> list[Instrument]:
+        raise ExchangeNotFound("No such exchange.")
+
+    async def asked(*query: object, **parameters: object) -> Any:
+        raise AssertionError("the database was asked")
+
+    monkeypatch.setattr(store, "rows", asked)
+    markets = Markets(["binance"], none, store)
+    for number in range(3):
+        with pytest.raises(ExchangeNotFound):
+            await markets.instruments(f"invented{number}")
+    assert not markets._looks
+
+
+async def test_callers_that_come_together_ask_the_exchange_once(store: Store, exchanges: FakeExchanges) -> None:
+    asked = []
+
+    async def fetch(exchange: str) -> list[Instrument]:
+        asked.append(exchange)
+        await asyncio.sleep(0)
+        return exchanges.lists["binance"]
+
+    markets = Markets(["toy"], fetch, store)
+    lists = await asyncio.gather(*(markets.instruments("toy") for _ in range(5)))
+    assert asked == ["toy"]
+    assert len({id(found) for found in lists}) == 1
