@@ -13,8 +13,6 @@ import pytest_asyncio
 import websockets
 from websockets.asyncio.server import ServerConnection, serve
 
-from crosstape.api_gateway.sockets import check_origin
-from crosstape.common.errors import Forbidden
 from crosstape.common.identity.internal import HEADER, InternalTokens
 from crosstape.common.identity.principal import Caller
 from crosstape.common.testing.identity import INTERNAL_SECRET
@@ -247,35 +245,3 @@ class TestTunnel:
             stopping = asyncio.create_task(gateway.server.stop())
             assert (await socket.receive(timeout=5)).type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSE)
         await asyncio.wait_for(stopping, 5)
-
-
-@pytest.mark.parametrize(
-    ("origin", "host", "may"),
-    [
-        ("https://api.example", "api.example", True),
-        ("https://api.example:443", "api.example", True),
-        ("http://api.example:8000", "api.example:8000", True),
-        ("http://API.example:8000", "api.EXAMPLE:8000", True),
-        ("http://api.example", "api.example:8000", False),
-        ("http://sub.api.example", "api.example", False),
-        ("http://api.example.evil", "api.example", False),
-        ("http://evil/api.example", "api.example", False),
-        ("http://user@api.example", "api.example", False),
-        ("file://api.example", "api.example", False),
-        ("http://[::1", "api.example", False),
-        ("null", "null", False),
-        ("", "", False),
-    ],
-)
-def test_only_the_same_host_and_port_is_the_same_origin(origin: str, host: str, may: bool) -> None:
-    headers = [(b"host", host.encode()), (b"origin", origin.encode())]
-    if may:
-        check_origin(headers, [])
-    else:
-        with pytest.raises(Forbidden):
-            check_origin(headers, [])
-
-
-def test_two_origins_are_none() -> None:
-    with pytest.raises(Forbidden):
-        check_origin([(b"host", b"a"), (b"origin", b"http://a"), (b"origin", b"http://a")], [])

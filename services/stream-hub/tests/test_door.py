@@ -250,6 +250,15 @@ async def test_slow_reader_of_books_keeps_its_socket_and_gets_the_newest(platfor
         assert len(older) < 60
 
 
+async def test_a_page_of_another_origin_opens_no_socket(platform):
+    with pytest.raises(InvalidStatus) as refused:
+        await platform.client("/ws", origin="https://evil.example")
+    assert refused.value.response.status_code == 403
+    async with platform.client("/ws", origin=f"http://127.0.0.1:{platform.port}") as socket:
+        await h.say(socket, action="ping")
+        assert await h.hear(socket) == {"type": "pong"}
+
+
 async def test_dead_peer_is_noticed(platform, monkeypatch):
     monkeypatch.setattr(connections, "PING_SECONDS", 0.1)
     reader, writer = await asyncio.open_connection("127.0.0.1", platform.port)

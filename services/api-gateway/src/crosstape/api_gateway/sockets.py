@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable
-from urllib.parse import urlsplit
+from collections.abc import Iterable
 
 from starlette.types import Scope, Send
 
@@ -18,11 +17,11 @@ from crosstape.api_gateway.settings import GatewaySettings
 from crosstape.api_gateway.trial import Trial
 from crosstape.api_gateway.tunnel import SocketCount, Tunnel
 from crosstape.api_gateway.upstream import Upstream, read_body
-from crosstape.common.errors import Forbidden, RateLimited, ValidationFailed
+from crosstape.common.errors import RateLimited, ValidationFailed
 from crosstape.common.identity.principal import Caller
+from crosstape.common.web.origin import check_origin
 
 _SWITCHING = 101
-_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class Sockets:
@@ -40,7 +39,8 @@ class Sockets:
         exchange = exchange_of(scope)
         if not exchange.wants_socket:
             raise ValidationFailed("This is a WebSocket: connect to it with ws:// or wss://.")
-        check_origin(scope["headers"], self._settings.cors_origins)
+        headers = scope["headers"]
+        check_origin(_texts(headers, b"origin"), "".join(_texts(headers, b"host")), self._settings.cors_origins)
         network = network_of(caller.address)
         if not self._count.has_room(network):
             raise RateLimited("There are too many WebSockets from your address: close one.", 5)
@@ -81,29 +81,8 @@ class Sockets:
         tunnel.join(client, connection.transport, (early, connection.early))
 
 
-def check_origin(headers: Iterable[Header], allowed: Collection[str]) -> None:
-    """A browser says which page opens a WebSocket, and asks nobody: only pages of this origin, or of `allowed` ones.
-
-    Programs send no Origin. Raises Forbidden.
-    """
-    origins = [value.decode("latin-1") for name, value in headers if name == b"origin"]
-    if not origins or "*" in allowed:
-        return
-    host = next((value.decode("latin-1") for name, value in headers if name == b"host"), "")
-    if len(origins) > 1 or not (origins[0] in allowed or _is_of(origins[0], host)):
-        raise Forbidden("Pages of this origin may not open WebSockets here.")
-
-
-def _is_of(origin: str, host: str) -> bool:
-    """Whether `origin` is a page that `host` itself served; TLS may have ended before us, so both schemes pass."""
-    try:
-        parts = urlsplit(origin)
-    except ValueError:
-        return False
-    default = _DEFAULT_PORTS.get(parts.scheme)
-    if default is None or not parts.netloc:
-        return False
-    return parts.netloc.lower().removesuffix(default) == host.lower().removesuffix(default)
+def _texts(headers: Iterable[Header], wanted: bytes) -> list[str]:
+    return [value.decode("latin-1") for name, value in headers if name == wanted]
 
 
 async def _pass_refusal(upstream: Upstream, connection: Connection, trial: Trial, send: Send) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from http import HTTPStatus
 from typing import Any
 
@@ -17,6 +17,7 @@ from crosstape.common.identity.authenticator import Authenticator
 from crosstape.common.identity.internal import InternalTokens
 from crosstape.common.identity.principal import Principal, Scope
 from crosstape.common.web.errors import error_body
+from crosstape.common.web.origin import check_origin
 from crosstape.stream_hub.connection import Connection, Session
 from crosstape.stream_hub.fanout import Outbox
 from crosstape.stream_hub.handshake import Hello, read_hello
@@ -45,6 +46,7 @@ class Door:
         *,
         anonymous_read: bool,
         most_backlog: int,
+        allowed_origins: Collection[str] = (),
     ):
         self.outbox = outbox
         self.most_backlog = most_backlog
@@ -53,6 +55,7 @@ class Door:
         self._tokens = tokens
         self._make_session = make_session
         self._anonymous_read = anonymous_read
+        self._allowed_origins = allowed_origins
         self._connections: dict[Connection, None] = {}
         self._group: asyncio.TaskGroup | None = None
         self.port = 0
@@ -118,6 +121,8 @@ class Door:
         try:
             hello = read_hello(request.path, headers)
             address = self._address(hello)
+            if not hello.identity:  # the gateway has looked
+                check_origin(headers.getall("Origin", []), headers.get("Host", ""), self._allowed_origins)
         except PlatformError as error:
             return WSUpgradeResponseWithListener(_refusal(error), None)
         except ValueError:

@@ -80,6 +80,7 @@ async def build(settings: HubSettings, stop: asyncio.Event) -> tuple[Any, Sequen
         make_session,
         anonymous_read=settings.anonymous_read,
         most_backlog=settings.backlog_bytes,
+        allowed_origins=settings.cors_origins,
     )
     desk = Desk(hub, Directory(lists.tables), founder, history, Channels(outbox, history, door.spawn))
     hub.tell(founder.want, door.restart_streams)

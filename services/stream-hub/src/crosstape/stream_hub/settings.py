@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from crosstape.common.runtime.settings import BusUserSettings, InternalSettings
+from crosstape.common.runtime.settings import BusUserSettings, CommaList, InternalSettings, comma_list
 
 
 class HubSettings(InternalSettings, BusUserSettings):
@@ -15,6 +15,7 @@ class HubSettings(InternalSettings, BusUserSettings):
     auth_url: str = Field("http://127.0.0.1:8102", description="origin of the auth service")
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="`redis://` URL of the revocations' fast copy")
     anonymous_read: bool = Field(True, description="whether market data is open to callers without a token")
+    cors_origins: CommaList = Field([], description="browser origins whose pages may open WebSockets, `*` for all")
 
     ring_trades: int = Field(10_000, ge=1, description="trades of one market kept for clients that come back")
     ring_seconds: float = Field(300.0, gt=0, description="how long they are kept; so much is read again after a start")
@@ -27,3 +28,5 @@ class HubSettings(InternalSettings, BusUserSettings):
         1024 * 1024, ge=64 * 1024, description="what may wait for one socket before it is closed as too slow"
     )
     drain_seconds: float = Field(4.0, ge=0, description="over how long sockets are closed when the hub stops")
+
+    _lists = field_validator("cors_origins", mode="before")(comma_list)
