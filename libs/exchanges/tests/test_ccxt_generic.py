@@ -11,7 +11,7 @@ from crosstape.common.errors import ExchangeError, ExchangeNotFound
 from crosstape.common.market.bar import Interval
 from crosstape.common.market.instrument import Instrument, Kind
 from crosstape.common.market.trade import TakerSide, Trade
-from crosstape.exchanges.ccxt_generic import CcxtExchange, open_exchange
+from crosstape.exchanges.ccxt_generic import CcxtExchange, Unanswerable, open_exchange
 from crosstape.exchanges.dialect import FeedError, Kline, Klines, MalformedFrame
 
 SPOT = Instrument(
@@ -97,7 +97,7 @@ async def test_trades_keep_their_digits_and_a_side_only_where_it_is_told(side, t
 async def test_a_swaps_contracts_are_counted_in_base():
     exchange = CcxtExchange("gate", Client([trade(amount="3")]))
     _, swap = await exchange.markets()
-    assert [t.quantity for t in await exchange.trades_since(swap, 0)] == ["0.0003"]
+    assert [t.quantity for t in (await exchange.trades_since(swap, 0)).trades] == ["0.0003"]
 
 
 async def test_a_stream_that_ends_is_a_feed_error():
@@ -117,6 +117,60 @@ async def test_a_trade_that_cannot_be_on_the_tape_is_malformed(wrong):
         await exchange.trades_since(SPOT, 0)
 
 
+class History:
+    """A client whose exchange gives `page` trades from a time on, or its newest ones, also `always`, of which ccxt
+    then drops the older ones. Trade `n` is of second `n`, but for those that `left_out` says."""
+
+    def __init__(self, page, always=False, left_out=()):
+        self.page, self.always = page, always
+        self.rows = [trade(id=str(n), timestamp=n * 1_000) for n in range(1, 1_001) if n not in left_out]
+
+    async def fetch_trades(self, symbol, since, limit):
+        if since is None or self.always:
+            return [row for row in self.rows[-self.page :] if since is None or row["timestamp"] >= since]
+        return [row for row in self.rows if row["timestamp"] >= since][: self.page]
+
+
+@pytest.mark.parametrize(
+    ("history", "start", "first"),
+    [
+        pytest.param(History(200), 900, 900, id="the newest ones reach back"),
+        pytest.param(History(200), 500, 500, id="pages from an older time meet the newest ones"),
+        pytest.param(History(200, always=True), 500, 801, id="whatever is asked, the newest ones are answered"),
+        pytest.param(History(200, left_out=range(300, 501)), 400, 501, id="none shows that none is left out"),
+    ],
+)
+async def test_trades_since_a_time_reach_as_far_as_pages_join_and_a_trade_before_it_proves(history, start, first):
+    held = await CcxtExchange("gate", history).trades_since(SPOT, start * 1_000_000_000)
+    assert held.reached == first * 1_000_000_000
+    ids = [t.trade_id for t in held.trades]
+    assert sorted(i for i in ids if i >= first) == list(range(first, 1_001))
+    assert len(ids) == len(set(ids))
+
+
+async def test_pages_between_which_trades_may_lack_are_not_joined():
+    history = History(200)
+    history.rows[400:600] = [trade(id=str(n), timestamp=500_000) for n in range(401, 601)]  # more than a page at once
+    held = await CcxtExchange("gate", history).trades_since(SPOT, 300 * 1_000_000_000)
+    assert held.reached == 801 * 1_000_000_000
+
+
+class BadRequest(Exception):
+    """ccxt's, by its name."""
+
+
+@pytest.mark.parametrize(("error", "is_final"), [(BadRequest("since"), True), (TimeoutError(), False)])
+async def test_an_error_says_whether_asking_again_could_help(error, is_final):
+    async def fails(symbol, since, limit):
+        raise error
+
+    client = Client()
+    client.fetch_trades = fails
+    with pytest.raises(ExchangeError) as raised:
+        await CcxtExchange("gate", client).trades_since(SPOT, 0)
+    assert isinstance(raised.value, Unanswerable) is is_final
+
+
 async def test_candles_are_paged_until_the_range_is_covered():
     rows = [[t * 60_000, "1", "2", "1", "2", "0"] for t in range(10)]
     exchange = CcxtExchange("gate", Client(candles=rows))
@@ -127,7 +181,7 @@ async def test_candles_are_paged_until_the_range_is_covered():
 
 async def test_a_number_that_ccxt_wrote_with_an_exponent_is_written_plainly():
     exchange = CcxtExchange("gate", Client([trade(price="1e-07")]))
-    assert [t.price for t in await exchange.trades_since(SPOT, 0)] == ["0.0000001"]
+    assert [t.price for t in (await exchange.trades_since(SPOT, 0)).trades] == ["0.0000001"]
 
 
 def test_native_dialects_and_the_adapters_module_do_not_import_ccxt():
@@ -148,7 +202,7 @@ async def test_a_real_ccxt_exchange_opens_with_numbers_as_text():
             }
         )
         exchange._client.fetch_trades = lambda *_: answered([parsed])
-        (seen,) = await exchange.trades_since(SPOT, 0)
+        (seen,) = (await exchange.trades_since(SPOT, 0)).trades
         assert (seen.price, seen.quantity, seen.side) == ("61000.50", "0.0001", TakerSide.SELL)
     finally:
         await exchange.close()

@@ -18,6 +18,7 @@ from crosstape.common.market.ledger import Coverage, Gap, GapState
 from crosstape.common.market.trade import TradeBatch
 from crosstape.exchanges.ccxt_generic import CcxtExchange
 from crosstape.ingestor.generic import GenericFeed, generic_check
+from crosstape.ingestor.intervals import Outage
 from crosstape.ingestor.publish import Publisher
 from tests.e2e.stack import Service
 from tests.engines.plugin import Broker
@@ -70,7 +71,7 @@ async def test_trades_arrive_once_across_an_interruption_which_the_ledger_tells(
         async with Producer(bus) as producer, Consumer(bus, [TRADES, LEDGER], group="g") as consumer:
             publisher = Publisher("kraken", producer, on_pressure=lambda is_pressed: None)
             feed = GenericFeed(exchange, instrument, publisher)
-            parts = [publisher.run(), publisher.run_ledger(), feed.run(), read(consumer)]
+            parts = [publisher.run(), publisher.run_ledger(), feed.run(), feed.repair(), read(consumer)]
             tasks = [asyncio.create_task(part) for part in parts]
             await until(lambda: len(batches) > 3)
             assert generic_check([feed]).is_up
@@ -87,13 +88,14 @@ async def test_trades_arrive_once_across_an_interruption_which_the_ledger_tells(
                 async with session.get(url) as response:
                     truth = {int(trade["trade_id"]): trade for trade in await response.json()}
             await until(lambda: max(i for batch in batches for i in batch.columns().trade_id) == max(truth))
-            live = [i for batch in batches for i in batch.columns().trade_id]
+            live = [int(i) for batch in batches for i in batch.columns().trade_id]
 
             # A process that begins later makes up for what nobody vouched for.
             batches.clear()
             later = GenericFeed(exchange, instrument, publisher)
             begun, ended = min(time for batch in first for time in batch.columns().time), time.time_ns()
-            await later.resume([(begun, ended)])
+            later.outage(Outage(begun, ended, "restart"))
+            tasks.append(asyncio.create_task(later.repair()))
             await until(lambda: Coverage("kraken", "BTC-USD", begun, ended) in coverage)
             await until(lambda: {i for batch in batches for i in batch.columns().trade_id} >= set(live))
             assert any((gap.cause, gap.state) == ("restart", GapState.REPAIRED) for gap in gaps)

@@ -1,7 +1,8 @@
 """Exchanges without a dialect of their own: their trades through ccxt, which owns the sockets.
 
 No books (nobody could verify them) and no holes (nothing is known of their ids): every outage, and the time in which no
-process ran, is fetched from the exchange's history and told to the ledger.
+process ran, is fetched from the exchange's history and told to the ledger, with what that history does not reach. No
+market waits for it: watching goes on meanwhile.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from collections.abc import Sequence
 import structlog
 
 from crosstape.common.errors import ExchangeError
+from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.ledger import GapState
 from crosstape.common.runtime.health import Check
-from crosstape.exchanges.ccxt_generic import CcxtExchange
+from crosstape.exchanges.ccxt_generic import CcxtExchange, TradesSince, Unanswerable
 from crosstape.exchanges.dialect import FeedError, MalformedFrame
 from crosstape.ingestor.feed import backoff
-from crosstape.ingestor.ingest import publish_coverage
+from crosstape.ingestor.intervals import HISTORY_LAG, OVERLAP, Outage
 from crosstape.ingestor.market import Market
 from crosstape.ingestor.publish import Publisher
 from crosstape.ingestor.telling import Teller
@@ -30,88 +32,105 @@ log = structlog.get_logger(__name__)
 
 
 class GenericFeed:
-    """Follows one market for as long as it runs."""
+    """Follows one market for as long as it runs, and makes up for outages beside that."""
 
     def __init__(self, exchange: CcxtExchange, instrument: Instrument, publisher: Publisher):
         self._exchange = exchange
         self._publisher = publisher
         self.market = Market(instrument, is_numbered=False)
         self._teller = Teller(self.market, publisher, time.time_ns)
+        self._outages: asyncio.Queue[Outage] = asyncio.Queue()
 
     async def run(self) -> None:
-        """Watch, and after every interruption catch up first, until cancelled."""
+        """Watch, again after every interruption, until cancelled."""
         failures = 0
         while True:
             try:
-                await self._catch_up()
                 await self._watch()
-            except (FeedError, MalformedFrame, ExchangeError) as error:
+            except (FeedError, MalformedFrame) as error:
                 failures = 0 if self.market.connected_since else failures + 1
                 self._interrupted()
-                log.warning(
-                    "feed_interrupted",
-                    exchange=self._exchange.exchange,
-                    symbol=self.market.symbol,
-                    error=str(error),
-                )
+                log.warning("feed_interrupted", **self._name, error=str(error))
             await asyncio.sleep(backoff(failures, 0.5 + random.random() / 2))
 
     async def _watch(self) -> None:
-        async for trades in self._exchange.watch_trades(self.market.instrument):
+        market = self.market
+        async for trades in self._exchange.watch_trades(market.instrument):
             now = time.time_ns()
-            self.market.connected_since = self.market.connected_since or now
-            self.market.last_trade_received = now
-            for trade in self.market.unseen(trades):
-                self.market.observe(trade)
+            if market.connected_since is None:
+                market.connected_since = now
+                if market.disconnected_at is not None:
+                    self.outage(Outage(market.disconnected_at, now, "disconnect"))
+                    market.disconnected_at = None
+            market.last_trade_received = now
+            for trade in market.unseen(trades):
+                market.observe(trade)
                 self._publisher.trade(trade)
 
     def _interrupted(self) -> None:
+        """What came after the last trade may have been lost: a socket can be dead for long before it is noticed."""
         market, now = self.market, time.time_ns()
         if market.connected_since is not None:
-            publish_coverage(self._publisher, market, now)
+            market.disconnected_at = market.last_trade_received
             market.connected_since = None
-            market.disconnected_at = now
-            self._teller.interval(now, now, "disconnect", GapState.OPEN)
+            self._teller.interval(market.disconnected_at, now, "disconnect", GapState.OPEN)
 
-    async def _catch_up(self) -> None:
-        """Publish what was traded since the interruption. Raises ExchangeError."""
-        if (since := self.market.disconnected_at) is not None:
-            await self._make_up(since, time.time_ns(), "disconnect")
-            self.market.disconnected_at = None
+    def outage(self, outage: Outage) -> None:
+        """Make up for `outage` soon; in the ledger it is open from now on."""
+        self._teller.interval(outage.start, outage.end, outage.cause, GapState.OPEN)
+        self._outages.put_nowait(outage)
 
-    async def resume(self, intervals: Sequence[tuple[int, int]]) -> None:
-        """Publish what was traded in `intervals` (ns), for as long as it takes."""
-        failures, left = 0, list(intervals)
-        while left:
+    async def repair(self) -> None:
+        """Make up for outages, one after the other and each for as long as it takes, until cancelled."""
+        failures = 0
+        outage = await self._outages.get()
+        while True:
             try:
-                await self._make_up(*left[0], "restart")
+                await self._make_up(outage)
             except ExchangeError as error:
                 failures += 1
-                market = {"exchange": self._exchange.exchange, "symbol": self.market.symbol}
-                log.warning("repair_delayed", **market, error=error.message)
+                log.warning("repair_delayed", **self._name, error=error.message)
                 await asyncio.sleep(backoff(failures, 0.5 + random.random() / 2))
             else:
-                del left[0]
+                failures = 0
+                outage = await self._outages.get()
 
-    async def _make_up(self, since: int, until: int, cause: str) -> None:
-        start, published = since, 0
-        while start < until:
-            page = await self._exchange.trades_since(self.market.instrument, start)
-            missed = self.market.unseen(page)
-            for trade in missed:
-                self._teller.publish(trade, cause)
-            published += len(missed)
-            newest = max((trade.time for trade in page), default=until)
-            start = until if newest <= start else newest
-        self._teller.interval(since, until, cause, GapState.REPAIRED, published)
-        self._teller.vouch(since, until)
+    async def _make_up(self, outage: Outage) -> None:
+        """Publish what the exchange's history holds since `outage` began, and tell how far that reaches.
+
+        Raises ExchangeError.
+        """
+        market, start, end = self.market, outage.start, outage.end
+        await asyncio.sleep(max(0, end + HISTORY_LAG - time.time_ns()) / NANOSECONDS)
+        try:
+            held = await self._exchange.trades_since(market.instrument, start - OVERLAP)
+        except Unanswerable as error:
+            log.warning("repair_impossible", **self._name, error=error.message)
+            held = TradesSince([], end)
+        missed = market.unseen(held.trades)
+        if held.trades and market.has_traded and len(missed) == len(held.trades):
+            raise ExchangeError("Its history has none of the trades that its socket told: their ids may differ.")
+        missed = sorted((trade for trade in missed if trade.time >= start - OVERLAP), key=lambda trade: trade.time)
+        for trade in missed:
+            self._teller.publish(trade, outage.cause)
+        reached = min(max(held.reached, start), end)
+        if reached > start:
+            self._teller.interval(start, reached, outage.cause, GapState.UNFILLABLE)
+        if reached < end:
+            self._teller.interval(reached, end, outage.cause, GapState.REPAIRED, len(missed))
+        self._teller.vouch(start, end)
+
+    @property
+    def _name(self) -> dict[str, str]:
+        return {"exchange": self._exchange.exchange, "symbol": self.market.symbol}
 
 
 async def resume(feeds: Sequence[GenericFeed], tape: Tape) -> None:
-    """Make up for the time that nobody vouched for before this process, market by market."""
+    """Have every feed make up for the time that nobody vouched for before this process."""
     uncovered = (await tape.wait()).uncovered
     for feed in feeds:
-        await feed.resume(uncovered.get(feed.market.symbol, ()))
+        for start, end in uncovered.get(feed.market.symbol, ()):
+            feed.outage(Outage(start, end, "restart"))
 
 
 def generic_check(feeds: Sequence[GenericFeed]) -> Check:

@@ -83,6 +83,7 @@ async def ingest_generic(settings: IngestorSettings, health: Health, stop: async
                 publisher.run_ledger(),
                 report_coverage(publisher, markets, COVERAGE_SECONDS),
                 resume(feeds, tape),
+                *(feed.repair() for feed in feeds),
             ]
             await _run([feed.run() for feed in feeds], others, publisher.drain, stop)
     finally:
