@@ -1,6 +1,7 @@
 """The manifests: valid by Kubernetes' own schemas, and held to our rules of what a pod may be and how it ends."""
 
 import os
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -335,6 +336,26 @@ def test_history_creates_its_tables_on_the_cluster_that_there_is(name: str) -> N
         if container.name.startswith("history-")
     }
     assert told == clusters
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_what_a_sink_told_is_asked_of_the_replica_that_has_it(name: str) -> None:
+    """A bar is told once a majority of the replicas has it: one of the others may not answer it yet."""
+    asked = {
+        (source["secret"]["name"], item["key"])
+        for who, template in _templates(name)
+        if who.startswith("history-")
+        for volume in template["spec"]["volumes"]
+        for source in volume.get("projected", {}).get("sources", ())
+        for item in source["secret"]["items"]
+        if item["path"] == "CROSSTAPE_CLICKHOUSE_URL"
+    }
+    assert asked == {("clickhouse", "url")}
+    (clickhouse,) = of_kind(name, "ClickHouseInstallation")
+    (cluster,) = clickhouse["spec"]["configuration"]["clusters"]
+    replica = f"chi-{clickhouse['metadata']['name']}-{cluster['name']}-0-0"
+    secrets = ROOT / "deploy/k8s/overlays" / ("prod/secrets.yaml" if name == "prod" else "dev/make-secrets.sh")
+    assert re.findall(r"http://crosstape:.+@([\w-]+):8123/", secrets.read_text()) == [replica]
 
 
 # --- what is watched, and by which names ---------------------------------------------------------------------------

@@ -17,7 +17,6 @@ valkey=$(random)
 put crosstape --from-literal=internal-secret="$(random)" --from-literal=admin-password="$(random)"
 put auth --from-literal=signing-key-secret="$(random)"
 put clickhouse --from-literal=password="$clickhouse" \
-    --from-literal=sink-url="http://crosstape:$clickhouse@chi-tape-tape-0-0:8123/default" \
-    --from-literal=api-url="http://crosstape:$clickhouse@clickhouse-tape:8123/default"
+    --from-literal=url="http://crosstape:$clickhouse@chi-tape-tape-0-0:8123/default"
 put valkey --from-literal=password="$valkey" --from-literal=conf="requirepass $valkey" \
     --from-literal=url="redis://:$valkey@valkey:6379/0"
