@@ -78,6 +78,7 @@ async def test_seed_one_order_from_post_to_get(orders: Orders) -> None:
     assert body["slippage_bps"]["arrival"] == round(Decimal("7.5") / 29985 * 10_000, 4)
     assert body["benchmark"]["twap"] == 29985
     assert body["benchmark"]["vwap"] is None
+    assert body["benchmark"]["seconds"] == 5
     assert [(s["exchange"], s["quantity"], s["share"]) for s in body["exchanges"]] == [
         ("binance", Decimal("0.4"), Decimal("0.5")), ("kraken", Decimal("0.4"), Decimal("0.5")),
     ]  # fmt: skip

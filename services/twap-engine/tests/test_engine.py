@@ -11,9 +11,14 @@ from decimal import Decimal
 import pytest
 from twap_world import ALPHA, BETA, LEASE, Ledger, Replica, TestClock, change, make_order, snapshot
 
+from crosstape.common.bus.connection import BusSettings
+from crosstape.common.bus.follower import Arrivals, Record
+from crosstape.common.bus.topics import BOOKS, LEDGER, Topic
 from crosstape.common.errors import Conflict, DatabaseConnectionError
 from crosstape.common.market.book import BookStale
+from crosstape.common.market.ledger import Coverage
 from crosstape.common.market.trade import Source, TradeColumns, batch_columns
+from crosstape.twap_engine.feed import Feed
 from crosstape.twap_engine.order import Side
 
 ASKS = [("29990", "0.1"), ("29995", "0.05"), ("30000", "2"), ("30001", "50")]
@@ -313,6 +318,33 @@ async def test_reading_orders_anew_forgets_nothing_of_the_market(replica: Replic
     await replica.work()
     last = (await Ledger(replica.database).read()).slices[1]
     assert (Decimal(last.mid_time), Decimal(last.mid_seconds)) == (90 * 100 + 10 * 200, 100)
+
+
+async def test_a_silence_is_not_averaged_and_signs_of_life_are_no_silence(sqlite_url: str, clock: TestClock) -> None:
+    replica = Replica(sqlite_url, clock, silence=15)
+    feed = Feed(BusSettings(""), replica.books, replica.benchmarks, clock)
+    await replica.work()
+
+    def come(topic: Topic, value: object) -> None:
+        feed.take_in(Arrivals("epoch", [Record(topic.name, 0, 0, 0, value)], 0, True))
+
+    come(BOOKS, snapshot(ALPHA, [("99", "1")], [("101", "9")], clock.utc()))
+    await replica.submit(make_order("a", clock, duration=300, interval=100, markets=(ALPHA,)))
+    await replica.work()
+    for _ in range(10):  # a quiet market whose ingestor is connected
+        clock.advance(10)
+        come(LEDGER, Coverage("alpha", "BTC-USDT", clock.utc() - 10, clock.utc()))
+    await replica.work()
+    clock.advance(50)
+    come(BOOKS, snapshot(ALPHA, [("199", "1")], [("201", "9")], clock.utc()))
+    await pass_time(clock, 50, replica, tick=5)
+    clock.advance(100)
+    await replica.work()
+    ledger = await Ledger(replica.database).read()
+    assert [(Decimal(s.mid_time), Decimal(s.mid_seconds)) for s in ledger.slices] == [
+        (0, 0), (100 * 100, 100), (15 * 100 + 15 * 200, 30), (0, 0),
+    ]  # fmt: skip
+    await replica.close()
 
 
 async def test_what_the_market_does_while_a_slice_is_written_counts(

@@ -74,7 +74,7 @@ class Replica:
 
     def see(self, event: BookEvent) -> None:
         self.books.apply(event, self.clock.steady())
-        self.benchmarks.books_changed([Market(event.exchange, event.symbol)], self.clock.steady())
+        self.benchmarks.heard([Market(event.exchange, event.symbol)], self.clock.steady())
 
     async def submit(self, order: ParentOrder) -> ParentOrder:
         """Accept an order, as the API does."""

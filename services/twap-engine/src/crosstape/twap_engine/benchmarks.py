@@ -25,6 +25,7 @@ class Tracker:
         self.totals = Benchmark()
         self._mid: Decimal | None = None
         self._at = 0
+        self._until = 0
 
     def read(self, books: Books, now: int) -> tuple[Decimal | None, Benchmark]:
         """The mid price at `now` (steady, ns), None without a live book, and the sums until then."""
@@ -33,12 +34,14 @@ class Tracker:
         return self._mid, self.totals
 
     def look(self, books: Books, now: int) -> None:
-        """Until `now` the mid price was what it was; look what it is from now on."""
+        """Until `now` the mid price was what it was, or until its books could no longer be trusted; look what it is
+        from now on."""
         if self._mid is not None:
             with localcontext(EXACT):
-                seconds = Decimal(now - self._at).scaleb(-9)
+                seconds = Decimal(min(now, self._until) - self._at).scaleb(-9)
                 self.totals += Benchmark(mid_time=self._mid * seconds, seconds=seconds)
-        self._mid, self._at = books.mid(self.markets, now), now
+        self._mid, self._until = books.lasting_mid(self.markets, now)
+        self._at = now
 
     def add_trades(self, notional: Decimal, volume: Decimal) -> None:
         """Trades were made in one of the markets."""
@@ -61,10 +64,10 @@ class Benchmarks:
         tracker = self._trackers.get(markets)
         if tracker is None:
             tracker = self._trackers[markets] = Tracker(markets)
-            tracker.look(self._books, now)
             for market in markets:
                 self._of_market.setdefault(market, []).append(tracker)
         tracker.users += 1
+        tracker.look(self._books, now)
         return tracker
 
     def release(self, tracker: Tracker) -> None:
@@ -79,10 +82,10 @@ class Benchmarks:
                     self._newest_id.pop(market, None)
                     self._recent_ids.pop(market, None)
 
-    def books_changed(self, markets: Iterable[Market], now: int) -> None:
-        """The books of `markets` are others than a moment ago."""
-        changed = {id(tracker): tracker for market in markets for tracker in self._of_market.get(market, ())}
-        for tracker in changed.values():
+    def heard(self, markets: Iterable[Market], now: int) -> None:
+        """Something came of `markets`: their books are others than a moment ago, or may be trusted for longer."""
+        found = {id(tracker): tracker for market in markets for tracker in self._of_market.get(market, ())}
+        for tracker in found.values():
             tracker.look(self._books, now)
 
     def add(self, batch: TradeBatch) -> None:

@@ -149,12 +149,17 @@ class Books:
 
     def mid(self, markets: Iterable[Market], now: int) -> Decimal | None:
         """The middle between the best bid and the best ask of all tradable books of `markets`."""
-        touches = [
-            book.touch
+        return self.lasting_mid(markets, now)[0]
+
+    def lasting_mid(self, markets: Iterable[Market], now: int) -> tuple[Decimal | None, int]:
+        """The same, and until when (steady, ns) it holds if nothing more is heard of these markets."""
+        found = [
+            (book.touch, book.heard)
             for market in markets
             if (book := self.tradable(market, now)) is not None and book.touch is not None
         ]
-        if not touches:
-            return None
+        if not found:
+            return None, now
         with localcontext(EXACT):
-            return (max(bid for bid, _ in touches) + min(ask for _, ask in touches)) / 2
+            mid = (max(touch[0] for touch, _ in found) + min(touch[1] for touch, _ in found)) / 2
+        return mid, min(heard for _, heard in found) + self._silence

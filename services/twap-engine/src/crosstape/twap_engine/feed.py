@@ -50,24 +50,24 @@ class Feed:
                 self.take_in(arrivals)
 
     def take_in(self, arrivals: Arrivals) -> None:
-        """Records of both topics."""
+        """Records of all three topics."""
         if arrivals.epoch != self._epoch:
             self._epoch = arrivals.epoch
             self._books.restart()
         UNDECODABLE.inc(arrivals.undecodable)
         now = self._clock.steady()
-        changed: set[Market] = set()
+        heard: set[Market] = set()
         for record in arrivals.records:
             market = Market(record.value.exchange, record.value.symbol)
+            heard.add(market)
             if record.topic == BOOKS.name:
                 self._books.apply(record.value, now)
-                changed.add(market)
                 continue
             self._books.hear(market, now)
             if record.topic == TRADES.name:
                 self._benchmarks.add(record.value)
         self._books.is_current = arrivals.is_caught_up
-        self._benchmarks.books_changed(changed, now)
+        self._benchmarks.heard(heard, now)
 
     def check(self) -> Check:
         """Up when at least one book may be traded on."""

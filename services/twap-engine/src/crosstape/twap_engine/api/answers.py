@@ -96,7 +96,7 @@ def detail_body(detail: Detail, now: int) -> dict[str, Any]:
         "notional": number(progress.notional),
         "fees": number(progress.fees),
         "arrival_price": number(progress.arrival_price),
-        "benchmark": {"twap": number(twap), "vwap": number(vwap)},
+        "benchmark": {"twap": number(twap), "vwap": number(vwap), "seconds": number(progress.benchmark.seconds)},
         "slippage_bps": {
             name: number(analytics.slippage_bps(order, progress, price))
             for name, price in (("arrival", progress.arrival_price), ("twap", twap), ("vwap", vwap))

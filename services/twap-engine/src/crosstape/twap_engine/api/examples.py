@@ -102,7 +102,7 @@ _DETAIL = {
     "notional": 434.994266,
     "fees": 0.434994266,
     "arrival_price": 2611.005,
-    "benchmark": {"twap": 2610.98, "vwap": 2611.02},
+    "benchmark": {"twap": 2610.98, "vwap": 2611.02, "seconds": 0.006847},
     "slippage_bps": {"arrival": 0.0191, "twap": 0.1149, "vwap": -0.0383},
     "participation_rate": 0.0031,
     "exchanges": [{"exchange": "binance", "quantity": 0.1666, "notional": 434.994266, "fees": 0.434994266, "share": 1}],
