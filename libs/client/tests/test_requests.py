@@ -14,6 +14,7 @@ from crosstape.client import (
     AsyncClient,
     Conflict,
     ConnectionFailed,
+    OrderNotFound,
     RateLimited,
     SymbolNotFound,
     TwapOrder,
@@ -95,6 +96,18 @@ async def test_what_is_not_safe_is_sent_once(platform: ScriptedPlatform, client:
     with pytest.raises(Unavailable):
         await client.cancel_order("a")
     assert len(platform.asked) == 1
+
+
+async def test_an_admin_says_whose_order_is_meant(platform: ScriptedPlatform, client: AsyncClient) -> None:
+    platform.on("GET /orders", Answer([]))
+    for method in ("GET", "DELETE"):
+        platform.on(f"{method} /orders/a", refusal(404, "ORDER_NOT_FOUND"))
+    await client.orders(username="bob")
+    with pytest.raises(OrderNotFound):
+        await client.order("a", username="bob")
+    with pytest.raises(OrderNotFound):
+        await client.cancel_order("a", username="bob")
+    assert [asked.target for asked in platform.asked] == [f"/orders{one}?username=bob" for one in ("", "/a", "/a")]
 
 
 async def test_an_order_without_an_id_is_repeated_under_the_same_one(

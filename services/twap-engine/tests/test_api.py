@@ -183,6 +183,34 @@ async def test_orders_are_their_owners_alone_and_an_admins(orders: Orders) -> No
     assert [o["username"] for o in (await orders.ask("GET", "/orders", by=ADMIN)).json()] == ["alice"]
 
 
+async def test_an_admin_says_whose_order_is_meant_where_several_users_have_one_of_its_name(orders: Orders) -> None:
+    for one in (ALICE, BOB):
+        await orders.ask("POST", "/orders/twap", SEED, by=one)
+    for method in ("GET", "DELETE"):
+        message = refused(await orders.ask(method, "/orders/twap_001", by=ADMIN), 409, "CONFLICT")
+        assert message == "Several users have an order twap_001: add username= to say whose."
+    for name in ("alice", "bob"):
+        query = f"username={name}"
+        assert (await orders.ask("GET", "/orders/twap_001", by=ADMIN, query=query)).json()["username"] == name
+        assert [o["username"] for o in (await orders.ask("GET", "/orders", by=ADMIN, query=query)).json()] == [name]
+        cancelled = (await orders.ask("DELETE", "/orders/twap_001", by=ADMIN, query=query)).json()
+        assert (cancelled["username"], cancelled["status"]) == (name, "cancelled")
+        assert "is cancelled" in refused(
+            await orders.ask("DELETE", "/orders/twap_001", by=ADMIN, query=query), 409, "CONFLICT"
+        )
+    refused(await orders.ask("GET", "/orders/twap_001", by=ADMIN, query="username=carol"), 404, "ORDER_NOT_FOUND")
+    await orders.ask("POST", "/orders/twap", SEED, by=ADMIN)
+    assert (await orders.ask("DELETE", "/orders/twap_001", by=ADMIN)).json()["username"] == "root"
+
+
+async def test_a_username_gives_nobody_the_orders_of_others(orders: Orders) -> None:
+    await orders.ask("POST", "/orders/twap", SEED)
+    assert (await orders.ask("GET", "/orders/twap_001", query="username=alice")).status == 200
+    for method in ("GET", "DELETE"):
+        refused(await orders.ask(method, "/orders/twap_001", by=BOB, query="username=alice"), 404, "ORDER_NOT_FOUND")
+    assert (await orders.ask("GET", "/orders", by=BOB, query="username=alice")).json() == []
+
+
 @pytest.mark.parametrize(
     ("method", "path", "needed"),
     [

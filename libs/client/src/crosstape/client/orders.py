@@ -125,22 +125,31 @@ def submit_twap(*orders: TwapOrder) -> Call[OrderAccepted]:
 def orders(
     *,
     order_id: str | None = None,
+    username: str | None = None,
     status: OrderStatus | None = None,
     symbol: str | None = None,
     limit: int | None = None,
     cursor: str | None = None,
 ) -> Call[list[OrderSummary]]:
-    """The caller's orders (an admin's: everybody's)."""
+    """The caller's orders (an admin's: everybody's, or those of `username`)."""
     return get(
-        "/orders", list[OrderSummary], order_id=order_id, status=status, symbol=symbol, limit=limit, cursor=cursor
+        "/orders",
+        list[OrderSummary],
+        order_id=order_id,
+        username=username,
+        status=status,
+        symbol=symbol,
+        limit=limit,
+        cursor=cursor,
     )
 
 
-def order(order_id: str) -> Call[Order]:
-    """One order with its fills. Raises OrderNotFound."""
-    return get(path("orders", order_id), Order)
+def order(order_id: str, *, username: str | None = None) -> Call[Order]:
+    """One order with its fills; an admin says whose with `username` where several users have one of its name. Raises
+    OrderNotFound, and Conflict where that is not said."""
+    return get(path("orders", order_id), Order, username=username)
 
 
-def cancel_order(order_id: str) -> Call[Order]:
-    """Cancel an open order; what is filled stays. Raises Conflict when it is not open."""
-    return Call("DELETE", path("orders", order_id), Order)
+def cancel_order(order_id: str, *, username: str | None = None) -> Call[Order]:
+    """Cancel an open order, as `order` finds it; what is filled stays. Raises Conflict when it is not open."""
+    return Call("DELETE", path("orders", order_id), Order, query={"username": username})

@@ -144,7 +144,7 @@ LIST = _answers(
     503,
     headers=_CURSOR,
 )
-DETAIL = _answers(_DETAIL, 401, 403, 404, 422, 503)
+DETAIL = _answers(_DETAIL, 401, 403, 404, 409, 422, 503)
 CANCELLED = _answers(
     _DETAIL | {"status": "cancelled", "close_reason": "cancelled", "estimated_completion": None},
     401,

@@ -17,9 +17,21 @@ from crosstape.twap_engine.api.requests import ORDER_ID, OrderRequest, read_requ
 from crosstape.twap_engine.api.resources import Context, Resources
 from crosstape.twap_engine.order import ParentOrder, Progress, Status
 from crosstape.twap_engine.store.accept import NewOrder, accept
-from crosstape.twap_engine.store.read import Filters, Reader, cancel, list_orders, not_found, read_order
+from crosstape.twap_engine.store.read import (
+    Filters,
+    Reader,
+    cancel,
+    list_orders,
+    not_found,
+    read_number,
+    read_order,
+)
 
 router = APIRouter(tags=["orders"])
+
+Username = Annotated[
+    str | None, Query(description="only of this user; an admin's, whose users may use the same order_id", max_length=64)
+]
 
 
 @router.post(
@@ -72,6 +84,7 @@ async def orders(
     context: Context,
     caller: VerifiedBy,
     order_id: Annotated[str | None, Query(description="only this one", pattern=f"^{ORDER_ID.pattern}$")] = None,
+    username: Username = None,
     status: Annotated[Status | None, Query(description="only those that are so")] = None,
     symbol: Annotated[
         str | None, Query(description="only those of this symbol, in any spelling", max_length=64)
@@ -82,6 +95,7 @@ async def orders(
     reader = _reader(caller.require(Scope.ORDERS_READ))
     filters = Filters(
         order_id=order_id,
+        username=username,
         status=status,
         symbol=None if symbol is None else symbol.upper(),
         canonical=None if symbol is None else _canonical(context, symbol),
@@ -102,19 +116,19 @@ def _canonical(context: Resources, symbol: str) -> str:
 
 
 @router.get("/orders/{order_id}", summary="One order, its executions and what it cost", responses=examples.DETAIL)
-async def order(context: Context, caller: VerifiedBy, order_id: str) -> Response:
+async def order(context: Context, caller: VerifiedBy, order_id: str, username: Username = None) -> Response:
     reader = _reader(caller.require(Scope.ORDERS_READ))
-    detail = await read_order(context.database, reader, _checked(order_id))
+    detail = await read_order(context.database, reader, _checked(order_id), username)
     return json_response(detail_body(detail, context.clock.utc()))
 
 
 @router.delete("/orders/{order_id}", summary="Cancel an open order; what is filled stays", responses=examples.CANCELLED)
-async def cancel_order(context: Context, caller: VerifiedBy, order_id: str) -> Response:
+async def cancel_order(context: Context, caller: VerifiedBy, order_id: str, username: Username = None) -> Response:
     reader = _reader(caller.require(Scope.ORDERS_WRITE))
     now = context.clock.utc()
-    number = await cancel(context.database, reader, _checked(order_id), now)
+    number = await cancel(context.database, reader, _checked(order_id), now, username)
     context.engine.drop(number)
-    detail = await read_order(context.database, reader, order_id)
+    detail = await read_number(context.database, number)
     return json_response(detail_body(detail, now))
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from crosstape.common.errors import Conflict, OrderNotFound
 from crosstape.twap_engine.order import CloseReason, ParentOrder, Progress, Status
@@ -30,6 +30,7 @@ class Filters:
     """What a list is narrowed to. `symbol` is as the user wrote it, upper case, `canonical` what it came to."""
 
     order_id: str | None = None
+    username: str | None = None
     status: Status | None = None
     symbol: str | None = None
     canonical: str | None = None
@@ -58,6 +59,8 @@ async def list_orders(database: Database, reader: Reader, filters: Filters, limi
         query = query.where(orders.c.user_id == reader.user_id)
     if filters.order_id is not None:
         query = query.where(orders.c.order_id == filters.order_id)
+    if filters.username is not None:
+        query = query.where(orders.c.username == filters.username)
     if filters.status is not None:
         query = query.where(orders.c.status == filters.status.value)
     if filters.symbol is not None:
@@ -68,37 +71,43 @@ async def list_orders(database: Database, reader: Reader, filters: Filters, limi
         return (await connection.execute(query.order_by(orders.c.id.desc()).limit(limit))).all()
 
 
-async def read_order(database: Database, reader: Reader, order_id: str) -> Detail:
-    """One order. Raises OrderNotFound."""
+async def read_order(database: Database, reader: Reader, order_id: str, username: str | None = None) -> Detail:
+    """One order, of user `username` if that is said. Raises OrderNotFound, and Conflict when several may be meant."""
     async with database.reading() as connection:
-        found = await connection.execute(_find(reader, order_id))
-        row = found.first()
-        if row is None:
-            raise not_found(order_id)
-        executions = await connection.execute(
-            select(fills, *(slices.c[name] for name in _RECEIPT))
-            .join(slices, (slices.c.parent == fills.c.parent) & (slices.c.number == fills.c.slice))
-            .where(fills.c.parent == row.id)
-            .order_by(fills.c.slice, fills.c.part)
-        )
-        return Detail(
-            order_of(row),
-            progress_of(row),
-            row.closed_at,
-            msgspec.json.decode(row.warnings, type=list[str]),
-            executions.all(),
-        )
+        return await _detail(connection, await _find(connection, reader, order_id, username))
+
+
+async def read_number(database: Database, number: int) -> Detail:
+    """The order with this number, which there is."""
+    async with database.reading() as connection:
+        return await _detail(connection, (await connection.execute(select(orders).where(orders.c.id == number))).one())
 
 
 _RECEIPT = ("mid_price", "mid_time", "mid_seconds", "traded_notional", "traded_volume")
 
 
-async def cancel(database: Database, reader: Reader, order_id: str, now: int) -> int:
-    """Cancel an open order, at once and for good; its number. Raises OrderNotFound, Conflict when it is not open."""
+async def _detail(connection: AsyncConnection, row: AnyRow) -> Detail:
+    executions = await connection.execute(
+        select(fills, *(slices.c[name] for name in _RECEIPT))
+        .join(slices, (slices.c.parent == fills.c.parent) & (slices.c.number == fills.c.slice))
+        .where(fills.c.parent == row.id)
+        .order_by(fills.c.slice, fills.c.part)
+    )
+    return Detail(
+        order_of(row),
+        progress_of(row),
+        row.closed_at,
+        msgspec.json.decode(row.warnings, type=list[str]),
+        executions.all(),
+    )
+
+
+async def cancel(database: Database, reader: Reader, order_id: str, now: int, username: str | None = None) -> int:
+    """Cancel an open order, at once and for good; its number. Raises OrderNotFound, and Conflict when it is not open or
+    several may be meant."""
     async with database.writing() as connection:
-        row = (await connection.execute(_find(reader, order_id).with_for_update())).first()
-        if row is None:
-            raise not_found(order_id)
+        number = (await _find(connection, reader, order_id, username)).id
+        row = (await connection.execute(select(orders).where(orders.c.id == number).with_for_update())).one()
         if row.status != Status.OPEN.value:
             raise Conflict(f"Order {order_id} is {row.status}: only an open order can be cancelled.")
         order = order_of(row)
@@ -106,12 +115,21 @@ async def cancel(database: Database, reader: Reader, order_id: str, now: int) ->
     return order.id
 
 
-def _find(reader: Reader, order_id: str) -> Select[Any]:
-    """An admin's own order goes before somebody else's of the same name, then the newest does."""
+async def _find(connection: AsyncConnection, reader: Reader, order_id: str, username: str | None) -> AnyRow:
+    """An admin's own order goes before others' of the same name. Of a username that several accounts had one after the
+    other, the newest order is meant."""
     query = select(orders).where(orders.c.order_id == order_id)
     if not reader.sees_all:
         query = query.where(orders.c.user_id == reader.user_id)
-    return query.order_by((orders.c.user_id != reader.user_id), orders.c.id.desc()).limit(1)
+    if username is not None:
+        query = query.where(orders.c.username == username)
+    own_first = query.order_by((orders.c.user_id != reader.user_id), orders.c.id.desc()).limit(2)
+    found = (await connection.execute(own_first)).all()
+    if not found:
+        raise not_found(order_id)
+    if len(found) > 1 and username is None and found[0].user_id != reader.user_id:
+        raise Conflict(f"Several users have an order {order_id}: add username= to say whose.", {"order_id": order_id})
+    return found[0]
 
 
 def not_found(order_id: str) -> OrderNotFound:
