@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from crosstape.api_gateway.routes import ROUTES
+from crosstape.twap_engine.order import Shortfall
 from tests.deploy import code
 from tests.deploy.tools import ROOT, compose, of_kind
 
@@ -76,6 +77,12 @@ def test_command_names_what_exists(path: Path, line: str) -> None:
             assert find_spec(name), name
     for selector in re.findall(r" -l (\S+)", line):
         assert _labelled(selector), selector
+
+
+def test_slices_short_says_what_to_do_about_every_reason_that_there_is() -> None:
+    to_do = (FOLDER / "slices-short.md").read_text().partition("## What to do")[2]
+    reasons = [name for names in re.findall(r"^\d+\. (.+?): ", to_do, re.MULTILINE) for name in names.split(", ")]
+    assert sorted(reasons) == sorted(f"`{reason}`" for reason in Shortfall)
 
 
 def _exists(kind: str, name: str) -> None:

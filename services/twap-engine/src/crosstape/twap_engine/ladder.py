@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from crosstape.twap_engine.books import MarketBook
 from crosstape.twap_engine.liquidity import Taken, available, is_forgotten, take
-from crosstape.twap_engine.order import Fill, Side
+from crosstape.twap_engine.order import Fill, Shortfall, Side
 from crosstape.twap_engine.schedule import EXACT
 
 _CHUNK = 32
@@ -95,12 +95,12 @@ def walk(sides: Sequence[MarketSide], quantity: Decimal, limit: Decimal) -> tupl
         while quantity > 0:
             offers = [(step, side) for side in sides if (step := side.best()) is not None]
             if not offers:
-                return fills, "no_liquidity" if sides else "no_live_book"
+                return fills, Shortfall.NO_LIQUIDITY if sides else Shortfall.NO_LIVE_BOOK
             step, side = min(
                 offers, key=lambda offer: (offer[0].price * offer[1].side.sign, offer[1].fee_rate, offer[1].book.market)
             )
             if step.price * side.side.sign > limit * side.side.sign:
-                return fills, "price_beyond_limit"
+                return fills, Shortfall.PRICE_BEYOND_LIMIT
             taken = min(quantity, step.left)
             fills.append(side.take(step, taken))
             quantity -= taken

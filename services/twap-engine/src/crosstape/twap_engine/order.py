@@ -38,6 +38,20 @@ class CloseReason(enum.StrEnum):
     CANCELLED = "cancelled"
 
 
+class Shortfall(enum.StrEnum):
+    """Why a slice got less than it asked for, or asked for nothing."""
+
+    NO_LIVE_BOOK = "no_live_book"
+    PRICE_BEYOND_LIMIT = "price_beyond_limit"
+    NO_LIQUIDITY = "no_liquidity"
+    BELOW_LOT = "below_lot"
+    ORDER_LIMIT = "order_limit"
+    DAY_LIMIT = "day_limit"
+    REFUSED = "refused"
+    NOT_SENT = "not_sent"
+    NOT_FOUND = "not_found"
+
+
 class Market(Struct, frozen=True, order=True, array_like=True, gc=False):
     """Where a part of an order may be filled: an exchange and its canonical symbol there."""
 
@@ -148,7 +162,8 @@ class Fill(Struct, frozen=True, gc=False):
 
 
 class SliceResult(Struct, frozen=True, gc=False):
-    """What came of one slice: what it asked for and got, why not all of it (`reason`), and its receipts' benchmarks.
+    """What came of one slice: what it asked for and got, why not all of it (`reason`, a Shortfall, or empty), and its
+    receipts' benchmarks.
 
     `mid_price` is the mid when the slice started (None without a live book), `benchmark` the market since the slice
     before. Times are UTC in ns.

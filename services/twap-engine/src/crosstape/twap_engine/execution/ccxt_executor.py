@@ -25,7 +25,7 @@ from crosstape.twap_engine.books import Books
 from crosstape.twap_engine.clock import Clock
 from crosstape.twap_engine.execution.ccxt_clients import CcxtClient, Executed, OrderRefused, OrderUnknown
 from crosstape.twap_engine.execution.executor import Due, Outcome
-from crosstape.twap_engine.order import Benchmark, Fill, Market, ParentOrder, Progress, SliceResult
+from crosstape.twap_engine.order import Benchmark, Fill, Market, ParentOrder, Progress, Shortfall, SliceResult
 from crosstape.twap_engine.schedule import EXACT, advance
 from crosstape.twap_engine.settings import Limits
 from crosstape.twap_engine.store import sent as store
@@ -78,7 +78,7 @@ class CcxtExecutor:
             is_new = one is None
             if one is None:
                 before, quantity = held.progress, due.quantity
-                planned: Sent | str = self._plan(order, due.number, quantity, before, mid)
+                planned: Sent | Shortfall = self._plan(order, due.number, quantity, before, mid)
                 if isinstance(planned, Sent):
                     planned = await self._reserve(connection, planned)
                 if not isinstance(planned, Sent):
@@ -105,19 +105,19 @@ class CcxtExecutor:
                 return False
         return True
 
-    async def _reserve(self, connection: AsyncConnection, planned: Sent) -> Sent | str:
+    async def _reserve(self, connection: AsyncConnection, planned: Sent) -> Sent | Shortfall:
         """Count it against its day and note that it goes out, if the day's limit allows it."""
         day = _day(planned.started)
         with localcontext(EXACT):
             if await store.lock_day(connection, day) + planned.reserved > self._limits.day:
-                return "day_limit"
+                return Shortfall.DAY_LIMIT
         await store.add_to_day(connection, day, planned.reserved)
         await store.note(connection, planned)
         return planned
 
     def _plan(
         self, order: ParentOrder, number: int, quantity: Decimal, before: Progress, mid: Decimal | None
-    ) -> Sent | str:
+    ) -> Sent | Shortfall:
         """What to send where, or why nothing."""
         now = self._clock.steady()
         touches = [
@@ -128,17 +128,17 @@ class CcxtExecutor:
             and (touch := book.touch) is not None
         ]
         if not touches:
-            return "no_live_book"
+            return Shortfall.NO_LIVE_BOOK
         price, market = min(touches, key=lambda found: (found[0] * order.side.sign, found[1]))
         if price * order.side.sign > order.limit_price * order.side.sign:
-            return "price_beyond_limit"
+            return Shortfall.PRICE_BEYOND_LIMIT
         quantity, limit = self._clients[market.exchange].rounded(market.symbol, order.side, quantity, order.limit_price)
         if not quantity:
-            return "below_lot"
+            return Shortfall.BELOW_LOT
         with localcontext(EXACT):
             reserved = quantity * max(limit, price)
             if before.notional + reserved > self._limits.order:
-                return "order_limit"
+                return Shortfall.ORDER_LIMIT
         started = self._clock.utc()
         return Sent(order.id, number, started, market.exchange, market.symbol, quantity, limit, reserved, mid)
 
@@ -152,12 +152,12 @@ class CcxtExecutor:
         """Send what was noted, and write what came of it; None while that is not known. It is ours since `fresh`."""
         client = self._clients[one.exchange]
         if self._clock.steady() - fresh > FRESH_NS:
-            return await self._write(order, one, NOTHING, "not_sent", benchmark)
+            return await self._write(order, one, NOTHING, Shortfall.NOT_SENT, benchmark)
         try:
             await client.place(one.symbol, order.side, one.quantity, one.limit_price, one.client_order_id)
         except OrderRefused as error:
             log.warning("slice_refused", **_place(one), error=error.message)
-            return await self._write(order, one, NOTHING, "refused", benchmark)
+            return await self._write(order, one, NOTHING, Shortfall.REFUSED, benchmark)
         except ExchangeError as error:
             log.warning("slice_unknown", **_place(one), error=error.message)
             return None
@@ -173,14 +173,14 @@ class CcxtExecutor:
             for _ in range(POLLS):
                 executed = await client.find(one.symbol, one.client_order_id)
                 if executed.is_final:
-                    reason = "" if executed.filled == one.quantity else "no_liquidity"
+                    reason = "" if executed.filled == one.quantity else Shortfall.NO_LIQUIDITY
                     return await self._write(order, one, executed, reason, benchmark)
                 await asyncio.sleep(POLL_SECONDS)
         except OrderUnknown:
             now = self._clock.steady()
             if now - self._unknown_since.setdefault(one, now) > UNKNOWN_NS:
                 log.warning("slice_not_found", **_place(one))
-                return await self._write(order, one, NOTHING, "not_found", benchmark)
+                return await self._write(order, one, NOTHING, Shortfall.NOT_FOUND, benchmark)
         except ExchangeError as error:
             log.warning("slice_unknown", **_place(one), error=error.message)
         return None

@@ -9,7 +9,7 @@ from crosstape.twap_engine.books import Books
 from crosstape.twap_engine.clock import Clock
 from crosstape.twap_engine.execution.executor import Due, Outcome
 from crosstape.twap_engine.ladder import MarketSide, walk
-from crosstape.twap_engine.order import Market, ParentOrder, Side, SliceResult
+from crosstape.twap_engine.order import Market, ParentOrder, Shortfall, Side, SliceResult
 from crosstape.twap_engine.schedule import EXACT, advance
 from crosstape.twap_engine.store import slices as store
 from crosstape.twap_engine.store.database import Database
@@ -59,7 +59,7 @@ class SimulatedExecutor:
             started=utc,
             quantity=quantity,
             fills=tuple(fills),
-            reason=reason or ("" if quantity else "below_lot"),
+            reason=reason or ("" if quantity else Shortfall.BELOW_LOT),
             mid_price=mid,
             benchmark=benchmark,
         )
