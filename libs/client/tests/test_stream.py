@@ -314,6 +314,12 @@ async def test_what_cannot_go_on_ends_with_an_error_that_says_why(
         await anext(stream)
 
 
+async def test_headers_of_the_callers_own_go_with_every_request(platform: ScriptedPlatform, hub: ScriptedHub) -> None:
+    async with AsyncClient(platform.url, headers={"X-Forwarded-For": "203.0.113.9"}) as client, client.stream():
+        await hub.until(lambda: bool(hub.sockets))
+        assert hub.sockets[0].request.headers["X-Forwarded-For"] == "203.0.113.9"
+
+
 async def test_a_first_connection_that_fails_is_an_error(platform: ScriptedPlatform, client: AsyncClient) -> None:
     platform.on("GET /ws/v1/stream", Answer(status=401))
     with pytest.raises(Unauthenticated):
@@ -421,11 +427,11 @@ async def test_closing_the_blocking_client_ends_a_call_of_another_thread(
 ) -> None:
     client = Client(platform.url, api_key="ctk_1_key")
     stream = await asyncio.to_thread(client.stream().__enter__)
-    waiting = asyncio.create_task(asyncio.to_thread(stream.get, 60))
+    reading = asyncio.create_task(asyncio.to_thread(list, stream))
     await hub.until(lambda: bool(hub.sockets))
     await asyncio.to_thread(client.close)
     with pytest.raises(RuntimeError, match="closed"):
-        await waiting
+        await reading
 
 
 async def test_the_end_of_a_blocking_feed_is_a_stop(platform: ScriptedPlatform, hub: ScriptedHub) -> None:

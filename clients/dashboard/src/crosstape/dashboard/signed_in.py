@@ -18,6 +18,7 @@ from crosstape.client.async_client import DEFAULT_URL
 from crosstape.dashboard.browsers import COOKIE, Browsers
 from crosstape.dashboard.market import Market, MarketFeed
 from crosstape.dashboard.trading import TradingFeed
+from crosstape.dashboard.visitor import made_for
 from crosstape.dashboard.words import SIGNED_OUT
 
 _KEY = "account"
@@ -95,7 +96,7 @@ def feeds() -> Feeds:
 
 def sign_in(username: str, password: str) -> None:
     """Log in. Raises CrosstapeError."""
-    client = Client(platform_url(), timeout=TIMEOUT_SECONDS)
+    client = _client()
     try:
         client.login(username, password)
     except CrosstapeError:
@@ -108,7 +109,7 @@ def sign_in(username: str, password: str) -> None:
 
 def register(username: str, password: str) -> None:
     """Make an account and log in to it. Raises CrosstapeError."""
-    with Client(platform_url(), timeout=TIMEOUT_SECONDS) as client:
+    with _client() as client:
         client.register(username, password)
     sign_in(username, password)
 
@@ -141,6 +142,11 @@ def expired() -> None:
 def notice() -> str:
     """What the sign-in page has to say."""
     return str(st.session_state.get(_NOTICE, ""))
+
+
+def _client() -> Client:
+    headers = made_for(st.context.headers.get_all("X-Forwarded-For"), st.context.ip_address)
+    return Client(platform_url(), timeout=TIMEOUT_SECONDS, headers=headers)
 
 
 def _browser() -> str:

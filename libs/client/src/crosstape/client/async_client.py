@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self, TypeVar
 
 from crosstape.client.bars import Interval
@@ -26,7 +27,7 @@ class AsyncClient(Endpoints):
     """A platform's REST routes as coroutines, and its streams. Use it in `async with`, in one event loop.
 
     The credential is a `token` (JWT), an `api_key`, or what `login` gives; without one the caller is anonymous.
-    `timeout` is the longest silence of an answer in seconds.
+    `timeout` is the longest silence of an answer in seconds; `headers` go with every request.
     """
 
     def __init__(
@@ -36,11 +37,12 @@ class AsyncClient(Endpoints):
         token: str | None = None,
         api_key: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        headers: Mapping[str, str] | None = None,
     ):
         """Raises ValueError for two credentials."""
         if token and api_key:
             raise ValueError("Give a token or an API key, not both.")
-        self._transport = Transport(base_url, token or api_key, timeout)
+        self._transport = Transport(base_url, token or api_key, timeout, headers or {})
 
     async def __aenter__(self) -> Self:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self, TypeVar
 
 from crosstape.client.async_client import DEFAULT_TIMEOUT, DEFAULT_URL, AsyncClient
@@ -29,9 +30,10 @@ class Client(Endpoints):
         token: str | None = None,
         api_key: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        headers: Mapping[str, str] | None = None,
     ):
         """Raises ValueError for two credentials."""
-        self._client = AsyncClient(base_url, token=token, api_key=api_key, timeout=timeout)
+        self._client = AsyncClient(base_url, token=token, api_key=api_key, timeout=timeout, headers=headers)
         self._loop = LoopThread()
 
     def __enter__(self) -> Self:

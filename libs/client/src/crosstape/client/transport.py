@@ -35,19 +35,21 @@ USER_AGENT = f"crosstape-client/{version('crosstape-client')}"
 
 
 class Transport:
-    """The connections to one platform. `timeout` is the longest silence within an answer, in seconds."""
+    """The connections to one platform. `timeout` is the longest silence within an answer, in seconds; `headers` go with
+    every request."""
 
-    def __init__(self, base_url: str, bearer: str | None, timeout: float):
+    def __init__(self, base_url: str, bearer: str | None, timeout: float, headers: Mapping[str, str]):
         self.base_url = base_url.rstrip("/")
         self.credentials = Credentials(bearer, lambda token: self.call(refresh(token)))
         self._timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=timeout)
+        self._headers = {"User-Agent": USER_AGENT, **headers}
         self._session: aiohttp.ClientSession | None = None
 
     @property
     def session(self) -> aiohttp.ClientSession:
         """Opened at the first use, as it belongs to the loop that then runs."""
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=self._timeout, headers={"User-Agent": USER_AGENT})
+            self._session = aiohttp.ClientSession(timeout=self._timeout, headers=self._headers)
         return self._session
 
     async def close(self) -> None:
