@@ -156,14 +156,6 @@ def test_candles_are_the_first_six_columns():
     ]
 
 
-@pytest.mark.parametrize("price", ["NaN", "-1", "1e1000000", "0", ""])
-def test_history_with_a_price_that_is_none_is_malformed(price):
-    query = HistoryQuery(SPOT, 1, 2, 0, 1)
-    body = f'[{{"id":1,"price":"{price}","qty":"1","time":1,"isBuyerMaker":true}}]'
-    with pytest.raises(MalformedFrame):
-        DIALECT.decode_history(query, body.encode(), RECEIVED)
-
-
 def test_history_without_an_id_looks_up_the_first_id_of_the_time():
     query = HistoryQuery(SPOT, None, None, 1_500_000_000_000_000_000, 1_500_000_001_000_000_000)
     request = DIALECT.history(query)

@@ -148,6 +148,10 @@ def test_the_market_list_gives_usual_names_and_every_spelling():
     )
 
 
+def test_history_is_never_asked_for_before_the_beginning_of_time():
+    assert DIALECT.history(HistoryQuery(BITCOIN, 1, 2, 0, 1)).params["since"] == "0"
+
+
 def test_history_cuts_times_to_the_microseconds_that_the_socket_tells_too():
     body = (
         b'{"error":[],"result":{"XXBTZUSD":[["30243.40000","0.34507674",1688669597.8277369,"b","m","",61044952],'

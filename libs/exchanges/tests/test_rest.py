@@ -135,6 +135,15 @@ async def test_a_ban_longer_than_the_deadline_is_told_at_once_and_nothing_more_i
     assert time.monotonic() - began < 3
 
 
+async def test_a_ban_without_its_length_is_honoured_too(exchange, client):
+    exchange.answer = lambda request, number: web.Response(status=403, text="access too frequent")
+    asking = client("bybit")
+    for _ in range(3):
+        with pytest.raises(ExchangeError, match=r"refuses our requests for (600|599) s"):
+            await asking.klines(SPOT, Interval.M1, 0, 60_000)
+    assert len(exchange.requests) == 1
+
+
 async def test_an_answer_longer_than_the_bound_is_given_up(exchange, client, monkeypatch):
     monkeypatch.setattr(rest, "LONGEST_BODY", 10_000)
     exchange.answer = lambda request, number: web.Response(body=b"[" * 20_000)
@@ -174,6 +183,20 @@ async def test_history_is_walked_page_by_page(exchange, client):
     assert [t.trade_id for p in pages for t in p.trades] == list(range(1, 2_501))
     assert [p.is_exhaustive for p in pages] == [False, False, True]
     assert {t.time_received for p in pages for t in p.trades} == {7}
+
+
+@pytest.mark.parametrize("price", ["NaN", "-1", "1e1000000", "0", ""])
+async def test_a_trade_that_no_tape_can_hold_is_set_apart_and_keeps_no_other_out(exchange, client, price):
+    def page(request, number):
+        prices = {i: price if i == 2 else "1" for i in range(int(request.query["fromId"]), 1_005)}
+        rows = [f'{{"id":{i},"price":"{p}","qty":"1","time":1,"isBuyerMaker":true}}' for i, p in prices.items()]
+        return web.Response(text=f"[{','.join(rows[:1_000])}]")
+
+    exchange.answer = page
+    pages = [page async for page in client().trade_history(HistoryQuery(SPOT, 1, 1_004, 0, 1))]
+    assert [t.trade_id for page in pages for t in page.trades] == [1, *range(3, 1_005)]
+    assert [(t.trade_id, t.price) for page in pages for t in page.refused] == [(2, price)]
+    assert pages[-1].is_exhaustive, "a page with such a trade in it is still a full one"
 
 
 async def test_candles_of_a_long_range_are_asked_in_windows_and_joined(exchange, client):

@@ -32,6 +32,20 @@ def checked_trades(trades: Iterable[Trade]) -> list[Trade]:
     return rows
 
 
+def is_holdable(trade: Trade) -> bool:
+    """Whether price and quantity are decimals that the tape can hold."""
+    return is_positive_decimal(trade.price) and is_positive_decimal(trade.quantity)
+
+
+def checked_page(page: HistoryPage) -> HistoryPage:
+    """`page` with what no tape can hold set apart: one such trade must not keep the others out."""
+    if are_positive_decimals(text for trade in page.trades for text in (trade.price, trade.quantity)):
+        return page
+    trades = [trade for trade in page.trades if is_holdable(trade)]
+    refused = [trade for trade in page.trades if not is_holdable(trade)]
+    return msgspec.structs.replace(page, trades=trades, refused=refused)
+
+
 def page_before(query: HistoryQuery, trades: list[Trade]) -> HistoryPage:
     """A page of an exchange that gives the trades before an id, newest first: the cursor is the oldest id so far."""
     ids = [trade.trade_id for trade in trades if isinstance(trade.trade_id, int)]
