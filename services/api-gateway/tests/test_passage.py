@@ -6,6 +6,7 @@ import asyncio
 import gc
 import gzip
 import json
+import time
 from typing import Any
 
 import aiohttp
@@ -319,6 +320,88 @@ async def test_a_client_that_takes_nothing_is_cut(open_service: Any, open_gatewa
     async with asyncio.timeout(5):
         await cancelled.wait()
     writer.transport.abort()
+
+
+async def endless(scope: Any, receive: Any, send: Any) -> None:
+    leaving = asyncio.ensure_future(drained(receive))
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    while not leaving.done():
+        await send({"type": "http.response.body", "body": bytes(65_536), "more_body": True})
+        await asyncio.sleep(0)  # to be told that the client left
+
+
+async def unread(gateway: Any, address: str) -> tuple[int, asyncio.StreamWriter]:
+    """The status of an endless answer that its client, who comes from `address`, does not read."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.server.port, limit=1024)
+    writer.write(b"GET /endless/symbols HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: %b\r\n\r\n" % address.encode())
+    return int((await reader.readuntil(b"\r\n")).split()[1]), writer
+
+
+async def test_slow_readers_leave_connections_to_others_and_to_what_is_short(
+    open_service: Any, open_gateway: Any
+) -> None:
+    service, server = await open_service()
+    gateway = await open_gateway(server.port, upstream_connections=8, trusted_proxies="127.0.0.1", breaker_failures=1)
+    service.answers["/endless/symbols"] = endless
+    writers = []
+    async with asyncio.timeout(8):
+        for network, statuses in (("1", [200, 200, 429]), ("2", [200, 200]), ("3", [200, 200]), ("4", [503])):
+            for expected in statuses:
+                status, writer = await unread(gateway, f"192.0.2.{network}")
+                writers.append(writer)
+                assert status == expected
+        for _ in range(10):
+            assert (await gateway.ask("/exchanges")).status == 200
+        for writer in writers:
+            writer.transport.abort()
+        while (retried := await unread(gateway, "192.0.2.4"))[0] == 503:
+            retried[1].transport.abort()
+        assert retried[0] == 200, "as soon as one is over"
+        retried[1].transport.abort()
+
+
+async def test_who_finds_no_free_connection_is_told_so_and_the_service_is_not_blamed(
+    open_service: Any, open_gateway: Any, eventually: Any, scripted: Any
+) -> None:
+    service, server = await open_service()
+    gateway = await open_gateway(server.port, upstream_connections=1, connect_seconds=0.1, breaker_failures=1)
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def wait(scope: Any, receive: Any, send: Any) -> None:
+        asked.set()
+        await may_answer.wait()
+        await scripted(200, b"late")(scope, receive, send)
+
+    service.answers["/wait/symbols"] = wait
+    holding = asyncio.create_task(gateway.ask("/wait/symbols"))
+    await asked.wait()
+    refused = await gateway.ask("/exchanges")
+    assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+    probes = service.probes
+
+    async def are_probes_answered() -> bool:
+        return bool(service.probes > probes + 2)
+
+    await eventually(are_probes_answered)
+    in_line = asyncio.create_task(gateway.ask("/exchanges"))
+    may_answer.set()
+    assert ((await holding).body, (await in_line).status) == (b"late", 200)
+    text = (await gateway.ask("/metrics")).body.decode()
+    assert 'crosstape_gateway_upstream_failures_total{reason="busy",upstream="history"}' in text
+
+
+async def test_a_probe_whose_answer_is_long_lets_others_pass_as_soon_as_it_begins(
+    open_service: Any, open_gateway: Any
+) -> None:
+    service, server = await open_service()
+    gateway = await open_gateway(server.port, breaker_failures=1)
+    service.answers["/endless/symbols"] = endless
+    gateway.resources.upstreams["history"].breaker.failed(time.monotonic() - 3600)
+    async with asyncio.timeout(8):
+        status, writer = await unread(gateway, "192.0.2.1")
+        assert status == 200
+        assert (await gateway.ask("/exchanges")).status == 200
+        writer.transport.abort()
 
 
 async def test_a_dead_service_is_503_others_go_on_and_it_comes_back(

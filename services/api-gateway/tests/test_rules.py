@@ -140,6 +140,20 @@ def test_breaker_opens_after_failures_in_a_row_and_lets_one_probe_decide() -> No
     assert breaker.admits(10)
 
 
+def test_a_probes_answer_that_begins_closes_the_breaker_and_one_that_breaks_off_counts() -> None:
+    breaker = Breaker(failures=2, open_seconds=5)
+    breaker.failed(0)
+    breaker.began()
+    breaker.failed(0)
+    assert breaker.state is BreakerState.OPEN, "what began proves nothing about what failed meanwhile"
+    assert breaker.admits(5)
+    breaker.began()
+    assert breaker.admits(5)
+    breaker.failed(6)
+    breaker.failed(6)
+    assert not breaker.admits(6)
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -37,6 +38,31 @@ class Addresses:
 
     def _is_trusted(self, address: str) -> bool:
         return address != UNKNOWN and any(ip_address(address) in network for network in self._trusted)
+
+
+class PerNetwork:
+    """How many of something each network has, of at most `limit`; in this process."""
+
+    def __init__(self, limit: int):
+        self._limit = limit
+        self._open: Counter[str] = Counter()
+        self.total = 0
+
+    def has_room(self, network: str) -> bool:
+        """Whether the network may have one more."""
+        return self._open[network] < self._limit
+
+    def add(self, network: str) -> None:
+        """One more."""
+        self._open[network] += 1
+        self.total += 1
+
+    def remove(self, network: str) -> None:
+        """One less."""
+        self.total -= 1
+        self._open[network] -= 1
+        if not self._open[network]:
+            del self._open[network]
 
 
 @functools.lru_cache(4096)

@@ -17,7 +17,7 @@ class Breaker:
     """`failures` in a row open it for `open_seconds`; then one request probes: its outcome closes or opens it again.
 
     Times are seconds of any steady clock and come from outside. Every admitted request reports exactly one of
-    `succeeded`, `failed` and `abandoned`.
+    `succeeded`, `failed` and `abandoned`; one whose answer may take long says `began` before.
     """
 
     def __init__(self, failures: int, open_seconds: float):
@@ -39,6 +39,11 @@ class Breaker:
     def retry_after(self, now: float) -> int:
         """Whole seconds, at least 1, until asking again can help."""
         return max(1, -int(-(self._open_until - now) // 1))
+
+    def began(self) -> None:
+        """A good answer has begun: a probe has found out what it had to, however long its client takes to read it."""
+        if self.state is BreakerState.PROBING:
+            self.succeeded()
 
     def succeeded(self) -> None:
         """The service answered."""

@@ -25,6 +25,10 @@ class Broken(Exception):
     """There is no connection, it was lost before the answer's end, or what came is not HTTP."""
 
 
+class Busy(Exception):
+    """Every connection that there may be is in use, and none came free in time. It says nothing about the service."""
+
+
 class Connection(asyncio.BufferedProtocol):
     """Carries one request at a time: `begin` it, `write` its body if it has one, await `head`, then `part` by part.
 

@@ -14,7 +14,7 @@ REQUESTS = Histogram(
 )
 UPSTREAM_FAILURES = Counter(
     "crosstape_gateway_upstream_failures_total",
-    "Requests that a service failed: unreachable, timeout, broken, foreign_error, breaker_open",
+    "Requests that a service failed: unreachable, timeout, busy, foreign_error, breaker_open",
     ["upstream", "reason"],
 )
 REFUSED = Counter(

@@ -9,8 +9,9 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from crosstape.api_gateway import traces
+from crosstape.api_gateway.address import network_of
 from crosstape.api_gateway.client import Client
-from crosstape.api_gateway.connection import Broken, Connection
+from crosstape.api_gateway.connection import Broken, Busy, Connection
 from crosstape.api_gateway.deadline import Deadline, Deadlines
 from crosstape.api_gateway.exchange import exchange_of
 from crosstape.api_gateway.failures import (
@@ -18,9 +19,11 @@ from crosstape.api_gateway.failures import (
     is_contract_error,
     replacement,
     too_slow,
+    unavailable,
     unreachable,
 )
 from crosstape.api_gateway.headers import to_client, to_service
+from crosstape.api_gateway.metrics import UPSTREAM_FAILURES
 from crosstape.api_gateway.settings import GatewaySettings
 from crosstape.api_gateway.trial import Trial
 from crosstape.api_gateway.upstream import Upstream, read_body
@@ -89,6 +92,9 @@ class _Passage:
                     raise self._client.failure from error
                 if not self._client.is_gone:
                     raise unreachable(self._upstream.name) from error
+            except Busy as error:
+                UPSTREAM_FAILURES.labels(self._upstream.name, "busy").inc()
+                raise unavailable(self._upstream.name, 1) from error
             except TimeoutError as error:
                 self._timed_out(error)
             finally:
@@ -124,11 +130,14 @@ class _Passage:
                 return
             if not is_head:
                 await connection.collect()
-            await self._begin(connection)
+            self._upstream.breaker.began()
             if is_head:
+                await self._begin(connection)
                 await self._send({"type": "http.response.body"})
-            else:
+            elif connection.is_whole:
                 await self._stream(connection)
+            else:
+                await self._stream_long(connection)
             self._trial.is_answered = True
         finally:
             if sending:
@@ -154,8 +163,17 @@ class _Passage:
         if not connection.is_ready:
             await self._send({"type": "http.response.body", "more_body": True})  # let the head go
 
+    async def _stream_long(self, connection: Connection) -> None:
+        network = network_of(self._caller.address)
+        self._upstream.streams.open(network)
+        try:
+            await self._stream(connection)
+        finally:
+            self._upstream.streams.close(network)
+
     async def _stream(self, connection: Connection) -> None:
         """The service has the deadline for each part; a client that takes nothing for too long is cut."""
+        await self._begin(connection)
         is_last = False
         while not is_last:
             part = await connection.part()

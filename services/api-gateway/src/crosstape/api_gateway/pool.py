@@ -9,20 +9,21 @@ from collections.abc import Callable
 
 from yarl import URL
 
-from crosstape.api_gateway.connection import Broken, Connection
+from crosstape.api_gateway.connection import Broken, Busy, Connection
 
 IDLE_SECONDS = 20.0
 """Idle connections are not used again after this, before the services' own 30 s end them."""
 
 
 class Pool:
-    """`limit` is the most connections there are; who finds none free waits in line."""
+    """`limit` is the most connections there are; who finds none free waits in line for `wait_seconds` at most."""
 
-    def __init__(self, origin: URL, limit: int, connect_seconds: float):
+    def __init__(self, origin: URL, limit: int, connect_seconds: float, wait_seconds: float):
         self._host, self._port = str(origin.host), int(origin.port or 0)
         self._tls = ssl.create_default_context() if origin.scheme == "https" else None
         self._limit = limit
         self._connect_seconds = connect_seconds
+        self._wait_seconds = wait_seconds
         self._loop = asyncio.get_running_loop()
         self._idle: list[tuple[Connection, float]] = []
         self._all: set[Connection] = set()
@@ -30,10 +31,12 @@ class Pool:
         self._line: deque[asyncio.Future[None]] = deque()
 
     async def acquire(self) -> Connection:
-        """A connection for one request; give it back with `release`. Raises Broken when the service cannot be reached.
+        """A connection for one request; give it back with `release`. Raises Broken when the service cannot be reached,
+        and Busy.
 
         Its `requests` are 0 when it is new: one that is not may have been closed by the service this very moment.
         """
+        until = None
         while True:
             while self._idle:
                 connection, since = self._idle.pop()
@@ -51,7 +54,8 @@ class Pool:
                     self._opening -= 1
                     if self._idle or len(self._all) + self._opening < self._limit:
                         self._next()
-            await self._stand_in_line()
+            until = until or self._loop.time() + self._wait_seconds
+            await self._stand_in_line(until)
 
     def release(self, connection: Connection) -> None:
         """Keep it for the next request if it can serve one, else end it."""
@@ -82,16 +86,19 @@ class Pool:
         for connection in tuple(self._all):
             connection.abort()
 
-    async def _stand_in_line(self) -> None:
+    async def _stand_in_line(self, until: float) -> None:
         turn = self._loop.create_future()
         self._line.append(turn)
         try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            async with asyncio.timeout_at(until):
+                await turn
+        except (asyncio.CancelledError, TimeoutError) as error:
+            if not turn.cancelled():
                 self._next()
-            else:
+            elif turn in self._line:
                 self._line.remove(turn)
+            if isinstance(error, TimeoutError):
+                raise Busy("no connection is free") from error
             raise
 
     def _next(self) -> None:

@@ -70,9 +70,12 @@ class GatewaySettings(InternalSettings, BrokerSettings):
     sockets_per_address: int = Field(100, ge=1, description="most WebSockets of an address (IPv6: a /64)")
 
     upstream_connections: int = Field(
-        128, ge=1, description="most connections to one service: a slow one cannot take what others need"
+        128,
+        ge=1,
+        description="most connections to one service: a slow one cannot take what others need. Long answers have at most "
+        "three quarters of them, those to one address (IPv6: a /64) a quarter",
     )
-    connect_seconds: float = Field(2.0, gt=0, description="how long connecting to a service may take")
+    connect_seconds: float = Field(2.0, gt=0, description="how long getting a connection to a service may take")
     breaker_failures: int = Field(5, ge=1, description="failures in a row after which a service is left alone")
     breaker_open_seconds: float = Field(5.0, gt=0, description="how long it is left alone before one request probes it")
 

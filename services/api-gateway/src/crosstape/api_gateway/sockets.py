@@ -7,15 +7,16 @@ from collections.abc import Iterable
 
 from starlette.types import Scope, Send
 
-from crosstape.api_gateway.address import network_of
+from crosstape.api_gateway.address import PerNetwork, network_of
 from crosstape.api_gateway.connection import Broken, Connection
 from crosstape.api_gateway.exchange import Exchange, exchange_of
 from crosstape.api_gateway.failures import UpstreamFailed, is_contract_error, replacement, too_slow, unreachable
 from crosstape.api_gateway.headers import Header, to_client, to_socket_service
+from crosstape.api_gateway.metrics import SOCKETS
 from crosstape.api_gateway.passage import LARGEST_ERROR, target_of
 from crosstape.api_gateway.settings import GatewaySettings
 from crosstape.api_gateway.trial import Trial
-from crosstape.api_gateway.tunnel import SocketCount, Tunnel
+from crosstape.api_gateway.tunnel import Tunnel
 from crosstape.api_gateway.upstream import Upstream, read_body
 from crosstape.common.errors import RateLimited, ValidationFailed
 from crosstape.common.identity.principal import Caller
@@ -29,7 +30,8 @@ class Sockets:
 
     def __init__(self, settings: GatewaySettings):
         self._settings = settings
-        self._count = SocketCount(settings.sockets_per_address)
+        self._count = PerNetwork(settings.sockets_per_address)
+        SOCKETS.set_function(lambda: self._count.total)
 
     async def open(self, upstream: Upstream, path: str, caller: Caller, scope: Scope, send: Send) -> None:
         """Join the client and the service's `path`, which looks at the client's credential itself.

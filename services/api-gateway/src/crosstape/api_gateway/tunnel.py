@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
-
-from crosstape.api_gateway.metrics import SOCKETS
 
 BUFFER = 64 * 1024
 """Bytes that wait for one end before the other is no longer read."""
@@ -104,27 +101,3 @@ class _End(asyncio.Protocol):
         if self._timer:
             self._timer.cancel()
             self._timer = None
-
-
-class SocketCount:
-    """WebSockets by address, of this process."""
-
-    def __init__(self, limit: int):
-        self._limit = limit
-        self._open: Counter[str] = Counter()
-
-    def has_room(self, address: str) -> bool:
-        """Whether the address may have one more."""
-        return self._open[address] < self._limit
-
-    def add(self, address: str) -> None:
-        """One more."""
-        self._open[address] += 1
-        SOCKETS.inc()
-
-    def remove(self, address: str) -> None:
-        """One less."""
-        self._open[address] -= 1
-        if not self._open[address]:
-            del self._open[address]
-        SOCKETS.dec()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import TypeVar
 
 import msgspec
@@ -15,6 +15,7 @@ from crosstape.api_gateway.headers import Header, request_head
 from crosstape.api_gateway.metrics import BREAKER_STATE
 from crosstape.api_gateway.pool import Pool
 from crosstape.api_gateway.settings import GatewaySettings
+from crosstape.api_gateway.streams import Streams
 from crosstape.common.identity.internal import HEADER, InternalTokens
 from crosstape.common.identity.principal import Caller
 
@@ -22,6 +23,8 @@ T = TypeVar("T")
 
 _IDENTITY = HEADER.lower().encode()
 _LARGEST_ANSWER = 16 * 1024 * 1024
+_OWN_CONNECTIONS = 2
+"""The monitor's and the document's, which clients cannot take."""
 
 
 class Upstream:
@@ -36,47 +39,29 @@ class Upstream:
         self.breaker = Breaker(settings.breaker_failures, settings.breaker_open_seconds)
         self._host = url.authority.encode()
         self._tokens = tokens
-        self._pool = Pool(url, settings.upstream_connections, settings.connect_seconds)
-        self._sockets = Pool(URL(sockets or origin), settings.connections, settings.connect_seconds)
+        self.streams = Streams(settings.upstream_connections)
+        connect = settings.connect_seconds
+        # Who waits in vain for a connection hears so before the deadline, which would blame the service.
+        wait = min(connect, settings.request_deadline_seconds / 2)
+        self._pool = Pool(url, settings.upstream_connections, connect, wait)
+        self._own = Pool(url, _OWN_CONNECTIONS, connect, wait)
+        self._sockets = Pool(URL(sockets or origin), settings.connections, connect, wait)
         BREAKER_STATE.labels(name).set_function(lambda: float(self.breaker.state))
 
     def close(self) -> None:
-        """Close the pool."""
+        """Close the pools."""
         self._pool.close()
+        self._own.close()
 
-    async def ask(
+    def ask(
         self, method: str, target: bytes, headers: list[Header], caller: Caller, *, has_body: bool
-    ) -> Connection:
-        """A connection on which the request has been sent, but for its body; `release` it. Raises Broken.
+    ) -> Awaitable[Connection]:
+        """A connection on which the request has been sent, but for its body; `release` it. Raises Broken and Busy.
 
         Without a body its `head` is there. A GET is sent once more over a new connection when it found none, or when
         the service closed a kept-alive one before any of the answer came.
         """
-        head = self._head(method, target, headers, caller)
-        may_repeat = method == "GET" and not has_body
-        while True:
-            try:
-                connection = await self._pool.acquire()
-            except Broken:
-                if not may_repeat:
-                    raise
-                may_repeat = False
-                continue
-            try:
-                connection.begin(head, is_sent=not has_body)
-                if not has_body:
-                    await connection.head()
-            except Broken:
-                self._pool.release(connection)
-                if not may_repeat or connection.requests == 1 or connection.status:
-                    raise
-                may_repeat = False
-                self._pool.drop_idle()
-            except BaseException:
-                self._pool.release(connection)
-                raise
-            else:
-                return connection
+        return self._ask(self._pool, method, self._head(method, target, headers, caller), has_body=has_body)
 
     def release(self, connection: Connection) -> None:
         """Done with what `ask` gave; what is unread of the answer ends the connection."""
@@ -95,22 +80,49 @@ class Upstream:
         return connection
 
     async def get(self, path: str, kind: type[T], seconds: float) -> T:
-        """The gateway's own question to the service, past the breaker; the JSON answer as a `kind`.
+        """The gateway's own question to the service, past breaker and clients; the JSON answer as a `kind`.
 
         Raises Broken, TimeoutError, and ValueError for another answer.
         """
         async with asyncio.timeout(seconds):
-            connection = await self.ask("GET", path.encode(), [], Caller(self._tokens.service), has_body=False)
+            head = self._head("GET", path.encode(), [], Caller(self._tokens.service))
+            connection = await self._ask(self._own, "GET", head, has_body=False)
             try:
                 body = await read_body(connection, _LARGEST_ANSWER)
             finally:
-                self.release(connection)
+                self._own.release(connection)
         try:
             if connection.status != 200 or body is None:
                 raise ValueError(f"{self.name} answered {path} with {connection.status}")
             return msgspec.json.decode(body, type=kind)
         except (msgspec.MsgspecError, RecursionError) as error:
             raise ValueError(f"{self.name} answered {path} with something else") from error
+
+    async def _ask(self, pool: Pool, method: str, head: bytes, *, has_body: bool) -> Connection:
+        may_repeat = method == "GET" and not has_body
+        while True:
+            try:
+                connection = await pool.acquire()
+            except Broken:
+                if not may_repeat:
+                    raise
+                may_repeat = False
+                continue
+            try:
+                connection.begin(head, is_sent=not has_body)
+                if not has_body:
+                    await connection.head()
+            except Broken:
+                pool.release(connection)
+                if not may_repeat or connection.requests == 1 or connection.status:
+                    raise
+                may_repeat = False
+                pool.drop_idle()
+            except BaseException:
+                pool.release(connection)
+                raise
+            else:
+                return connection
 
     def _head(self, method: str, target: bytes, headers: Iterable[Header], caller: Caller) -> bytes:
         identity = (_IDENTITY, self._tokens.mint(self.name, caller).encode())
