@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 import structlog
@@ -16,9 +16,10 @@ from crosstape.common.bus.producer import Producer
 from crosstape.common.bus.topics import BOOKS, LEDGER, TRADES, market_key
 from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.book import BookEvent
-from crosstape.common.market.decimals import are_positive_decimal_lines, is_positive_decimal
+from crosstape.common.market.decimals import are_positive_decimal_lines
 from crosstape.common.market.ledger import LedgerEvent
 from crosstape.common.market.trade import Source, Trade, TradeBatch, batch_trades
+from crosstape.exchanges.answers import is_holdable
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +61,8 @@ class Publisher:
         self._exchange_delay = EXCHANGE_DELAY.labels(exchange)
         self._shown: set[str] = set()
         self._waiting = 0
-        self._is_pressed = False
+        self._has_room = asyncio.Event()
+        self._has_room.set()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -91,9 +93,13 @@ class Publisher:
         if self._waiting == 1:
             self._wake.set()
             self._idle.clear()
-        elif self._waiting > HIGH_WATER and not self._is_pressed:
-            self._is_pressed = True
+        elif self._waiting > HIGH_WATER and self._has_room.is_set():
+            self._has_room.clear()
             self._on_pressure(True)
+
+    async def room(self) -> None:
+        """Return while the sockets may be read: who fetches trades waits for it as they do."""
+        await self._has_room.wait()
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -150,8 +156,8 @@ class Publisher:
             await self._send_trades(symbol, source, rows)
         for event in books:
             await self._producer.send(BOOKS, market_key(event.exchange, event.symbol), event)
-        if self._is_pressed and self._waiting < LOW_WATER:
-            self._is_pressed = False
+        if self._waiting < LOW_WATER and not self._has_room.is_set():
+            self._has_room.set()
             self._on_pressure(False)
         if not self._waiting:
             self._idle.set()
@@ -183,20 +189,17 @@ class Publisher:
         return batch_trades(good, source) if good else None
 
     def _holdable(self, rows: list[Trade]) -> list[Trade]:
-        good = [row for row in rows if _is_holdable(row)]
-        if bad := [row for row in rows if not _is_holdable(row)]:
-            REFUSED.labels(self._exchange, "decimal").inc(len(bad))
-            self._show(bad[0])
+        good = [row for row in rows if is_holdable(row)]
+        if bad := [row for row in rows if not is_holdable(row)]:
+            self.refuse(bad)
         return good
 
-    def _show(self, bad: Trade) -> None:
-        """The metric counts what is refused; one line a market shows what it is."""
+    def refuse(self, rows: Sequence[Trade]) -> None:
+        """Trades of one market that no tape can hold: the metric counts them, one line a market shows what they are."""
+        REFUSED.labels(self._exchange, "decimal").inc(len(rows))
+        bad = rows[0]
         if bad.symbol not in self._shown:
             self._shown.add(bad.symbol)
             price, quantity = bad.price[:SAMPLE_CHARACTERS], bad.quantity[:SAMPLE_CHARACTERS]
             trade = {"exchange": bad.exchange, "symbol": bad.symbol, "trade_id": bad.trade_id}
             log.warning("trade_refused", **trade, price=price, quantity=quantity)
-
-
-def _is_holdable(trade: Trade) -> bool:
-    return is_positive_decimal(trade.price) and is_positive_decimal(trade.quantity)

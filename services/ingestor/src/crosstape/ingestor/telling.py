@@ -31,6 +31,18 @@ class Teller:
         REPAIRED.labels(trade.exchange, cause).inc()
         return hole
 
+    def repeat(self, trade: Trade) -> None:
+        """A trade that was published, once more."""
+        self._publisher.trade(trade, Source.STREAM)
+
+    def refuse(self, trade: Trade) -> None:
+        """A trade from the exchange's history that no tape can hold."""
+        self._publisher.refuse([trade])
+
+    async def room(self) -> None:
+        """Return once more may be published."""
+        await self._publisher.room()
+
     def hole(self, hole: Hole, cause: str, state: GapState, trades: int = 0) -> None:
         """What became of missing ids, and how many trades the repair published."""
         self._gap(hole.first_id, hole.last_id, hole.start, hole.end, cause, state, trades)
