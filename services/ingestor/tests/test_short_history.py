@@ -7,28 +7,30 @@ from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 from crosstape.common.market.instrument import Instrument
-from crosstape.common.market.ledger import Coverage, Gap, GapState, LedgerEvent
-from crosstape.common.market.trade import Source, TakerSide, Trade
+from crosstape.common.market.ledger import Coverage, Gap, GapState
+from crosstape.common.market.trade import TakerSide, Trade
 from crosstape.common.testing.builders import make_trade
 from crosstape.exchanges.dialect import HistoryPage, HistoryQuery, Subscription
 from crosstape.exchanges.rest import ExchangeRest
 from crosstape.ingestor.audit import Auditor
 from crosstape.ingestor.ingest import TradeHandler
-from crosstape.ingestor.intervals import HISTORY_LAG, Outage
+from crosstape.ingestor.intervals import HISTORY_LAG, OVERLAP, Outage
 from crosstape.ingestor.market import LEAST_REACH, Market
 from crosstape.ingestor.publish import Publisher
 from crosstape.ingestor.repair import MarketRepair
 from crosstape.ingestor.watermarks import Tape
+from services.ingestor.tests.harness import Bus
 
 INSTRUMENT = Instrument("bybit", "BTCUSDT", "BTC", "USDT")
 NOW = 10 * HISTORY_LAG
 
 
 class Exchange:
-    """Its history is its newest `reach` trades."""
+    """Its history is its newest `reach` trades, and those that no tape can hold."""
 
     def __init__(self, reach: int) -> None:
         self.trades: list[Trade] = []
+        self.refused: list[Trade] = []
         self._reach = reach
 
     def trade(self, at: int | None = None) -> Trade:
@@ -40,19 +42,7 @@ class Exchange:
 
     async def trade_history(self, query: HistoryQuery) -> AsyncIterator[HistoryPage]:
         newest = self.trades[-self._reach :]
-        yield HistoryPage(newest, None, any(one.time < query.start for one in newest))
-
-
-class Bus:
-    def __init__(self) -> None:
-        self.published: list[Trade] = []
-        self.told: list[LedgerEvent] = []
-
-    def trade(self, one: Trade, source: Source) -> None:
-        self.published.append(one)
-
-    def ledger(self, event: LedgerEvent) -> None:
-        self.told.append(event)
+        yield HistoryPage(newest, None, any(one.time < query.start for one in newest), self.refused)
 
 
 def parts(reach: int, now: int = NOW) -> tuple[Exchange, Market, Bus, MarketRepair]:
@@ -181,6 +171,25 @@ async def test_what_the_socket_may_yet_bring_is_not_missed_and_is_once_it_should
     exchange.trades.clear()  # it has left the history meanwhile
     await repair.audit()
     assert bus.published == [young]
+
+
+async def test_a_trade_that_came_late_to_the_history_is_missed_though_its_time_was_compared() -> None:
+    exchange, market, bus, repair = parts(LEAST_REACH)
+    market.compared_until = NOW - HISTORY_LAG
+    market.observe(exchange.trade(at=market.compared_until - OVERLAP))
+    late = exchange.trade(at=market.compared_until - OVERLAP)
+    await repair.audit()
+    assert bus.published == [late]
+
+
+async def test_a_trade_that_no_tape_can_hold_is_named_once() -> None:
+    exchange, _, bus, repair = parts(LEAST_REACH)
+    exchange.refused = [make_trade("uuid-bad", exchange="bybit", time=5, price="0")]
+    await repair.audit()
+    await repair.audit()
+    (gap,) = [event for event in bus.told if isinstance(event, Gap)]
+    assert (gap.start, gap.end, gap.cause, gap.state) == (5, 6, "malformed", GapState.UNFILLABLE)
+    assert bus.refused == exchange.refused
 
 
 async def test_intervals_far_apart_are_not_given_up_for_one_another() -> None:

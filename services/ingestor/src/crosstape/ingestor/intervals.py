@@ -1,4 +1,4 @@
-"""Intervals in which trades may have been missed, where trades have no numbers: compared with the exchange's history.
+"""Intervals in which trades may have been missed, where no numbers tell: compared with the exchange's history.
 
 Time counts as covered only once it was compared. What the history no longer reaches is given up by name.
 """
@@ -50,7 +50,7 @@ class _Held(Struct, frozen=True):
 
 
 class IntervalRepair:
-    """Compares one market without trade numbers; `clock` gives ns."""
+    """Compares one market; `clock` gives ns."""
 
     def __init__(self, market: Market, rest: ExchangeRest, teller: Teller, clock: Callable[[], int]):
         self._market = market
@@ -59,6 +59,7 @@ class IntervalRepair:
         self._clock = clock
         self._awaited: dict[TradeId, Trade] = {}
         self._last_page: set[TradeId] = set()
+        self._refused: set[TradeId] = set()
 
     async def audit(self) -> Compared:
         """Compare all since the last time, and publish what should have come by now. Raises ExchangeError.
@@ -70,7 +71,8 @@ class IntervalRepair:
         until = now - HISTORY_LAG
         page = {trade.trade_id for trade in held.trades}
         reached = since if page & self._last_page else held.oldest
-        self._await(trade for trade in held.trades if trade.time >= since)
+        # What came late to the history, or is stamped by a clock behind ours, was not there when `since` was compared.
+        self._await(trade for trade in held.trades if trade.time >= since - OVERLAP)
         if missed := self._publish((one for one in self._awaited.values() if one.time < until), "sequence"):
             start, end = missed[0].time, missed[-1].time + 1
             self._teller.interval(start, end, "sequence", GapState.REPAIRED, len(missed))
@@ -87,6 +89,11 @@ class IntervalRepair:
         if compared.until > connected_since:
             self._market.compared_until = max(self._market.compared_until, compared.until)
             self._teller.vouch(connected_since, compared.until)
+
+    async def has_traded(self, since: int, until: int) -> bool:
+        """Whether the history has a trade of [since, until) ns. Raises ExchangeError."""
+        held = await self._history(since, until)
+        return any(since <= trade.time < until for trade in held.trades)
 
     async def repair(self, outage: Outage) -> None:
         """Publish what `outage` lacks and tell how it ended. Raises ExchangeError."""
@@ -111,11 +118,20 @@ class IntervalRepair:
         async for page in self._rest.trade_history(query):
             is_exhaustive = page.is_exhaustive
             trades += page.trades
+            self._refuse(page.refused)
             self._market.reach = max(self._market.reach, len(page.trades))
         self._market.unaudited = max(0, self._market.unaudited - unaudited)
         is_young = len(trades) < LEAST_REACH and (trades or not self._market.has_traded)  # it never had more trades
         oldest = min((trade.time for trade in trades), default=end)
         return _Held(trades, start if is_exhaustive or is_young else min(max(oldest, start), end))
+
+    def _refuse(self, trades: list[Trade]) -> None:
+        """Name what no tape can hold, once for as long as the history's newest page shows it."""
+        for trade in trades:
+            if trade.trade_id not in self._refused:
+                self._teller.refuse(trade)
+                self._teller.interval(trade.time, trade.time + 1, "malformed", GapState.UNFILLABLE)
+        self._refused = {trade.trade_id for trade in trades}
 
     def _await(self, trades: Iterable[Trade]) -> None:
         """The socket may yet bring the youngest ones: they are held until it has, or should have."""

@@ -24,9 +24,10 @@ class GapState(enum.StrEnum):
 class Gap(Struct, frozen=True, array_like=True, tag="gap", gc=False):
     """A hole in one market's tape: missing ids [first_id, last_id], or (ids None) an interval without a connection.
 
-    `start`/`end` bound it in exchange time (ns). `cause` is what made it: `disconnect`, `malformed` (unreadable frame),
-    `sequence` (left out on a living connection), `unverified` (trades without numbers came on a living connection, but
-    more of them than the exchange's history reaches back to compare), `restart`, `bus`.
+    `start`/`end` bound it in exchange time (ns). `cause` is what made it: `disconnect`, `malformed` (unreadable frame,
+    or a trade that no tape can hold), `sequence` (left out on a living connection), `unverified` (trades without
+    numbers came on a living connection, but more of them than the exchange's history reaches back to compare),
+    `restart`, `bus`.
     `trades` is how many trades the repair published. A gap is its (exchange, symbol, first_id, last_id, start): the
     newest `time` (ns, when the state was reached) of it wins, so repeats are harmless.
     """
