@@ -167,7 +167,10 @@ async def test_watermarks_name_the_newest_trade_and_the_holes(client: Client, si
             "symbol": symbol,
             "newest_trade_id": 9,
             "newest_time": START + 200 * SECOND,
-            "holes": [[3, 4], [6, 8]],
+            "holes": [
+                [3, 4, START + 6 * SECOND, START + 70 * SECOND],
+                [6, 8, START + 70 * SECOND, START + 200 * SECOND],
+            ],
         }
     ]
 

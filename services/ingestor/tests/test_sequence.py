@@ -78,10 +78,21 @@ def test_ids_the_tape_lost_are_missing_again_unless_they_already_are() -> None:
     sequence = TradeSequence()
     for i in (1, 2, 3, 6, 7):
         sequence.observe(i, i)
-    assert sequence.reopen(2, 3) is not None
-    assert sequence.reopen(3, 4) is None, "overlaps the hole 4 to 5 and the reopened one"
-    assert sequence.reopen(8, 9) is None, "was never observed"
+    lost = Hole(2, 3, 1, 6)
+    assert sequence.reopen(lost) == lost
+    assert sequence.reopen(Hole(3, 4, 1, 6)) is None, "overlaps the hole 4 to 5 and the reopened one"
+    assert sequence.reopen(Hole(8, 9, 7, 10)) is None, "was never observed"
     assert missing(sequence) == {2, 3, 4, 5}
+    assert sequence.holes[0] == lost
+
+
+@given(IDS)
+def test_what_it_lacks_is_missing_or_newer_than_all_observed(ids: list[int]) -> None:
+    sequence = TradeSequence()
+    assert sequence.lacks(1)
+    for i in ids:
+        sequence.observe(i, i)
+    assert {i for i in range(ids[0], 70) if sequence.lacks(i)} == missing(sequence) | set(range(max(ids) + 1, 70))
 
 
 def test_what_is_left_of_a_hole_is_told_part_by_part() -> None:

@@ -1,15 +1,18 @@
 """Audit: what the tape and the exchange hold is compared with what we believe, so that no loss stays unseen.
 
 A socket reveals a hole only with the next trade, and the bus may lose records that were sent. So on a timer, and at
-once after the bus reported a loss, the tape's own holes are asked for and repaired like any other; markets that have
-been silent are looked up in the exchange's history, and those whose trades have no numbers always: before so many have
-come that its history no longer reaches what the socket may have left out.
+once after the bus reported a loss, the tape's own holes are asked for and repaired like any other. Where the tape ends
+before what was published, its store is late or the bus lost the last records: the newest trade is sent again, which
+does no harm, and behind it everything else that was lost is a hole. Markets that have been silent are looked up in the
+exchange's history, and those whose trades have no numbers always: before so many have come that its history no longer
+reaches what the socket may have left out.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 
 import structlog
 from msgspec import Struct
@@ -28,17 +31,16 @@ SILENT_NANOSECONDS = 3_000_000_000
 """A market without a live trade for so long may have lost its last ones."""
 
 ROUNDS_AFTER_LOSS = 4
-"""How many quick rounds follow a loss on the bus: two to see that a hole stays, two for what came meanwhile."""
+"""How many quick rounds follow a loss on the bus: two to see that the tape ends too early, two that a hole stays."""
 
 QUICK_SECONDS = 2.5
 BUSY_SECONDS = 0.1
 
 
 class _Belief(Struct, frozen=True):
-    """What a round found: ids missing in the tape, what the tape's newest id was, and what ours was."""
+    """What a round found: the id ranges that the tape lacked, and our newest id."""
 
     holes: frozenset[tuple[int, int]]
-    stored: int
     published: int
 
 
@@ -61,6 +63,7 @@ class Auditor:
         self._every = every
         self._began = time.time_ns()
         self._beliefs: dict[str, _Belief] = {}
+        self._turns = deque(markets)
         self._under_audit: set[str] = set()
         self._quick_rounds = 0
         self._lost = asyncio.Event()
@@ -79,9 +82,8 @@ class Auditor:
         """Resume from the tape, then audit until cancelled."""
         await self._resume()
         while True:
-            was_quick = self._quick_rounds > 0
             await self._pause()
-            await self._audit_tape(is_last_quick=was_quick and self._quick_rounds == 0)
+            await self._audit_tape()
             await self._audit_exchange()
 
     async def run_busy(self) -> None:
@@ -119,21 +121,22 @@ class Auditor:
         if not isinstance(newest_id, int):
             return
         # A tape that ends in what this process brought, as history answered late, does not say what was before.
-        if not sequence.has_met(newest_id):
-            repair.outage(Outage(min(stored.newest_time, self._began), now, "restart"))
+        is_end_ours = sequence.has_met(newest_id)
         if (hole := sequence.resume(newest_id, stored.newest_time)) is not None:
             repair.hole(hole, "restart")
-        for first, last in stored.holes:
-            if (found := sequence.reopen(first, last)) is not None:
+        if not is_end_ours:
+            repair.outage(Outage(min(stored.newest_time, self._began), now, "restart"))
+        for lacking in stored.holes:
+            if (found := sequence.reopen(lacking)) is not None:
                 repair.hole(found, "restart")
 
-    async def _audit_tape(self, *, is_last_quick: bool) -> None:
+    async def _audit_tape(self) -> None:
         watermarks = await self._tape.look()
         if watermarks is None:
             return
         for symbol, market in self._markets.items():
             self._compare(market, watermarks.markets.get(symbol))
-        if is_last_quick and self._lost_since is not None:
+        if self._lost_since is not None and self._quick_rounds == 0:
             lost_since, self._lost_since = self._lost_since, None
             for symbol, market in self._markets.items():
                 if market.sequence is None:
@@ -143,25 +146,27 @@ class Auditor:
 
     def _compare(self, market: Market, stored: Watermark | None) -> None:
         """Repair what the tape lacked in this round and the one before: younger holes may be on their way."""
-        sequence = market.sequence
+        sequence, repair = market.sequence, self._repairs[market.symbol]
         if sequence is None or sequence.newest_id is None:
             return
         stored_id = stored.newest_trade_id if stored is not None and isinstance(stored.newest_trade_id, int) else 0
-        holes = frozenset(stored.holes) if stored is not None else frozenset()
+        holes = {(hole.first_id, hole.last_id): hole for hole in (stored.holes if stored is not None else ())}
         before = self._beliefs.get(market.symbol)
-        self._beliefs[market.symbol] = _Belief(holes, stored_id, sequence.newest_id)
+        self._beliefs[market.symbol] = _Belief(frozenset(holes), sequence.newest_id)
         if before is None:
             return
-        lasting = sorted((holes & before.holes) - set(market.unfillable))
-        if stored_id == before.stored and 0 < stored_id < before.published:
-            lasting.append((stored_id + 1, before.published))
-        for first, last in lasting:
-            if (hole := sequence.reopen(first, last)) is not None:
-                self._repairs[market.symbol].hole(hole, "bus")
+        for ids in sorted((holes.keys() & before.holes) - set(market.unfillable)):
+            if (hole := sequence.reopen(holes[ids])) is not None:
+                repair.hole(hole, "bus")
+        if stored_id < before.published:
+            repair.repeat_newest()
 
     async def _audit_exchange(self) -> None:
+        """Ask for the markets in turn. A failure ends the round, as all may be refused: the next begins behind it."""
         now = time.time_ns()
-        for symbol, market in self._markets.items():
+        for symbol in tuple(self._turns):
+            self._turns.rotate(-1)
+            market = self._markets[symbol]
             is_silent = now - market.last_trade_received > SILENT_NANOSECONDS
             if (market.sequence is None or is_silent) and not await self._audit_market(symbol):
                 return

@@ -23,7 +23,8 @@ class Market:
     `connected_since`, `disconnected_at` and `compared_until` are ns of our clock; up to `compared_until` trades without
     numbers were compared with the exchange's history, 0 while none were. `unfillable` are id ranges that its history
     does not reach: they are not asked for again by this process. `unaudited` trades without numbers came since the
-    exchange's history was last compared, which reaches back at least `reach` trades.
+    exchange's history was last compared, which reaches back at least `reach` trades. `newest` is the trade of the
+    sequence's newest number, None while the tape's end is all that is known.
     """
 
     def __init__(self, instrument: Instrument, *, is_numbered: bool):
@@ -33,6 +34,7 @@ class Market:
         self.disconnected_at: int | None = None
         self.compared_until = 0
         self.last_trade_received = 0
+        self.newest: Trade | None = None
         self.unfillable: list[tuple[int, int]] = []
         self.unaudited = 0
         self.reach = LEAST_REACH
@@ -55,7 +57,10 @@ class Market:
     def observe(self, trade: Trade) -> Hole | None:
         """Note one trade of this market, live or repaired; returns the hole it reveals."""
         if self.sequence is not None and isinstance(trade.trade_id, int):
-            return self.sequence.observe(trade.trade_id, trade.time)
+            hole = self.sequence.observe(trade.trade_id, trade.time)
+            if trade.trade_id == self.sequence.newest_id:
+                self.newest = trade
+            return hole
         self.unaudited += 1
         self._seen[trade.trade_id] = None
         if len(self._seen) > REMEMBERED_IDS:

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from msgspec import Struct
 
 
-class Hole(Struct, frozen=True):
+class Hole(Struct, frozen=True, array_like=True):
     """Missing ids [first_id, last_id]; exchange time (ns) of the neighbours bounds when they happened."""
 
     first_id: int
@@ -55,6 +55,13 @@ class TradeSequence:
             self.close(trade_id, trade_id)
         return None
 
+    def lacks(self, trade_id: int) -> bool:
+        """Whether `trade_id` is newer than all observed, or in a hole."""
+        if self.newest_id is None or trade_id > self.newest_id:
+            return True
+        index = bisect_right(self._holes, trade_id, key=lambda hole: hole.first_id) - 1
+        return index >= 0 and trade_id <= self._holes[index].last_id
+
     def has_met(self, trade_id: int) -> bool:
         """Whether `trade_id` lies behind the first observed, so that all since then is followed."""
         return self.newest_id is not None and trade_id >= self._oldest_id
@@ -71,15 +78,14 @@ class TradeSequence:
         self._holes.insert(0, hole)
         return hole
 
-    def reopen(self, first_id: int, last_id: int) -> Hole | None:
-        """The tape lacks ids that were observed: a hole again. Returns it, or None when it overlaps a known one."""
+    def reopen(self, hole: Hole) -> Hole | None:
+        """The tape lacks ids that were observed: they are missing again. None when one is missing already."""
         if (
             self.newest_id is None
-            or last_id > self.newest_id
-            or any(hole.first_id <= last_id and first_id <= hole.last_id for hole in self._holes)
+            or hole.last_id > self.newest_id
+            or any(known.first_id <= hole.last_id and hole.first_id <= known.last_id for known in self._holes)
         ):
             return None
-        hole = Hole(first_id, last_id, 0, self.newest_time)
         self._holes.append(hole)
         self._holes.sort(key=lambda known: known.first_id)
         return hole

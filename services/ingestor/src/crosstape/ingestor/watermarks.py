@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from crosstape.common.identity.internal import InternalTokens
 from crosstape.common.market.trade import TradeId
+from crosstape.ingestor.sequence import Hole
 
 log = structlog.get_logger(__name__)
 
@@ -18,12 +19,12 @@ RETRY_SECONDS = 1.0
 
 
 class Watermark(Struct, frozen=True):
-    """One market's newest stored trade (time in ns), and the id ranges missing below it in the hours looked at."""
+    """One market's newest stored trade (time in ns), and what is missing below it in the hours looked at."""
 
     symbol: str
     newest_trade_id: TradeId
     newest_time: int
-    holes: list[tuple[int, int]]
+    holes: list[Hole]
 
 
 class Watermarks(Struct, frozen=True):

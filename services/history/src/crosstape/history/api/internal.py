@@ -25,12 +25,13 @@ SILENT_MS = 60_000
 
 
 class Watermark(Struct, frozen=True):
-    """One market's newest stored trade (time in ns, not later than its own), and the ids missing below it."""
+    """One market's newest stored trade (time in ns, not later than its own), and the holes below it: the first and the
+    last missing id, and the times (ns) of the trades before and after them."""
 
     symbol: str
     newest_trade_id: int | str
     newest_time: int
-    holes: list[tuple[int, int]]
+    holes: list[tuple[int, int, int, int]]
 
 
 @router.get("/instruments/{exchange}")
@@ -85,7 +86,7 @@ async def _watermarks(
     start = max((time_of for _, time_of in marks.values()), default=0) // NANOSECONDS - hours * HOUR
     holes = await missing_ids(store, exchange, numbered, max(0, start), end) if numbered else {}
     return [
-        Watermark(symbol, *marks[symbol], [(hole.first, hole.last) for hole in holes.get(symbol, [])])
+        Watermark(symbol, *marks[symbol], [(h.first, h.last, h.after, h.before) for h in holes.get(symbol, [])])
         for symbol in symbols
         if symbol in marks
     ]
