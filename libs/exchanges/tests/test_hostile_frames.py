@@ -1,4 +1,4 @@
-"""No frame, whatever is in it, makes a reader raise anything but MalformedFrame or FeedError, or take long."""
+"""No frame, whatever is in it, makes a reader raise anything but what `Decode` names, or take long."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from crosstape.common.market.instrument import Instrument, Kind
 from crosstape.exchanges import DIALECTS
-from crosstape.exchanges.dialect import Channel, FeedError, HistoryQuery, MalformedFrame, Rejected
+from crosstape.exchanges.dialect import Channel, FeedError, HistoryQuery, MalformedFrame, MarketRefused, Rejected
 from crosstape.exchanges.recorded import bybit_v2, coinbase_advanced, kraken_v1
 
 
@@ -150,7 +150,7 @@ SOMETHING = st.recursive(
 @pytest.mark.parametrize("decode", READERS)
 @given(frame=st.binary(max_size=200) | SOMETHING.map(msgspec.json.encode))
 def test_no_bytes_and_no_json_raise_anything_else(decode, frame):
-    with contextlib.suppress(MalformedFrame, FeedError):
+    with contextlib.suppress(MalformedFrame, MarketRefused, FeedError):
         decode(frame, 0)
 
 

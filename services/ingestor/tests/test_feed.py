@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
 
-from crosstape.exchanges.dialect import Channel, Subscription
+from crosstape.exchanges.dialect import Channel, MarketRefused, Subscription
 from crosstape.ingestor.feed import BASE_DELAY, LONGEST_DELAY, Feed, backoff
 
 RESERVED = b"\x83\x00"
@@ -49,26 +50,33 @@ class Server(WSListener):
                 transport.send_pong(frame.get_payload_as_bytes())
 
 
-class Silent:
-    """A handler to which nothing is ever said."""
+class Reader:
+    """A handler that keeps what it is sent, and is told of a refusal by each frame that says so."""
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
 
     def on_connected(self, now: int) -> None: ...
 
     def on_disconnected(self, now: int) -> None: ...
 
-    def on_frame(self, payload: bytes, time_received: int) -> None: ...
+    def on_frame(self, payload: bytes, time_received: int) -> None:
+        self.frames.append(payload)
+        if payload == b"refused":
+            raise MarketRefused("delisted", "OLD-USD")
 
 
 @asynccontextmanager
-async def feeding(server: Server, ping: bytes | None = None, stall_after: float = 60.0) -> AsyncIterator[None]:
-    """A feed of `server` that runs meanwhile, and has not ended when it is over."""
+async def feeding(server: Server, ping: bytes | None = None, stall_after: float = 60.0) -> AsyncIterator[Reader]:
+    """A feed of `server` that runs meanwhile, and has not ended when it is over; gives its handler."""
+    reader = Reader()
     listening = await ws_create_server(lambda request: server, "127.0.0.1", 0, enable_auto_pong=False)
     url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}/"
     channels = frozenset((Channel.TRADES,))
     subscription = Subscription("stream", "", (), (), channels, lambda frame, time: (), ping, stall_after=stall_after)
-    running = asyncio.create_task(Feed("x", subscription, url, Silent()).run())
+    running = asyncio.create_task(Feed("x", subscription, url, reader).run())
     try:
-        yield
+        yield reader
         assert not running.done()
     finally:
         running.cancel()
@@ -100,3 +108,12 @@ async def test_a_socket_that_says_nothing_and_answers_nothing_is_left(ping: byte
     server = Server(answers=False)
     async with feeding(server, ping, stall_after=0.2):
         await until(lambda: server.connections > 1)
+
+
+async def test_a_market_that_is_refused_is_named_and_ends_nothing_of_the_others() -> None:
+    server = Server(b"\x81\x07refused\x81\x04data")
+    with structlog.testing.capture_logs() as lines:
+        async with feeding(server) as reader:
+            await until(lambda: len(reader.frames) == 2)
+    assert reader.frames == [b"refused", b"data"]
+    assert [(line["event"], line["symbol"]) for line in lines] == [("market_refused", "OLD-USD")]

@@ -12,7 +12,7 @@ from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.ledger import Coverage
 from crosstape.common.market.trade import Source, batch_trades
 from crosstape.common.testing.builders import make_trade
-from crosstape.exchanges.dialect import MalformedFrame, Subscription
+from crosstape.exchanges.dialect import MalformedFrame, MarketRefused, Subscription
 from crosstape.ingestor.ingest import TradeHandler
 from crosstape.ingestor.intervals import Outage
 from crosstape.ingestor.market import Market
@@ -47,8 +47,43 @@ def test_an_unreadable_frame_is_an_outage_of_trades_without_numbers(is_numbered:
         cast(Publisher, cast(Any, None)),
     )
     with pytest.raises(MalformedFrame):
-        handler.on_frame(bytearray(b"{"), 90)
+        handler.on_frame(b"{", 90)
     assert repairs.outages == outages
+
+
+class Told:
+    """A publisher that keeps what the ledger is told."""
+
+    def __init__(self) -> None:
+        self.ledger_events: list[object] = []
+
+    def ledger(self, event: object) -> None:
+        self.ledger_events.append(event)
+
+
+def test_a_market_that_the_exchange_refuses_is_not_vouched_for_and_the_others_are() -> None:
+    def refused(payload: bytes, time_received: int) -> list[object]:
+        raise MarketRefused("not supported", "OLD-USD")
+
+    instruments = (Instrument("kraken", "OLDUSD", "OLD", "USD"), Instrument("kraken", "XBTUSD", "BTC", "USD"))
+    markets = {instrument.symbol: Market(instrument, is_numbered=True) for instrument in instruments}
+    repairs = {symbol: Repairs() for symbol in markets}
+    subscription = cast(Subscription, type("S", (), {"decode": staticmethod(refused), "instruments": instruments}))
+    publisher = Told()
+    handler = TradeHandler(
+        subscription, markets, cast(dict[str, MarketRepair], repairs), cast(Publisher, cast(Any, publisher))
+    )
+    handler.on_connected(10)
+    with pytest.raises(MarketRefused):
+        handler.on_frame(b"", 20)
+    assert {symbol: market.connected_since for symbol, market in markets.items()} == {"OLD-USD": None, "BTC-USD": 10}
+    handler.on_disconnected(30)
+    handler.on_connected(40)
+    assert {symbol: repair.outages for symbol, repair in repairs.items()} == {
+        "OLD-USD": [Outage(10, 40, "disconnect")],
+        "BTC-USD": [Outage(30, 40, "disconnect")],
+    }
+    assert publisher.ledger_events == [Coverage("kraken", "BTC-USD", 10, 30)]
 
 
 class Sent:

@@ -25,8 +25,8 @@ Frame = bytes
 Decode = Callable[[Frame, int], Sequence[Event]]
 """(frame, time_received in ns) -> what it says, in the exchange's order; empty for acknowledgements and heartbeats.
 
-Raises MalformedFrame when the frame is not what the exchange documents (or nests too deep), FeedError when it says
-that the stream cannot go on.
+Raises MalformedFrame when the frame is not what the exchange documents (or nests too deep), MarketRefused when it says
+that one market is not sent, FeedError when it says that the stream cannot go on.
 """
 
 
@@ -40,6 +40,14 @@ class MalformedFrame(ValueError):
 
 class FeedError(Exception):
     """The stream is wrong: leave the connection, back off, subscribe again."""
+
+
+class MarketRefused(Exception):
+    """The exchange does not send market `symbol`, which may be delisted or halted: the others go on."""
+
+    def __init__(self, message: str, symbol: str):
+        super().__init__(message)
+        self.symbol = symbol
 
 
 class Rejected(Exception):

@@ -12,7 +12,7 @@ import structlog
 from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 from prometheus_client import Counter, Gauge
 
-from crosstape.exchanges.dialect import FeedError, MalformedFrame, Subscription
+from crosstape.exchanges.dialect import FeedError, MalformedFrame, MarketRefused, Subscription
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +36,7 @@ _TEXT, _now = WSMsgType.TEXT, time.time_ns
 
 FRAMES = Counter("crosstape_ingestor_frames_total", "Frames received", ["exchange"])
 MALFORMED = Counter("crosstape_ingestor_malformed_frames_total", "Frames skipped as malformed", ["exchange", "kind"])
+REFUSED = Counter("crosstape_ingestor_refused_markets_total", "Refusals to send a market", ["exchange"])
 CONNECTS = Counter("crosstape_ingestor_connects_total", "Connections opened", ["exchange"])
 CONNECTED = Gauge("crosstape_ingestor_connected_sockets", "Sockets open now", ["exchange"])
 
@@ -48,7 +49,7 @@ class FeedHandler(Protocol):
     def on_disconnected(self, now: int) -> None: ...
 
     def on_frame(self, payload: bytes, time_received: int) -> None:
-        """Read one frame. MalformedFrame skips it, FeedError ends the connection."""
+        """Read one frame. MalformedFrame and MarketRefused skip it, FeedError ends the connection."""
         ...
 
 
@@ -102,7 +103,7 @@ class Feed:
             await asyncio.sleep(backoff(failures, random.random()))
 
     async def _connection(self) -> None:
-        listener = _Listener(self._handler, self._skip, self.reconnect)
+        listener = _Listener(self._handler, self._skip, self._go_without, self.reconnect)
         transport, _ = await ws_connect(
             lambda: listener,
             self._url,
@@ -158,6 +159,10 @@ class Feed:
             sample = payload[:SAMPLE_CHARACTERS].decode("utf-8", "replace")
             log.warning("malformed_frame", exchange=self._exchange, kind=error.kind, error=str(error), sample=sample)
 
+    def _go_without(self, refused: MarketRefused) -> None:
+        REFUSED.labels(self._exchange).inc()
+        log.warning("market_refused", exchange=self._exchange, symbol=refused.symbol, error=str(refused))
+
 
 def backoff(failures: int, chance: float) -> float:
     """Seconds to wait after `failures` in a row: exponential with full jitter (`chance` in [0, 1)), capped."""
@@ -167,17 +172,19 @@ def backoff(failures: int, chance: float) -> float:
 class _Listener(WSListener):
     """Hands the socket's messages over, as one call each: another one would cost a tenth of a trade's way."""
 
-    __slots__ = ("_count", "_fragments", "_on_frame", "_refuse", "_skip")
+    __slots__ = ("_count", "_fragments", "_go_without", "_on_frame", "_refuse", "_skip")
 
     def __init__(
         self,
         handler: FeedHandler,
         skip: Callable[[MalformedFrame, bytes], None],
+        go_without: Callable[[MarketRefused], None],
         refuse: Callable[[str], None],
     ):
         super().__init__()
         self._on_frame = handler.on_frame
         self._skip = skip
+        self._go_without = go_without
         self._refuse = refuse
         self._fragments = bytearray()
         self._count = 0
@@ -197,6 +204,8 @@ class _Listener(WSListener):
             self._on_frame(payload, _now())
         except MalformedFrame as error:
             self._skip(error, payload)
+        except MarketRefused as error:
+            self._go_without(error)
         except FeedError as error:
             self._refuse(str(error))
 

@@ -13,7 +13,7 @@ from crosstape.common.errors import ExchangeError
 from crosstape.common.market.book import BookUpdate
 from crosstape.common.market.ledger import Coverage
 from crosstape.common.market.trade import Trade
-from crosstape.exchanges.dialect import Decode, Dialect, MalformedFrame, Subscription
+from crosstape.exchanges.dialect import Decode, Dialect, MalformedFrame, MarketRefused, Subscription
 from crosstape.exchanges.rest import ExchangeRest
 from crosstape.ingestor.book_sync import BookSync
 from crosstape.ingestor.feed import Feed, backoff
@@ -61,6 +61,8 @@ class TradeHandler:
 
     def on_disconnected(self, now: int) -> None:
         for market in self._markets.values():
+            if market.connected_since is None:  # the exchange refused it
+                continue
             if market.sequence is not None:
                 publish_coverage(self._publisher, market, now)
             market.connected_since = None
@@ -71,6 +73,11 @@ class TradeHandler:
             events = self._decode(payload, time_received)
         except MalformedFrame:
             self._lost_frame(time_received)
+            raise
+        except MarketRefused as error:
+            market = self._markets[error.symbol]
+            market.disconnected_at = market.disconnected_at or market.connected_since
+            market.connected_since = None
             raise
         for event in events:
             if isinstance(event, Trade):

@@ -17,14 +17,12 @@ from msgspec import Struct
 from crosstape.common.market.book import BookUpdate, Level
 from crosstape.common.market.instrument import Instrument, Kind
 from crosstape.common.market.trade import TakerSide, Trade, trade_id
-from crosstape.exchanges.dialect import Channel, Decode, Event, FeedError, Frame, MalformedFrame, Subscription
+from crosstape.exchanges.dialect import Channel, Decode, Event, Frame, MalformedFrame, Subscription
 from crosstape.exchanges.frames import WRONG, Id, LongTextId, Milliseconds, TextId, malformed, notice_in
-from crosstape.exchanges.sockets import per_socket, reader, symbols_by_spelling
+from crosstape.exchanges.sockets import one_by_one, per_socket, reader, refusal, symbols_by_spelling
 from crosstape.exchanges.times import MILLISECOND
 
 _INSTRUMENTS_PER_SOCKET = 100
-_TOPICS_PER_MESSAGE = 10
-"""What spot allows."""
 
 _TOPICS = {Channel.TRADES: "publicTrade", Channel.BOOK: "orderbook.200"}
 _PATHS = {Kind.SPOT: "/v5/public/spot", Kind.PERPETUAL: "/v5/public/linear"}
@@ -127,11 +125,8 @@ def subscriptions(instruments: Sequence[Instrument], channels: frozenset[Channel
 
 
 def _subscription(kind: Kind, instruments: tuple[Instrument, ...], channels: frozenset[Channel]) -> Subscription:
-    topics = [f"{_TOPICS[c]}.{i.stream_spelling}" for c in sorted(channels) for i in instruments]
-    messages = tuple(
-        msgspec.json.encode({"op": "subscribe", "args": topics[i : i + _TOPICS_PER_MESSAGE]})
-        for i in range(0, len(topics), _TOPICS_PER_MESSAGE)
-    )
+    topics = (f"{_TOPICS[c]}.{i.stream_spelling}" for c in sorted(channels) for i in instruments)
+    messages = one_by_one({"op": "subscribe", "args": [topic]} for topic in topics)
     symbols = symbols_by_spelling(instruments)
     trades = _trades_decoder(symbols, _DECODE_TRADES[kind], _trades_decoder(symbols, _decode_trades))
     decode = reader(channels, {Channel.TRADES: trades, Channel.BOOK: _books_decoder(symbols)})
@@ -156,7 +151,7 @@ def _trades_decoder(
         except WRONG as error:
             if otherwise is not None and isinstance(error, msgspec.ValidationError):
                 return otherwise(frame, time_received)
-            return _nothing(frame, malformed(error))
+            return _nothing(frame, malformed(error), symbols)
 
     return decode
 
@@ -172,16 +167,16 @@ def _books_decoder(symbols: Mapping[str, str]) -> Decode:
             symbol = symbols[book.s]
             return (BookUpdate("bybit", symbol, is_snapshot, book.b, book.a, time, time_received, None, book.u),)
         except WRONG as error:
-            return _nothing(frame, malformed(error))
+            return _nothing(frame, malformed(error), symbols)
 
     return decode
 
 
-def _nothing(frame: Frame, error: MalformedFrame) -> Sequence[Event]:
-    """Pass an acknowledgement, raise FeedError for a refusal and `error` for anything else."""
+def _nothing(frame: Frame, error: MalformedFrame, symbols: Mapping[str, str]) -> Sequence[Event]:
+    """Pass an acknowledgement, raise what a refusal is and `error` for anything else."""
     reply = notice_in(frame, _decode_reply, error)
     if not reply.success:
-        raise FeedError(f"bybit: {reply.ret_msg}")
+        raise refusal(f"bybit: {reply.ret_msg}", symbols)
     if not reply.op:
         raise error
     return ()

@@ -17,9 +17,9 @@ from msgspec import Struct
 from crosstape.common.market.book import BookUpdate, Level
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.trade import TakerSide, Trade
-from crosstape.exchanges.dialect import Channel, Decode, Event, FeedError, Frame, MalformedFrame, Subscription
+from crosstape.exchanges.dialect import Channel, Decode, Event, Frame, MalformedFrame, Subscription
 from crosstape.exchanges.frames import WRONG, Id, malformed, notice_in
-from crosstape.exchanges.sockets import per_socket, reader, symbols_by_spelling
+from crosstape.exchanges.sockets import one_by_one, per_socket, reader, refusal, symbols_by_spelling
 from crosstape.exchanges.times import iso
 
 _INSTRUMENTS_PER_SOCKET = 20
@@ -85,14 +85,13 @@ def subscriptions(instruments: Sequence[Instrument], channels: frozenset[Channel
 
 
 def _subscription(instruments: tuple[Instrument, ...], channels: frozenset[Channel]) -> Subscription:
-    message = {
-        "type": "subscribe",
-        "product_ids": [i.stream_spelling for i in instruments],
-        "channels": [*(_CHANNELS[c] for c in sorted(channels)), "heartbeat"],
-    }
+    names = [*(_CHANNELS[c] for c in sorted(channels)), "heartbeat"]
+    messages = one_by_one(
+        {"type": "subscribe", "product_ids": [i.stream_spelling], "channels": names} for i in instruments
+    )
     symbols = symbols_by_spelling(instruments)
     decode = reader(channels, {Channel.TRADES: _trades_decoder(symbols), Channel.BOOK: _books_decoder(symbols)})
-    return Subscription("stream", "", (msgspec.json.encode(message),), instruments, channels, decode, stall_after=10.0)
+    return Subscription("stream", "", messages, instruments, channels, decode, stall_after=10.0)
 
 
 def _trades_decoder(symbols: Mapping[str, str]) -> Decode:
@@ -105,7 +104,7 @@ def _trades_decoder(symbols: Mapping[str, str]) -> Decode:
             symbol, time = symbols[raw.product_id], iso(raw.time)
             return (Trade("coinbasepro", symbol, raw.trade_id, time, raw.price, raw.size, side, time_received),)
         except WRONG as error:
-            return _nothing(frame, malformed(error))
+            return _nothing(frame, malformed(error), symbols)
 
     return decode
 
@@ -121,16 +120,16 @@ def _books_decoder(symbols: Mapping[str, str]) -> Decode:
                 return (_snapshot(raw, symbol, time_received),)
             return (_update(raw, symbol, time_received),)
         except WRONG as error:
-            return _nothing(frame, malformed(error))
+            return _nothing(frame, malformed(error), symbols)
 
     return decode
 
 
-def _nothing(frame: Frame, error: MalformedFrame) -> Sequence[Event]:
-    """Pass what tells nothing of a market, raise FeedError for what ends the stream and `error` for anything else."""
+def _nothing(frame: Frame, error: MalformedFrame, symbols: Mapping[str, str]) -> Sequence[Event]:
+    """Pass what tells nothing of a market, raise what a refusal is and `error` for anything else."""
     notice = notice_in(frame, _decode_notice, error)
     if type(notice) is _Error:
-        raise FeedError(f"coinbasepro: {notice.message}: {notice.reason}")
+        raise refusal(f"coinbasepro: {notice.message}: {notice.reason}", symbols)
     return ()
 
 

@@ -17,10 +17,10 @@ from msgspec import Struct
 from crosstape.common.market.book import BookUpdate, Level
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.trade import TakerSide, Trade
-from crosstape.exchanges.dialect import Channel, Decode, Event, FeedError, Frame, MalformedFrame, Subscription
+from crosstape.exchanges.dialect import Channel, Decode, Event, Frame, MalformedFrame, Subscription
 from crosstape.exchanges.digits import number_text
 from crosstape.exchanges.frames import WRONG, Id, malformed, notice_in
-from crosstape.exchanges.sockets import per_socket, reader, symbols_by_spelling
+from crosstape.exchanges.sockets import per_socket, reader, refusal, symbols_by_spelling
 from crosstape.exchanges.times import iso
 
 DEPTH = 1_000
@@ -75,11 +75,12 @@ class _Status(Struct, tag_field="channel", tag="status"):
 
 
 class _Reply(Struct):
-    """What answers a request. A refused subscription has `success` false and says why."""
+    """What answers a request, market by market. A refused one has `success` false and says why."""
 
     method: str = ""
     success: bool | None = None
     error: str | None = None
+    symbol: str = ""
 
 
 _decode_trades = msgspec.json.Decoder(_Trades).decode
@@ -118,7 +119,7 @@ def _trades_decoder(symbols: Mapping[str, str]) -> Decode:
                 trades.append(Trade("kraken", symbol, raw.trade_id, time, price, quantity, side, time_received))
             return trades
         except WRONG as error:
-            return _nothing(frame, malformed(error))
+            return _nothing(frame, malformed(error), symbols)
 
     return decode
 
@@ -132,19 +133,19 @@ def _books_decoder(symbols: Mapping[str, str]) -> Decode:
             is_snapshot = raw.type == "snapshot"
             return [_update(one, symbols[one.symbol], is_snapshot, time_received) for one in raw.data]
         except WRONG as error:
-            return _nothing(frame, malformed(error))
+            return _nothing(frame, malformed(error), symbols)
 
     return decode
 
 
-def _nothing(frame: Frame, error: MalformedFrame) -> Sequence[Event]:
-    """Pass what tells nothing of a market, raise FeedError for a refusal and `error` for anything else."""
+def _nothing(frame: Frame, error: MalformedFrame, symbols: Mapping[str, str]) -> Sequence[Event]:
+    """Pass what tells nothing of a market, raise what a refusal is and `error` for anything else."""
     with contextlib.suppress(MalformedFrame):
         notice_in(frame, _decode_notice, error)
         return ()
     reply = notice_in(frame, _decode_reply, error)
     if reply.success is False or reply.error is not None:
-        raise FeedError(f"kraken: {reply.error}")
+        raise refusal(f"kraken: {reply.error}: {reply.symbol}", symbols)
     if not reply.method:
         raise error
     return ()

@@ -21,7 +21,7 @@ from crosstape.common.market.trade import TakerSide, Trade
 from crosstape.exchanges.dialect import Channel, Decode, Event, FeedError, Frame, MalformedFrame, Subscription
 from crosstape.exchanges.frames import WRONG, Id, Milliseconds, malformed, notice_in
 from crosstape.exchanges.okx.contracts import base_quantity, contract_value
-from crosstape.exchanges.sockets import per_socket
+from crosstape.exchanges.sockets import one_by_one, per_socket, refusal
 from crosstape.exchanges.times import MILLISECOND
 
 _INSTRUMENTS_PER_SOCKET = 100
@@ -102,12 +102,12 @@ def subscriptions(instruments: Sequence[Instrument], channels: frozenset[Channel
 
 
 def _subscription(instruments: tuple[Instrument, ...], channel: Channel) -> Subscription:
-    arguments = [{"channel": _CHANNELS[channel], "instId": i.stream_spelling} for i in instruments]
+    arguments = ({"channel": _CHANNELS[channel], "instId": i.stream_spelling} for i in instruments)
     markets = {i.stream_spelling: (i.symbol, contract_value(i)) for i in instruments}
     return Subscription(
         "stream",
         _PATHS[channel],
-        (msgspec.json.encode({"op": "subscribe", "args": arguments}),),
+        one_by_one({"op": "subscribe", "args": [argument]} for argument in arguments),
         instruments,
         frozenset((channel,)),
         _trades_decoder(markets) if channel is Channel.TRADES else _books_decoder(markets),
@@ -129,7 +129,7 @@ def _trades_decoder(markets: Mapping[str, Market]) -> Decode:
                 trades.append(Trade("okx", symbol, one.trade_id, time, one.px, quantity, side, time_received))
             return trades
         except WRONG as error:
-            return _nothing(frame, malformed(error))
+            return _nothing(frame, malformed(error), markets)
 
     return decode
 
@@ -144,13 +144,14 @@ def _books_decoder(markets: Mapping[str, Market]) -> Decode:
             is_snapshot = raw.action == "snapshot"
             return [_update(one, market, is_snapshot, time_received) for one in raw.data]
         except WRONG as error:
-            return _nothing(frame, malformed(error))
+            return _nothing(frame, malformed(error), markets)
 
     return decode
 
 
-def _nothing(frame: Frame, error: MalformedFrame) -> Sequence[Event]:
-    """Pass what tells nothing of a market, raise FeedError for what ends the stream and `error` for anything else.
+def _nothing(frame: Frame, error: MalformedFrame, markets: Mapping[str, Market]) -> Sequence[Event]:
+    """Pass what tells nothing of a market, raise what a refusal is, FeedError for what ends the stream and `error` for
+    anything else.
 
     The answer to a ping is the bare word `pong`. `subscribe` and `channel-conn-count` acknowledge; `error` refuses;
     `notice` says that the service closes.
@@ -158,7 +159,9 @@ def _nothing(frame: Frame, error: MalformedFrame) -> Sequence[Event]:
     if frame == b"pong":
         return ()
     notice = notice_in(frame, _decode_notice, error)
-    if notice.event in ("error", "notice", "channel-conn-count-error"):
+    if notice.event == "error":
+        raise refusal(f"okx: {notice.msg}", {spelling: symbol for spelling, (symbol, _) in markets.items()})
+    if notice.event in ("notice", "channel-conn-count-error"):
         raise FeedError(f"okx: {notice.event}: {notice.msg}")
     return ()
 
