@@ -51,7 +51,7 @@ class Client:
         self.trades, self.candles = list(trades), list(candles)
         self.is_closed = False
 
-    async def load_markets(self):
+    async def load_markets(self, reload):
         listed = [
             market("BTC/USDT"),
             market("BTC/USDT:USDT"),

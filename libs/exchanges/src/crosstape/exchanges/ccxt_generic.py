@@ -86,7 +86,7 @@ class CcxtExchange:
 
     async def markets(self) -> list[Instrument]:
         """Active spot markets and linear perpetual futures. Raises ExchangeError."""
-        markets = await self._call(self._client.load_markets)
+        markets = await self._call(self._client.load_markets, True)  # what ccxt remembers may have changed
         self._contract_sizes = {
             m["symbol"]: Decimal(m["contractSize"])
             for m in markets.values()

@@ -11,7 +11,9 @@ class IngestorSettings(InternalSettings, BusUserSettings):
     """One process reads one exchange; symbols may be split over several processes, and two may read the same ones."""
 
     exchange: str = Field(description="the exchange to read, by its id")
-    symbols: CommaList = Field(description="the markets to read, in any spelling, separated by commas")
+    symbols: CommaList = Field(
+        description="the markets to read, in any spelling, separated by commas; one that is not listed waits"
+    )
     exchange_origin: str = Field(
         "", description="origin of a simulator that stands in for every exchange; empty: the real ones"
     )

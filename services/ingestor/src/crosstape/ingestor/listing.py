@@ -1,0 +1,92 @@
+"""Which of the configured symbols the exchange lists: one that it does not, for example while it is halted, is left out
+until it does again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+
+import msgspec
+import structlog
+from msgspec import Struct
+from prometheus_client import Gauge
+
+from crosstape.common.errors import ExchangeError, SymbolNotFound
+from crosstape.common.market.instrument import Instrument
+from crosstape.common.runtime.health import Check
+from crosstape.common.symbols import SymbolTable
+from crosstape.exchanges.ccxt_generic import CcxtExchange
+from crosstape.exchanges.rest import ExchangeRest
+from crosstape.ingestor.feed import backoff
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 300.0
+"""How often an exchange that did not list a symbol is asked again."""
+
+UNLISTED = Gauge(
+    "crosstape_ingestor_unlisted_symbols", "Configured symbols that the exchange does not list", ["exchange"]
+)
+
+
+class Choice(Struct, frozen=True):
+    """The instruments of the symbols that are listed, and the symbols that are not."""
+
+    instruments: list[Instrument]
+    unlisted: list[str]
+
+    def shown_in(self, check: Check) -> Check:
+        """`check`, with the symbols that are left out named for operators."""
+        return msgspec.structs.replace(check, detail=check.detail | {"unlisted": self.unlisted})
+
+
+async def choose(exchange: str, source: ExchangeRest | CcxtExchange, symbols: Sequence[str]) -> Choice:
+    """What `exchange` lists of `symbols`, however long its market list is away.
+
+    Raises SymbolNotFound when it is none of them, ValidationFailed for a text no symbol can be.
+    """
+    table = await _table(exchange, source)
+    chosen: dict[Instrument, None] = {}
+    unlisted: dict[str, SymbolNotFound] = {}
+    for symbol in symbols:
+        try:
+            chosen[table.resolve(symbol).instrument] = None
+        except SymbolNotFound as error:
+            unlisted[symbol] = error
+    for symbol, refusal in unlisted.items():
+        if not chosen:
+            raise refusal
+        log.warning("symbol_not_listed", exchange=exchange, symbol=symbol, error=refusal.message)
+    log.info("ingesting", exchange=exchange, symbols=[instrument.symbol for instrument in chosen])
+    UNLISTED.labels(exchange).set(len(unlisted))
+    return Choice(list(chosen), list(unlisted))
+
+
+async def until_listed(exchange: str, source: ExchangeRest | CcxtExchange, unlisted: Sequence[str]) -> None:
+    """Return once the exchange lists one of `unlisted`; never where there are none."""
+    is_listed = False
+    while not is_listed:
+        await asyncio.sleep(LOOK_SECONDS)
+        if unlisted:
+            table = await _table(exchange, source)
+            is_listed = any(_lists(table, symbol) for symbol in unlisted)
+
+
+def _lists(table: SymbolTable, symbol: str) -> bool:
+    try:
+        table.resolve(symbol)
+    except SymbolNotFound:
+        return False
+    return True
+
+
+async def _table(exchange: str, source: ExchangeRest | CcxtExchange) -> SymbolTable:
+    failures = 0
+    while True:
+        try:
+            return SymbolTable(exchange, await source.markets())
+        except ExchangeError as error:
+            failures += 1
+            log.warning("markets_unavailable", exchange=exchange, error=error.message)
+            await asyncio.sleep(backoff(failures, 0.5 + random.random() / 2))

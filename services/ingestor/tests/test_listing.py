@@ -1,0 +1,117 @@
+"""A configured symbol that its exchange does not list, for example while it is halted, costs the others nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from crosstape.common.bus.connection import BusSettings
+from crosstape.common.bus.consumer import Consumer
+from crosstape.common.bus.topics import TRADES
+from crosstape.common.errors import ExchangeError, SymbolNotFound
+from crosstape.common.market.instrument import Instrument
+from crosstape.common.runtime.health import Health
+from crosstape.exchanges.rest import ExchangeRest
+from crosstape.ingestor import listing
+from crosstape.ingestor.listing import choose, until_listed
+from crosstape.ingestor.main import ingest
+from crosstape.ingestor.settings import IngestorSettings
+from tests.e2e.stack import Service
+from tests.engines.plugin import Broker
+
+BITCOIN = Instrument("binance", "BTCUSDT", "BTC", "USDT")
+ETHER = Instrument("binance", "ETHUSDT", "ETH", "USDT")
+
+
+class Source:
+    """An exchange that lists what it is told to, an error first for each of `failures`."""
+
+    def __init__(self, *listed: Instrument, failures: int = 0):
+        self.listed = list(listed)
+        self.failures = failures
+
+    async def markets(self) -> list[Instrument]:
+        if self.failures:
+            self.failures -= 1
+            raise ExchangeError("away")
+        return self.listed
+
+
+def source(*listed: Instrument, failures: int = 0) -> ExchangeRest:
+    return cast(ExchangeRest, Source(*listed, failures=failures))
+
+
+async def test_a_symbol_that_is_not_listed_is_left_out_and_named() -> None:
+    choice = await choose("binance", source(BITCOIN, failures=1), ["eth-usdt", "BTC/USDT", "btcusdt"])
+    assert (choice.instruments, choice.unlisted) == ([BITCOIN], ["eth-usdt"])
+    assert listing.UNLISTED.labels("binance")._value.get() == 1
+
+
+async def test_where_no_symbol_is_listed_the_first_ones_error_says_so() -> None:
+    with pytest.raises(SymbolNotFound, match="no symbol ETH-USDT"):
+        await choose("binance", source(BITCOIN), ["ETH-USDT", "XRP-USDT"])
+
+
+async def test_it_is_waited_for_until_one_of_them_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "LOOK_SECONDS", 0.001)
+    exchange = Source(BITCOIN)
+    waiting = asyncio.create_task(until_listed("binance", cast(ExchangeRest, exchange), ["XRP-USDT", "ETH-USDT"]))
+    await asyncio.wait((waiting,), timeout=0.1)
+    assert not waiting.done()
+    exchange.listed.append(ETHER)
+    async with asyncio.timeout(10):
+        await waiting
+
+
+@pytest.mark.integration
+async def test_the_others_are_read_meanwhile_and_it_is_taken_up_once_it_is_listed(
+    own_broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "LOOK_SECONDS", 0.2)
+    listed, halted = ExchangeRest.markets, {"ETH-USDT"}
+
+    async def markets(rest: ExchangeRest) -> list[Instrument]:
+        return [instrument for instrument in await listed(rest) if instrument.symbol not in halted]
+
+    monkeypatch.setattr(ExchangeRest, "markets", markets)
+    simulator = Service(
+        "sim", "crosstape.exchange_sim", ("--exchanges", "binance", "--symbols", "2", "--rate", "40"), {}, tmp_path
+    )
+    settings = IngestorSettings(
+        exchange="binance",
+        symbols=["BTC-USDT", "ETH-USDT"],
+        exchange_origin=simulator.url,
+        kafka_bootstrap=own_broker.bootstrap,
+    )
+    health, stop, symbols = Health(needs=("feed",)), asyncio.Event(), set[str]()
+
+    async def read(consumer: Consumer) -> None:
+        async for batch in consumer.batches(max_records=10_000, max_age=0.2):
+            symbols.update(trades.symbol for trades in batch.records[TRADES.name])
+
+    async def until(condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(30):
+            while not condition():
+                await asyncio.sleep(0.05)
+
+    await simulator.start()
+    try:
+        async with Consumer(BusSettings(own_broker.bootstrap), [TRADES], group="g") as consumer:
+            reading = asyncio.create_task(read(consumer))
+            ingesting = asyncio.create_task(ingest(settings, health, stop))
+            await until(lambda: symbols == {"BTC-USDT"})
+            assert health.is_ready
+            assert health.checks()["feed"].detail["unlisted"] == ["ETH-USDT"]
+            halted.clear()
+            await until(lambda: symbols == {"BTC-USDT", "ETH-USDT"})
+            assert health.checks()["feed"].detail["unlisted"] == []
+            stop.set()
+            async with asyncio.timeout(30):
+                await ingesting
+            reading.cancel()
+    finally:
+        await simulator.stop()
