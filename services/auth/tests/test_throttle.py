@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from crosstape.auth.throttle import ACCOUNT, ADDRESS, Attempt, Policy, Throttle, network_of
+from crosstape.auth.throttle import ACCOUNT, ADDRESS, Attempt, Policy, Throttle
 from crosstape.common.errors import RateLimited, Unauthenticated
 from services.auth.tests.conftest import NO_REDIS
 from services.auth.tests.harness import PASSWORD, Auth, Clock, is_error
@@ -39,21 +39,6 @@ def test_however_long_somebody_guesses_the_cap_holds_and_quiet_forgives(waits: l
         assert 1 <= count <= policy.most
     forgiven, delay = policy.after_failure(count, policy.most * policy.drain)
     assert (forgiven, delay) == (1, 0)
-
-
-@pytest.mark.parametrize(
-    ("address", "network"),
-    [
-        ("203.0.113.7", "203.0.113.7"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
-        ("::ffff:203.0.113.7", "203.0.113.7"),
-        ("", ""),
-        ("unix socket", "unix socket"),
-    ],
-)
-def test_an_address_stands_for_one_customer(address: str, network: str) -> None:
-    assert network_of(address) == network
 
 
 def local(clock: Clock, account: Policy = ACCOUNT, address: Policy = ADDRESS) -> Throttle:

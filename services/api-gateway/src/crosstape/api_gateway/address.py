@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 
 from crosstape.api_gateway.headers import Header
+from crosstape.common.identity.address import parsed
 
 UNKNOWN = "unknown"
 """Stands for an address that cannot be told, and is never empty: an empty one would mean a service's own request."""
-
-_LONGEST_ENTRY = 64
 
 
 class Addresses:
@@ -67,28 +66,9 @@ class PerNetwork:
 
 @functools.lru_cache(4096)
 def normal(text: str) -> str:
-    """One spelling of an address; an IPv4 address inside an IPv6 one is that; UNKNOWN for what is none."""
-    address = _parsed(text)
+    """One spelling of an address; UNKNOWN for what is none."""
+    address = parsed(text)
     return UNKNOWN if address is None else str(address)
-
-
-@functools.lru_cache(4096)
-def network_of(address: str) -> str:
-    """What limits count by: an IPv4 address, or the /64 that an IPv6 client has to itself."""
-    parsed = _parsed(address)
-    if isinstance(parsed, IPv6Address):
-        return str(ip_network((int(parsed) >> 64 << 64, 64)))
-    return address
-
-
-def _parsed(text: str) -> IPv4Address | IPv6Address | None:
-    try:
-        address = ip_address(text.partition("%")[0]) if len(text) <= _LONGEST_ENTRY else None
-    except ValueError:
-        return None
-    if isinstance(address, IPv6Address):
-        return address.ipv4_mapped or address
-    return address
 
 
 def _without_port(entry: str) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Iterable, Mapping
 
 from cachetools import TTLCache
 
-from crosstape.api_gateway.address import network_of
 from crosstape.api_gateway.exchange import Exchange
 from crosstape.api_gateway.headers import Header
 from crosstape.api_gateway.limiter import Limiter
@@ -16,6 +15,7 @@ from crosstape.api_gateway.rates import Rate, Verdict
 from crosstape.api_gateway.routes import Route
 from crosstape.api_gateway.settings import GatewaySettings
 from crosstape.common.errors import PlatformError, RateLimited, ServiceUnavailable, Unauthenticated
+from crosstape.common.identity.address import network_of
 from crosstape.common.identity.authenticator import API_KEY_PREFIX, Authenticator
 from crosstape.common.identity.principal import Caller, Principal, Role, Scope
 from crosstape.common.identity.revocations import RevocationFeed

@@ -9,7 +9,6 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from crosstape.api_gateway import traces
-from crosstape.api_gateway.address import network_of
 from crosstape.api_gateway.client import Client
 from crosstape.api_gateway.connection import Broken, Busy, Connection
 from crosstape.api_gateway.deadline import Deadline, Deadlines
@@ -28,6 +27,7 @@ from crosstape.api_gateway.settings import GatewaySettings
 from crosstape.api_gateway.trial import Trial
 from crosstape.api_gateway.upstream import Upstream, read_body
 from crosstape.common.errors import ValidationFailed
+from crosstape.common.identity.address import network_of
 from crosstape.common.identity.principal import Caller
 
 log = structlog.get_logger(__name__)

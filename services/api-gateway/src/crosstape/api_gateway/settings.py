@@ -72,8 +72,8 @@ class GatewaySettings(InternalSettings, BrokerSettings):
     upstream_connections: int = Field(
         128,
         ge=1,
-        description="most connections to one service: a slow one cannot take what others need. Long answers have at most "
-        "three quarters of them, those to one address (IPv6: a /64) a quarter",
+        description="most connections to one service: a slow one cannot take what others need. Long answers have three "
+        "quarters of them at most, those to one address (IPv6: a /64) a quarter",
     )
     connect_seconds: float = Field(2.0, gt=0, description="how long getting a connection to a service may take")
     breaker_failures: int = Field(5, ge=1, description="failures in a row after which a service is left alone")

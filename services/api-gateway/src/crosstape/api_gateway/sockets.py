@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from starlette.types import Scope, Send
 
-from crosstape.api_gateway.address import PerNetwork, network_of
+from crosstape.api_gateway.address import PerNetwork
 from crosstape.api_gateway.connection import Broken, Connection
 from crosstape.api_gateway.exchange import Exchange, exchange_of
 from crosstape.api_gateway.failures import UpstreamFailed, is_contract_error, replacement, too_slow, unreachable
@@ -19,6 +19,7 @@ from crosstape.api_gateway.trial import Trial
 from crosstape.api_gateway.tunnel import Tunnel
 from crosstape.api_gateway.upstream import Upstream, read_body
 from crosstape.common.errors import RateLimited, ValidationFailed
+from crosstape.common.identity.address import network_of
 from crosstape.common.identity.principal import Caller
 from crosstape.common.web.origin import check_origin
 

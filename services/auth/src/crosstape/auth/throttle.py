@@ -8,7 +8,6 @@ Redis, where all replicas share them; while it is away each process counts for i
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import math
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from redis.exceptions import RedisError
 
 from crosstape.auth.metrics import THROTTLED
 from crosstape.common.errors import RateLimited
+from crosstape.common.identity.address import network_of
 
 log = structlog.get_logger(__name__)
 
@@ -78,19 +78,6 @@ class Attempt(Struct, frozen=True):
         network = network_of(self.address)
         pair = f"{account}:{network}"
         return [f"account:{account}", f"account-at:{pair}", f"address:{network}", f"known:{pair}"]
-
-
-def network_of(address: str) -> str:
-    """What one customer of a provider has: an IPv4 address, or a /64 of IPv6."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped:
-            return str(parsed.ipv4_mapped)
-        return str(ipaddress.ip_network((parsed.packed[:8] + bytes(8), 64)))
-    return str(parsed)
 
 
 class _Local:
