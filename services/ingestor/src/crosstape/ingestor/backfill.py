@@ -38,7 +38,8 @@ class _Settings(BusUserSettings):
 
 
 async def backfill(settings: _Settings, exchange: str, symbol: str, start: int, end: int) -> None:
-    """Publish every trade of [start, end) ns that the exchange's history gives, then say so in the ledger.
+    """Publish every trade of [start, end) ns that the exchange's history gives, then say so in the ledger, which names
+    those that no tape can hold.
 
     Raises PlatformError when the exchange or symbol is unknown or the exchange keeps failing, BrokerRefused.
     """
@@ -64,19 +65,23 @@ async def _publish(rest: ExchangeRest, producer: Producer, instrument: Instrumen
             trades += len(wanted)
             oldest = min(oldest, *(trade.time for trade in wanted), end)
             newest = max(newest, *(trade.time for trade in wanted), start)
+        for refused in page.refused:
+            if start <= refused.time < end:
+                await producer.deliver(LEDGER, key, _given_up(instrument, refused.time, refused.time + 1, "malformed"))
         report(min(newest - oldest, end - start) // NANOSECONDS if trades else 0, trades, "")
     await producer.flush()
     reached = start if is_exhaustive else oldest
-    now = time.time_ns()
     if reached < end:
         await producer.deliver(LEDGER, key, Coverage(instrument.exchange, instrument.symbol, reached, end))
     if not is_exhaustive:
-        gap = Gap(
-            instrument.exchange, instrument.symbol, None, None, start, reached, "backfill", GapState.UNFILLABLE, 0, now
-        )
-        await producer.deliver(LEDGER, key, gap)
+        await producer.deliver(LEDGER, key, _given_up(instrument, start, reached, "backfill"))
     message = "complete" if is_exhaustive else "the exchange's history does not reach back to --since"
     report((end - reached) // NANOSECONDS, trades, message)
+
+
+def _given_up(instrument: Instrument, start: int, end: int, cause: str) -> Gap:
+    state, now = GapState.UNFILLABLE, time.time_ns()
+    return Gap(instrument.exchange, instrument.symbol, None, None, start, end, cause, state, 0, now)
 
 
 def _report(done: int, trades: int, message: str, *, total: int) -> None:

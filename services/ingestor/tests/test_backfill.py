@@ -1,0 +1,67 @@
+"""A backfill over a trade that no tape can hold: the others are published, and the ledger names it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from crosstape.common.bus.topics import LEDGER, TRADES
+from crosstape.common.market.instrument import Instrument
+from crosstape.common.market.ledger import Coverage, Gap, GapState
+from crosstape.common.testing.builders import make_trade
+from crosstape.exchanges.dialect import HistoryPage, HistoryQuery
+from crosstape.ingestor import backfill
+
+
+class Rest:
+    def __init__(self, *_: object):
+        pass
+
+    async def markets(self) -> list[Instrument]:
+        return [Instrument("binance", "BTCUSDT", "BTC", "USDT")]
+
+    async def trade_history(self, query: HistoryQuery) -> AsyncIterator[HistoryPage]:
+        trades = [make_trade(number, time=number) for number in (1, 3)]
+        refused = [make_trade(2, time=2, price="0"), make_trade(9, time=9, price="0")]
+        yield HistoryPage(trades, None, is_exhaustive=True, refused=refused)
+
+
+class Producer:
+    """Keeps what it is sent, by topic."""
+
+    sent: dict[str, list[Any]]
+
+    def __init__(self, *_: object):
+        type(self).sent = {TRADES.name: [], LEDGER.name: []}
+
+    async def __aenter__(self) -> Producer:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def send(self, topic: Any, key: bytes, record: Any) -> None:
+        self.sent[topic.name].append(record)
+
+    deliver = send
+
+    async def flush(self) -> None:
+        pass
+
+
+async def test_a_trade_that_no_tape_can_hold_is_named_and_the_others_are_published(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backfill, "ExchangeRest", Rest)
+    monkeypatch.setattr(backfill, "Producer", Producer)
+    settings = cast(Any, SimpleNamespace(exchange_origin="", bus=None))
+    await backfill.backfill(settings, "binance", "BTC-USDT", 1, 5)
+    (batch,) = Producer.sent[TRADES.name]
+    assert batch.columns().trade_id == [1, 3]
+    gap, coverage = Producer.sent[LEDGER.name]
+    assert isinstance(gap, Gap)
+    assert (gap.start, gap.end, gap.cause, gap.state) == (2, 3, "malformed", GapState.UNFILLABLE)
+    assert coverage == Coverage("binance", "BTC-USDT", 1, 5)
