@@ -173,20 +173,12 @@ def newest(first, last):
 @pytest.mark.parametrize(
     ("first", "last", "is_exhaustive"), [(500, 510, True), (499, 510, False), (505, 601, False), (505, None, True)]
 )
-def test_perpetuals_without_an_api_key_have_their_newest_trades_only(first, last, is_exhaustive):
+def test_perpetuals_have_their_newest_trades_only(first, last, is_exhaustive):
     query = HistoryQuery(PERPETUAL, first, last, 0, 1 << 62)
     request = DIALECT.history(query)
     assert (request.address, request.path, request.params["limit"]) == ("perpetual.rest", "/fapi/v1/trades", "1000")
     page = DIALECT.decode_history(query, newest(500, 600), RECEIVED)
     assert (len(page.trades), page.cursor, page.is_exhaustive) == (101, None, is_exhaustive)
-
-
-def test_perpetuals_with_an_api_key_are_asked_for_in_their_smaller_pages():
-    dialect = Binance(has_api_key=True)
-    query = HistoryQuery(PERPETUAL, 1, 800, 0, 1)
-    request = dialect.history(query)
-    assert (request.path, request.params["limit"]) == ("/fapi/v1/historicalTrades", "500")
-    assert dialect.decode_history(query, newest(1, 500), RECEIVED).cursor == "501"
 
 
 def spot_update(first, last):

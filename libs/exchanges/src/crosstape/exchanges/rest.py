@@ -11,7 +11,7 @@ import itertools
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from http import HTTPStatus
 from typing import TypeVar
 
@@ -64,7 +64,7 @@ def resolve(dialect: Dialect, address: str, origin: str | None) -> str:
 class ExchangeRest:
     """One exchange's REST. Every method raises ExchangeError for what stays wrong until `deadline` (s) is over.
 
-    `headers` go with every request (an API key where an exchange asks for one). `now` is wall time in ns.
+    `now` is wall time in ns.
     """
 
     def __init__(
@@ -74,14 +74,12 @@ class ExchangeRest:
         session: aiohttp.ClientSession,
         *,
         deadline: float = 60.0,
-        headers: Mapping[str, str] | None = None,
         now: Callable[[], int] = time.time_ns,
     ):
         self._dialect = dialect
         self._origin = origin
         self._session = session
         self._deadline = deadline
-        self._headers = headers
         self._now = now
         self._buckets = {address: TokenBucket(dialect.rate_limit) for address in dialect.addresses}
 
@@ -160,7 +158,7 @@ class ExchangeRest:
         timeout = aiohttp.ClientTimeout(total=ATTEMPT_SECONDS)
         try:
             async with self._session.get(
-                url, params=request.params, headers=self._headers, timeout=timeout, allow_redirects=False
+                url, params=request.params, timeout=timeout, allow_redirects=False
             ) as response:
                 body = await _bounded_body(response)
                 status, retry_after = response.status, response.headers.get("Retry-After", "")

@@ -1,7 +1,6 @@
 """Binance: spot and USD-M perpetual futures, told apart by the instrument's kind.
 
-Perpetuals have no `1s` candles. Their trade history needs an API key (header X-MBX-APIKEY); without one only their
-newest thousand trades can be had.
+Perpetuals have no `1s` candles, and of their trades only the newest thousand can be had: older ones need an API key.
 Sources: those of `stream` and `rest`.
 """
 
@@ -27,16 +26,14 @@ from crosstape.exchanges.dialect import (
 from crosstape.exchanges.times import MILLISECOND
 
 _API = {Kind.SPOT: "/api/v3", Kind.PERPETUAL: "/fapi/v1"}
-_PAGE = {Kind.SPOT: 1_000, Kind.PERPETUAL: 500}
-_NEWEST = 1_000
+_PAGE = 1_000
 _SNAPSHOT_DEPTH = 1_000
+"""Levels a side. Of deeper ones a book learns only once they change. Spot has 5000 for five times the weight: a hundred
+markets that start would wait for minutes, and repairs with them."""
 
 
 class Binance:
-    """The dialect of Binance. `has_api_key`: requests carry one, so that the history of perpetuals can be asked for."""
-
-    def __init__(self, *, has_api_key: bool = False):
-        self._has_api_key = has_api_key
+    """The dialect of Binance."""
 
     exchange = "binance"
     addresses: Mapping[str, str] = {
@@ -63,16 +60,17 @@ class Binance:
         return True
 
     def history(self, query: HistoryQuery) -> HttpRequest:
-        """Trades by id from `historicalTrades`; without an id, first the id of the time from `aggTrades`."""
+        """Trades by id from `historicalTrades`; without an id, first the id of the time from `aggTrades`. Of perpetuals
+        the newest ones."""
         kind, symbol, first_id = query.instrument.kind, query.instrument.exchange_symbol, _first_id(query)
-        if self._has_newest_only(query):
-            route, params = "trades", {"symbol": symbol, "limit": str(_NEWEST)}
+        if kind is Kind.PERPETUAL:
+            route, params = "trades", {"symbol": symbol, "limit": str(_PAGE)}
         elif first_id is None:
             route = "aggTrades"
             params = {"symbol": symbol, "startTime": str(query.start // MILLISECOND), "limit": "1"}
         else:
             route = "historicalTrades"
-            params = {"symbol": symbol, "fromId": str(first_id), "limit": str(_PAGE[kind])}
+            params = {"symbol": symbol, "fromId": str(first_id), "limit": str(_PAGE)}
         return HttpRequest(f"{kind}.rest", f"{_API[kind]}/{route}", params, weight=25)
 
     def decode_history(self, query: HistoryQuery, body: bytes, time_received: int) -> HistoryPage:
@@ -82,7 +80,7 @@ class Binance:
         so it is not exhaustive.
         """
         first_id, symbol = _first_id(query), query.instrument.symbol
-        if self._has_newest_only(query):
+        if query.instrument.kind is Kind.PERPETUAL:
             trades = rest.trades(symbol, body, time_received)
             return HistoryPage(
                 trades, None, _reaches_back(query, trades) and (query.last_id is None or _reaches_on(query, trades))
@@ -91,14 +89,11 @@ class Binance:
             found = rest.first_trade_id(body)
             return HistoryPage([], None if found is None else str(found), is_exhaustive=found is None)
         trades = rest.trades(symbol, body, time_received)
-        is_short = len(trades) < _PAGE[query.instrument.kind]
+        is_short = len(trades) < _PAGE
         is_covered = _reaches_on(query, trades) or (is_short and query.last_id is None)
         newest = max((int(t.trade_id) for t in trades), default=-1)
         is_end = is_covered or is_short or newest < first_id
         return HistoryPage(trades, None if is_end else str(newest + 1), is_covered)
-
-    def _has_newest_only(self, query: HistoryQuery) -> bool:
-        return query.instrument.kind is Kind.PERPETUAL and not self._has_api_key
 
     def book_snapshot(self, instrument: Instrument) -> HttpRequest | None:
         params = {"symbol": instrument.exchange_symbol, "limit": str(_SNAPSHOT_DEPTH)}

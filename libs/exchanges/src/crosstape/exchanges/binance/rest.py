@@ -51,7 +51,7 @@ class _ExchangeInfo(Struct):
 
 
 class _HistoricalTrade(Struct, rename="camel"):
-    """rest-api.md#old-trade-lookup; on USD-M it needs an API key in the header X-MBX-APIKEY."""
+    """rest-api.md#old-trade-lookup; on USD-M market-data/rest-api/Recent-Trades-List, whose trades are alike."""
 
     id: Id
     price: str
