@@ -237,6 +237,19 @@ async def test_cancel_is_answered_with_the_order_and_only_once(orders: Orders) -
     assert len((await orders.ask("GET", "/orders/twap_001")).json()["executions"]) == 1
 
 
+async def test_slices_that_an_expired_order_never_ran_are_missed(orders: Orders) -> None:
+    await orders.ask("POST", "/orders/twap", SEED)
+    await orders.pass_time(1)
+    orders.clock.advance(60)
+    await orders.replica.work()
+    body = (await orders.ask("GET", "/orders/twap_001")).json()
+    assert (body["close_reason"], body["progress"]["slices_run"], body["progress"]["slices_missed"]) == (
+        "expired",
+        2,
+        4,
+    )
+
+
 async def test_lists_are_filtered_and_paged(orders: Orders) -> None:
     for number in range(5):
         symbol = ["BTC-USD", "ETH-USDT"][number % 2]

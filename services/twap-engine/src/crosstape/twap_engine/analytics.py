@@ -11,7 +11,7 @@ from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 
 from msgspec import Struct
 
-from crosstape.twap_engine.order import Benchmark, ParentOrder, Progress, Side, SliceResult, Status
+from crosstape.twap_engine.order import Benchmark, CloseReason, ParentOrder, Progress, Side, SliceResult, Status
 from crosstape.twap_engine.schedule import EXACT
 
 _RATIO = Decimal("1e-10")
@@ -73,7 +73,7 @@ def slices_passed(order: ParentOrder, progress: Progress, now: int) -> int:
     """How many slices have run or been missed by `now` (UTC, ns)."""
     if progress.status is Status.OPEN:
         return max(progress.next_slice, min(order.slices, (now - order.start) // order.interval_ns))
-    return progress.next_slice
+    return order.slices if progress.close_reason is CloseReason.EXPIRED else progress.next_slice
 
 
 def venue_split(fills: Iterable[tuple[str, Decimal, Decimal, Decimal]]) -> list[Share]:
