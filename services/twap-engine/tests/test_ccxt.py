@@ -179,7 +179,7 @@ async def test_slices_go_out_once_each_in_lots_and_at_the_limit(sqlite_url: str,
         assert one.exchange.posts == 4
 
 
-async def test_a_lost_answer_is_asked_for_and_the_order_goes_on(sqlite_url: str, logged: list[Any]) -> None:
+async def test_a_lost_answer_is_asked_for_and_never_sent_again(sqlite_url: str, logged: list[Any]) -> None:
     async with desk(sqlite_url) as one:
         one.exchange.fails = ["after"]
         await one.submit()
