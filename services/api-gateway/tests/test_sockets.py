@@ -100,6 +100,13 @@ class TestTunnel:
             assert await socket.recv() == "in several frames"
             await (await socket.ping())
 
+    async def test_websockets_have_a_count_of_their_own(self, opened: Any) -> None:
+        gateway, _ = await opened(connections_per_address=1, sockets_per_address=2)
+        async with websockets.connect(url(gateway, "/ws")), websockets.connect(url(gateway, "/ws")):
+            with pytest.raises(websockets.InvalidStatus) as refused:
+                await websockets.connect(url(gateway, "/ws"))
+        assert refused.value.response.status_code == 429
+
     async def test_each_end_sees_what_the_other_asked_for(self, opened: Any) -> None:
         gateway, hub = await opened()
         path = "/ws/v1/cvd/binance/BTC%2FUSDT?interval=1m&token=secret"

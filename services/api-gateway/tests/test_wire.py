@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from crosstape.api_gateway import server
+from crosstape.api_gateway.address import Addresses, Guests
 from crosstape.api_gateway.arrival import Bounds
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.integration]
@@ -185,6 +186,33 @@ async def test_more_connections_than_there_may_be_are_told_so(open_gateway: Any,
     await eventually(has_room)
 
 
+async def test_an_address_has_so_many_connections_and_a_proxy_as_many_as_it_needs(
+    open_gateway: Any, eventually: Any
+) -> None:
+    gateway = await open_gateway(1, connections_per_address=2)
+    proxied = await open_gateway(1, connections_per_address=1, trusted_proxies="127.0.0.1")
+
+    async def has_room() -> bool:
+        async with wire(gateway) as line:
+            line.writer.write(PING)
+            return (await line.answer())[0] == 200
+
+    for asked in (gateway, proxied):
+        async with wire(asked) as first, wire(asked) as second:
+            for line in (first, second):
+                line.writer.write(PING)
+                assert (await line.answer())[0] == 200
+            if asked is gateway:
+                async with wire(gateway) as third:
+                    answer = await third.answer()
+                    assert_refused(answer, 429)
+                    assert answer[1]["retry-after"] == "5"
+                    assert await third.rest() == b""
+    await eventually(has_room)
+    for _ in range(3):
+        await eventually(has_room)
+
+
 async def test_http_1_0_gets_no_chunks_and_an_end(gateway: Any, service: Any) -> None:
     async def endless(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -315,7 +343,13 @@ async def test_to_take_a_byte_now_and_then_is_not_to_read(
     state = SimpleNamespace(connections=set())
     bounds = Bounds(4096, 4096, 10.0, 10)
     config = SimpleNamespace(loaded_app=None)
-    connection = server.ClientConnection(bounds=bounds, config=config, server_state=state, app_state={})
+    connection = server.ClientConnection(
+        bounds=bounds,
+        guests=Guests(Addresses([]), 1),
+        config=config,
+        server_state=state,
+        app_state={},
+    )
     client = Sluggish(300 * 1024, takes)
     connection.connection_made(client)  # type: ignore[arg-type]
     connection.shutdown()

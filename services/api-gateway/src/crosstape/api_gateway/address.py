@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from ipaddress import ip_address, ip_network
 
 from crosstape.api_gateway.headers import Header
-from crosstape.common.identity.address import parsed
+from crosstape.common.errors import RateLimited
+from crosstape.common.identity.address import network_of, parsed
 
 UNKNOWN = "unknown"
 """Stands for an address that cannot be told, and is never empty: an empty one would mean a service's own request."""
@@ -23,7 +24,7 @@ class Addresses:
     def of(self, peer: Sequence[object] | None, headers: Iterable[Header]) -> str:
         """The rightmost address that is no trusted proxy's: further left a client may have written what it likes."""
         address = normal(str(peer[0])) if peer else UNKNOWN
-        if not self._trusted or not self._is_trusted(address):
+        if not self.is_proxy(address):
             return address
         named = [entry for name, value in headers if name == b"x-forwarded-for" for entry in value.split(b",")]
         for entry in reversed(named):
@@ -31,11 +32,12 @@ class Addresses:
             if hop == UNKNOWN:
                 break
             address = hop
-            if not self._is_trusted(hop):
+            if not self.is_proxy(hop):
                 break
         return address
 
-    def _is_trusted(self, address: str) -> bool:
+    def is_proxy(self, address: str) -> bool:
+        """Whether it is a trusted proxy's; `address` is a `normal` one."""
         return address != UNKNOWN and any(ip_address(address) in network for network in self._trusted)
 
 
@@ -62,6 +64,31 @@ class PerNetwork:
         self._open[network] -= 1
         if not self._open[network]:
             del self._open[network]
+
+
+class Guests:
+    """Connections of clients, at most `limit` of a network. A trusted proxy, which connects for many, has as many as it
+    needs."""
+
+    def __init__(self, addresses: Addresses, limit: int):
+        self._addresses = addresses
+        self._count = PerNetwork(limit)
+
+    def enter(self, peer: Sequence[object] | None) -> str | None:
+        """What the connection of `peer` counts for; `leave` it. Raises RateLimited."""
+        address = normal(str(peer[0])) if peer else UNKNOWN
+        if self._addresses.is_proxy(address):
+            return None
+        network = network_of(address)
+        if not self._count.has_room(network):
+            raise RateLimited("There are too many connections from your address: close one.", 5)
+        self._count.add(network)
+        return network
+
+    def leave(self, network: str | None) -> None:
+        """It is over."""
+        if network:
+            self._count.remove(network)
 
 
 @functools.lru_cache(4096)

@@ -19,7 +19,7 @@ _SLACK = 64 * 1024
 
 
 class Bounds(Struct, frozen=True):
-    """Of sizes in bytes, of time in seconds, and of how many connections there may be."""
+    """Of sizes in bytes, of time in seconds, and of how many connections there may be in all."""
 
     url: int
     headers: int

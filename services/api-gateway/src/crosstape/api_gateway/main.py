@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+from crosstape.api_gateway.address import Addresses, Guests
 from crosstape.api_gateway.admission import SERVICE, Admission
 from crosstape.api_gateway.arrival import Bounds
 from crosstape.api_gateway.checks import Monitor, bus_probe, cache_probe, history_probe, service_probe
@@ -139,7 +140,8 @@ def protocol(settings: GatewaySettings) -> Any:
     bounds = Bounds(
         settings.url_limit_bytes, settings.header_limit_bytes, settings.header_seconds, settings.connections
     )
-    return functools.partial(ClientConnection, bounds=bounds)
+    guests = Guests(Addresses(settings.trusted_proxies), settings.connections_per_address)
+    return functools.partial(ClientConnection, bounds=bounds, guests=guests)
 
 
 async def build(settings: GatewaySettings, stop: asyncio.Event) -> tuple[Any, Sequence[Work]]:

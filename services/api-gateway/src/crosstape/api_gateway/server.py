@@ -11,6 +11,7 @@ import httptools
 import structlog
 
 from crosstape.api_gateway import traces
+from crosstape.api_gateway.address import Guests
 from crosstape.api_gateway.answer import answer_head
 from crosstape.api_gateway.arrival import Arrival, Bounds, new_request_id
 from crosstape.api_gateway.exchange import Exchange, Successor
@@ -41,8 +42,19 @@ class ClientConnection(asyncio.Protocol):
     more: the exchange stays the current one until enough of its answer has been taken.
     """
 
-    def __init__(self, *, bounds: Bounds, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None):
+    def __init__(
+        self,
+        *,
+        bounds: Bounds,
+        guests: Guests,
+        config: Any,
+        server_state: Any,
+        app_state: dict[str, Any],
+        _loop: Any = None,
+    ):
         self._bounds = bounds
+        self._guests = guests
+        self._network: str | None = None
         self._app = config.loaded_app
         self._server = server_state
         self._app_state = app_state
@@ -68,8 +80,12 @@ class ClientConnection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self._peer = transport.get_extra_info("peername")
         self._server.connections.add(self)
-        if len(self._server.connections) > self._bounds.connections:
-            self._refuse(ServiceUnavailable("There are too many connections. Try again shortly."), "connections")
+        try:
+            if len(self._server.connections) > self._bounds.connections:
+                raise ServiceUnavailable("There are too many connections. Try again shortly.")
+            self._network = self._guests.enter(self._peer)
+        except PlatformError as error:
+            self._refuse(error, "connections")
             self.transport.close()
         self._watchdog.wait(self._bounds.header_seconds)
 
@@ -104,7 +120,7 @@ class ClientConnection(asyncio.Protocol):
         """The transport closes: a client that sends no more is taken to be gone."""
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._server.connections.discard(self)
+        self._leave()
         self._watchdog.stop()
         for exchange in (self._current, *self._pipelined):
             if exchange:
@@ -200,7 +216,7 @@ class ClientConnection(asyncio.Protocol):
         self._is_refused = True
         self._current = None
         self._watchdog.stop()
-        self._server.connections.discard(self)
+        self._leave()
         return self._early or b""
 
     def adopt(self, successor: Successor) -> None:
@@ -282,6 +298,11 @@ class ClientConnection(asyncio.Protocol):
             traces.end(exchange.span, exchange.route, exchange.scope["method"], exchange.status)
 
     # the end
+
+    def _leave(self) -> None:
+        self._server.connections.discard(self)
+        network, self._network = self._network, None
+        self._guests.leave(network)
 
     def _body_goes_on(self, count: int) -> None:
         """A trailer that never ends is no body, and would be kept until it does."""

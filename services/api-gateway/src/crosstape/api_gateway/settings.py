@@ -67,6 +67,11 @@ class GatewaySettings(InternalSettings, BrokerSettings):
     header_limit_bytes: int = Field(16 * 1024, ge=1024, description="most bytes of request headers")
     header_seconds: float = Field(10.0, gt=0, description="how long the head of a request may take to arrive")
     connections: int = Field(10_000, ge=1, description="most connections of clients, WebSockets included")
+    connections_per_address: int = Field(
+        500,
+        ge=1,
+        description="most connections of an address (IPv6: a /64) that is no trusted proxy's, but for WebSockets",
+    )
     sockets_per_address: int = Field(100, ge=1, description="most WebSockets of an address (IPv6: a /64)")
 
     upstream_connections: int = Field(
