@@ -18,6 +18,7 @@ from crosstape.history.api.klines import settled_until, source_interval
 from crosstape.history.api.markets import Markets
 from crosstape.history.api.newest_klines import FRESH_SECONDS, MOST_MARKETS, NewestKlines
 from crosstape.history.api.spans import Spans
+from crosstape.history.exchanges import Exchanges
 from crosstape.history.store import Store
 from services.history.tests.conftest import Client
 from services.history.tests.harness import FakeExchanges
@@ -215,6 +216,11 @@ async def test_months_made_of_days_need_no_dates(client: Client, symbol: str, at
     body = (await client(f"/klines/binance/{symbol}?interval=1M")).json
     assert [k["date"] for k in body[-2:]] == ["2026-01-01 00:00:00", "2026-02-01 00:00:00"]
     assert len(body) == 10_000 * 12 // 365
+
+
+def test_the_reach_is_that_of_the_exchange_s_dialect() -> None:
+    exchanges = Exchanges("")
+    assert [exchanges.klines_reach(exchange) for exchange in ("kraken", "binance", "gate")] == [720, None, None]
 
 
 class TestShortReach:
