@@ -34,6 +34,8 @@ from crosstape.stream_hub.main import SESSIONS
 from crosstape.stream_hub.market import RingSize
 from crosstape.stream_hub.rollup import roll_up
 
+PAGE = 50
+"""Rows of a page of history."""
 SECRET = "for tests alone: shared by the services they start"
 LISTS = {
     "binance": [Instrument("binance", "BTCUSDT", "BTC", "USDT"), Instrument("binance", "ETHUSDT", "ETH", "USDT")],
@@ -61,13 +63,18 @@ def snapshot(exchange: str, symbol: str, bids: Any, asks: Any, last_id: int | No
 
 
 class FakeHistory:
-    """REST over a tape: minutes before `closed_until` (Unix s) are closed. `revisions` count what changed since."""
+    """REST over a tape: minutes before `closed_until` (Unix s) are closed. `revisions` count what changed since.
+
+    It answers pages and bars while `answers` is set; `asked` counts the questions.
+    """
 
     def __init__(self) -> None:
         self.tape: dict[tuple[str, str, int | str], Trade] = {}
         self.closed_until = 0
         self.revisions: dict[tuple[str, str, int], int] = {}
         self.is_away = False
+        self.answers = asyncio.Event()
+        self.answers.set()
         self.asked = 0
 
     def store(self, trades: Sequence[Trade]) -> None:
@@ -88,11 +95,24 @@ class FakeHistory:
         }
 
     async def bars(self, exchange: str, symbol: str, interval: Interval, start: int, end: int) -> list[Bar]:
+        await self._ask()
+        return [bar for bar in self.all_bars(exchange, symbol, interval) if start <= bar.open_time < end]
+
+    async def bar_pages(
+        self, exchange: str, symbol: str, interval: Interval, start: int, end: int
+    ) -> AsyncGenerator[list[Bar], None]:
+        bars = await self.bars(exchange, symbol, interval, start, end)
+        for place in range(0, len(bars), PAGE):
+            if place:
+                await self._ask()
+            yield bars[place : place + PAGE]
+
+    async def _ask(self) -> None:
         self.asked += 1
         await asyncio.sleep(0)
+        await self.answers.wait()
         if self.is_away:
             raise ServiceUnavailable("away")
-        return [bar for bar in self.all_bars(exchange, symbol, interval) if start <= bar.open_time < end]
 
     def all_bars(self, exchange: str, symbol: str, interval: Interval) -> list[Bar]:
         if interval is Interval.S1:
@@ -119,13 +139,11 @@ class FakeHistory:
         return _with(bar, revision=revision, status=BarStatus.REVISED if revision else BarStatus.FINAL)
 
     async def trades(self, exchange: str, symbol: str, start: int, end: int) -> AsyncGenerator[list[Trade], None]:
-        await asyncio.sleep(0)
-        if self.is_away:
-            raise ServiceUnavailable("away")
+        await self._ask()
         found = [one for one in self.market(exchange, symbol) if start <= one.time < end]
         found.sort(key=lambda one: (one.time, str(one.trade_id)))
-        for place in range(0, len(found), 50):
-            yield found[place : place + 50]
+        for place in range(0, len(found), PAGE):
+            yield found[place : place + PAGE]
 
 
 def _with(bar: Bar, **fields: Any) -> Bar:
@@ -272,6 +290,12 @@ class Platform:
 
     def client(self, path: str, **options: Any) -> connect:
         return connect(f"ws://127.0.0.1:{self.port}{path}", **({"compression": None, "max_queue": None} | options))
+
+
+def streaming(platform: Platform, query: str = "", name: str = "alice", **fields: Any) -> connect:
+    """A client of /ws/v1/stream with a token of its own."""
+    token = platform.authenticator.add(name, **fields)
+    return platform.client(f"/ws/v1/stream{query}", additional_headers={"Authorization": f"Bearer {token}"})
 
 
 @contextlib.asynccontextmanager

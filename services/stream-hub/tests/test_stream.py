@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from decimal import Decimal
 from importlib import import_module
 
 import msgspec
@@ -21,11 +20,7 @@ h = import_module("services.stream-hub.tests.harness")
 pytestmark = pytest.mark.integration
 
 TRADES = "trades:binance:BTC-USDT"
-
-
-def connecting(platform, query="", name="alice", **fields):
-    token = platform.authenticator.add(name, **fields)
-    return platform.client(f"/ws/v1/stream{query}", additional_headers={"Authorization": f"Bearer {token}"})
+connecting = h.streaming
 
 
 async def test_every_message_carries_channel_and_offset(platform):
@@ -225,53 +220,6 @@ async def test_consolidated_tape_is_recovered_exchange_by_exchange(platform):
             if told["type"] == "trade":
                 heard.append(told["trade_id"])
     assert sorted(heard) == list(range(1, number + 1))
-
-
-async def test_replay_sends_history_then_says_so_then_goes_live_without_a_gap(platform):
-    begin = h.minute_of(time.time_ns()) - 600
-    trades = [h.trade(n, time=(begin + n) * NANOSECONDS) for n in range(580)]
-    platform.history.store(trades[:570])
-    platform.history.closed_until = begin + 540
-    platform.trades(*trades[560:], stored=False)
-    async with connecting(platform, f"?from={begin}&speed=1000000") as socket:
-        await h.say(socket, action="subscribe", channels=[TRADES, "bars:binance:BTC-USDT:1m"])
-        told = await h.hear_until(socket, lambda told: told["type"] == "replay_complete", seconds=10)
-        platform.trades(h.trade(580))
-        told += await h.hear_until(socket, lambda told: told.get("trade_id") == 580)
-        assert [one["trade_id"] for one in told if one["type"] == "trade"] == list(range(581))
-        bars = [one["bar"]["timestamp"] for one in told if one["type"] == "bar_close"]
-        assert bars == [begin + 60 * minute for minute in range(9)]
-        assert {one["offset"] for one in told[:500]} == {None}
-        times = [one.get("timestamp") or one["bar"]["timestamp"] + 60 for one in told if "offset" in one][:500]
-        assert times == sorted(times)
-
-
-async def test_replay_of_a_closed_span_keeps_its_pace(platform):
-    begin = h.minute_of(time.time_ns()) - 3600
-    platform.history.store([h.trade(n, time=(begin + n) * NANOSECONDS) for n in range(10)])
-    async with connecting(platform) as socket:
-        started = time.monotonic()
-        await h.say(
-            socket, action="subscribe", channels=[TRADES], **{"from": str(begin), "to": str(begin + 5), "speed": 10}
-        )
-        told = await h.hear_until(socket, lambda told: told["type"] == "replay_complete")
-        assert [one["trade_id"] for one in told[:-1]] == [0, 1, 2, 3, 4]
-        assert 0.4 < time.monotonic() - started < 2
-
-
-async def test_replay_of_the_consolidated_tape_sums_up_from_midnight(platform):
-    day = time.time_ns() // NANOSECONDS // 86_400 * 86_400 - 86_400
-    for exchange in ("binance", "okx"):
-        platform.history.store(
-            [h.trade(n, exchange=exchange, time=(day + n * 10) * NANOSECONDS, quantity="0.1") for n in range(30)]
-        )
-    span = {"from": str(day + 65), "to": str(day + 300), "speed": 1e6}
-    async with connecting(platform) as socket:
-        await h.say(socket, action="subscribe", channels=["trades:*:BTC-USDT"], **span)
-        told = await h.hear_until(socket, lambda told: told["type"] == "replay_complete")
-        assert len(told) == 2 * 23 + 1
-        assert told[-2]["cvd_total"] == 6.0
-        assert Decimal(str(told[0]["cvd"]["binance"])) == Decimal("0.8")
 
 
 async def test_own_orders_and_no_others(platform):

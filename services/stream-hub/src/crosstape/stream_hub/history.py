@@ -85,13 +85,16 @@ class History:
         return bars
 
     async def bars(self, exchange: str, symbol: str, interval: Interval, start: int, end: int) -> list[Bar]:
-        """The bars that open in [start, end) Unix s, oldest first, open ones too."""
-        path = f"/api/v1/ohlcv/{exchange}/{symbol}"
+        """The bars that open in [start, end) Unix s, oldest first, open ones too: for few of them."""
+        return [bar async for page in self.bar_pages(exchange, symbol, interval, start, end) for bar in page]
+
+    async def bar_pages(
+        self, exchange: str, symbol: str, interval: Interval, start: int, end: int
+    ) -> AsyncGenerator[list[Bar], None]:
+        """Pages of the bars that open in [start, end) Unix s, oldest first, open ones too."""
         parameters: dict[str, Any] = {"interval": interval.value, "start": start, "end": end}
-        bars: list[Bar] = []
-        async for page in self._pages(path, parameters, _Bars):
-            bars += [_bar(exchange, symbol, interval, row) for row in page.bars]
-        return bars
+        async for page in self._pages(f"/api/v1/ohlcv/{exchange}/{symbol}", parameters, _Bars):
+            yield [_bar(exchange, symbol, interval, row) for row in page.bars]
 
     async def trades(self, exchange: str, symbol: str, start: int, end: int) -> AsyncGenerator[list[Trade], None]:
         """Pages of the trades of time [start, end) ns, by their ids. Their times have microseconds, and nobody

@@ -13,7 +13,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from crosstape.common.errors import InvalidTimeFormat, ValidationFailed
-from crosstape.common.market.bar import NANOSECONDS, BarStatus, Interval
+from crosstape.common.market.bar import NANOSECONDS, Bar, BarStatus, Interval
 from crosstape.common.market.trade import Trade, TradeId
 from crosstape.common.time import parse_time
 from crosstape.stream_hub import messages
@@ -25,8 +25,8 @@ from crosstape.stream_hub.numbers import EXACT, ZERO
 
 NEAR_SECONDS = 3.0
 """This close to the present, a replay asks history once more and goes live."""
-REMEMBERED_SECONDS = 1_200
-"""Ids of trades as young as this are remembered, so that none is sent again live. The rings are shorter."""
+OVERLAP_SECONDS = 12
+"""A replay reads so much of what it has read once more when it asks history again, which may be late by that."""
 BACKLOG_BYTES = 256 * 1024
 AT_ONCE = 200
 """Messages between two looks at how much the client has still to read."""
@@ -77,46 +77,83 @@ class Source(Protocol):
 
 
 class TradeSource:
-    """The trades of one market. `sent` are the ids of those that may still be in the hub's ring."""
+    """The trades of one market from `start` (ns) on. `sent` are the times (ns) by id of those that may come again: from
+    history when it is asked on, or from the hub's ring."""
 
-    def __init__(self, market: MarketState, history: History, build: Callable[[Trade], Build]):
+    def __init__(self, market: MarketState, history: History, build: Callable[[Trade], Build], start: int):
         self._market = market
         self._history = history
         self._build = build
-        self.sent: dict[TradeId, None] = {}
+        self._start = start
+        self.sent: dict[TradeId, int] = {}
+
+    def is_new(self, trade: Trade) -> bool:
+        """Whether a trade of the ring belongs behind what was sent."""
+        return trade.time >= self._start and trade.trade_id not in self.sent
 
     async def items(self, start: int, end: int) -> AsyncGenerator[Item, None]:
         market = self._market
+        seam = end - OVERLAP_SECONDS * NANOSECONDS
+        held = self._held()
+        self.sent = {one: moment for one, moment in self.sent.items() if moment >= start or one in held}
         async with contextlib.aclosing(self._history.trades(market.exchange, market.symbol, start, end)) as pages:
             async for page in pages:
-                remembered = time.time_ns() - REMEMBERED_SECONDS * NANOSECONDS
+                held = self._held()
                 for trade in page:
                     if trade.trade_id in self.sent:
                         continue
-                    if trade.time >= remembered:
-                        self.sent[trade.trade_id] = None
+                    if trade.time >= seam or trade.trade_id in held:
+                        self.sent[trade.trade_id] = trade.time
                     yield trade.time, partial(self._build, trade)
+
+    def _held(self) -> set[TradeId]:
+        """The ids in the ring: also those of old trades, if a repair brought them just now."""
+        return {tick.trade.trade_id for _, tick in self._market.ticks}
 
 
 class BarSource:
-    """The bars of one market and interval, each when it closes. `sent` are the revisions by open time."""
+    """The bars of one market and interval that open from `start` (ns) on, each when it closes. `sent` are the revisions
+    by open time of those that may come again: from history when it is asked on, or from the hub's ring."""
 
-    def __init__(self, market: MarketState, interval: Interval, history: History):
+    def __init__(self, market: MarketState, interval: Interval, history: History, start: int):
         self._market = market
         self._interval = interval
         self._history = history
+        self._start = self._next = -(-start // NANOSECONDS)
         self.sent: dict[int, int] = {}
+
+    def is_new(self, bar: Bar) -> bool:
+        """Whether a bar of the ring belongs behind what was sent."""
+        return bar.open_time >= self._start and self.sent.get(bar.open_time, -1) < bar.revision
 
     async def items(self, start: int, end: int) -> AsyncGenerator[Item, None]:
         market, interval = self._market, self._interval
         channel = market.bars_channel(interval)
-        first, last = start // NANOSECONDS, -(-end // NANOSECONDS)
-        for bar in await self._history.bars(market.exchange, market.symbol, interval, first, last):
-            if bar.status is BarStatus.PROVISIONAL or self.sent.get(bar.open_time, -1) >= bar.revision:
-                continue
-            self.sent[bar.open_time] = bar.revision
-            closed_at = interval.close_time(bar.open_time) * NANOSECONDS
-            yield closed_at, partial(messages.bar, "bar_close", channel, bar, None)
+        first, last = self._next, -(-end // NANOSECONDS)
+        # The next pass begins with the first bar that this one finds open, or that is open without a trade yet. Bars of
+        # seconds close with their minute.
+        whole = Interval.M1 if interval is Interval.S1 else interval
+        self._next = max(first, whole.open_time(end // NANOSECONDS - OVERLAP_SECONDS))
+        held = self._held()
+        self.sent = {one: revision for one, revision in self.sent.items() if one >= first or one in held}
+        pages = self._history.bar_pages(market.exchange, market.symbol, interval, first, last)
+        async with contextlib.aclosing(pages):
+            async for page in pages:
+                held = self._held()
+                for bar in page:
+                    if bar.status is BarStatus.PROVISIONAL:
+                        self._next = min(self._next, bar.open_time)
+                        continue
+                    if self.sent.get(bar.open_time, -1) >= bar.revision:
+                        continue
+                    if bar.open_time >= self._next or bar.open_time in held:
+                        self.sent[bar.open_time] = bar.revision
+                    closed_at = interval.close_time(bar.open_time) * NANOSECONDS
+                    yield closed_at, partial(messages.bar, "bar_close", channel, bar, None)
+
+    def _held(self) -> set[int]:
+        """The open times of what the ring can tell, also again: a repair revises old bars."""
+        return {self._interval.open_time(event.bar.open_time) for _, event in self._market.bars}
 
 
 async def day_so_far(market: MarketState, moment: int, history: History) -> Decimal:
@@ -194,4 +231,4 @@ async def replay(sources: Sequence[Source], span: Span, listener: Listener) -> N
             return
         if time.time_ns() - now <= NEAR_SECONDS * NANOSECONDS:
             return
-        start = max(span.start, end - int(NEAR_SECONDS * 4) * NANOSECONDS)
+        start = max(span.start, end - OVERLAP_SECONDS * NANOSECONDS)

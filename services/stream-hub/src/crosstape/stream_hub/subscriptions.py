@@ -139,14 +139,12 @@ class Trades(RingSubscription[Tick]):
 
     async def source(self, start: int, history: History) -> Source:
         channel = self._channel
-        self._source = TradeSource(self._market, history, lambda trade: messages.trade(channel, trade, None))
-        self._start = start
+        self._source = TradeSource(self._market, history, lambda trade: messages.trade(channel, trade, None), start)
         return self._source
 
     def go_live(self, member: Connection) -> None:
-        sent = self._source.sent if self._source else {}
         for place, tick in self._ring:
-            if tick.trade.time >= self._start and tick.trade.trade_id not in sent:
+            if self._source is None or self._source.is_new(tick.trade):
                 self._send(member, place, tick)
         self._group.join(member)
 
@@ -166,14 +164,12 @@ class StoredBars(RingSubscription[BarEvent]):
         return messages.bar(entry.kind, self._channel, entry.bar, place)
 
     async def source(self, start: int, history: History) -> Source:
-        self._source = BarSource(self._market, self._interval, history)
+        self._source = BarSource(self._market, self._interval, history, start)
         return self._source
 
     def go_live(self, member: Connection) -> None:
-        sent = self._source.sent if self._source else {}
-        first = min(sent, default=0)
         for place, event in self._ring:
-            if event.bar.open_time >= first and sent.get(event.bar.open_time, -1) < event.bar.revision:
+            if self._source is None or self._source.is_new(event.bar):
                 self._send(member, place, event)
         self._group.join(member)
 
@@ -201,7 +197,7 @@ class LongBars:
         self._bars.group.leave(member)
 
     async def source(self, start: int, history: History) -> Source:
-        return BarSource(self._market, self._interval, history)
+        return BarSource(self._market, self._interval, history, start)
 
     def go_live(self, member: Connection) -> None:
         self._bars.group.join(member)
@@ -248,8 +244,7 @@ class Consolidated:
                 sums.sums[trade.exchange] = EXACT.add(known, Decimal(messages.volume_delta(trade)))
             return messages.tape_trade(channel, trade, None, dict(sums.sums), is_late=False)
 
-        self._start = start
-        self._sources = {exchange: TradeSource(market, history, build) for exchange, market in markets.items()}
+        self._sources = {exchange: TradeSource(market, history, build, start) for exchange, market in markets.items()}
         return Several(list(self._sources.values()))
 
     def go_live(self, member: Connection) -> None:
@@ -258,7 +253,7 @@ class Consolidated:
         kept = tape.kept()
         while part := kept.read(AT_ONCE):
             for trade, build in part:
-                if trade.time >= self._start and trade.trade_id not in self._sources[trade.exchange].sent:
+                if self._sources[trade.exchange].is_new(trade):
                     member.send(build)
         tape.group.join(member)
 

@@ -1,0 +1,169 @@
+"""Replays of /ws/v1/stream: what history is asked, what is sent of it once, and how it goes over into what is live."""
+
+from __future__ import annotations
+
+import time
+from decimal import Decimal
+from importlib import import_module
+
+import pytest
+
+from crosstape.common.market.bar import NANOSECONDS, Interval
+from crosstape.stream_hub import messages
+from crosstape.stream_hub.fanout import Outbox
+from crosstape.stream_hub.market import MarketState, RingSize
+from crosstape.stream_hub.replay import BarSource, TradeSource
+
+h = import_module("services.stream-hub.tests.harness")
+
+pytestmark = pytest.mark.integration
+
+TRADES = "trades:binance:BTC-USDT"
+DAY = 86_400
+LONG_AGO = time.time_ns() // NANOSECONDS // DAY * DAY - 2 * DAY
+
+
+def market_of(size=10_000):
+    return MarketState("binance", "BTC-USDT", Outbox(), RingSize(size, 300.0), time.time())
+
+
+def trades_at(seconds, **fields):
+    """A trade at each of these Unix seconds, which is its id as well."""
+    return [h.trade(second, time=second * NANOSECONDS, **fields) for second in seconds]
+
+
+def message(trade):
+    return messages.trade(TRADES, trade, None)
+
+
+async def passed(source, start, end):
+    """When what happened (ns) in [start, end) Unix s, as a pass of a replay reads it."""
+    return [moment async for moment, _ in source.items(start * NANOSECONDS, end * NANOSECONDS)]
+
+
+async def opens_of(source, interval, start, end):
+    """The opens (Unix s) of the bars of a pass."""
+    return [moment // NANOSECONDS - interval.seconds for moment in await passed(source, start, end)]
+
+
+# --- what is read
+
+
+@pytest.mark.parametrize("interval", [Interval.S1, Interval.M1, Interval.M5, Interval.H1])
+@pytest.mark.parametrize(
+    ("quiet", "late"), [(0, 0), (1_830, 0), (0, 600)], ids=["open", "open without a trade yet", "history is late"]
+)
+async def test_bars_that_close_between_two_passes_are_sent_once(interval, quiet, late):
+    history = h.FakeHistory()
+    source = BarSource(market_of(), interval, history, LONG_AGO * NANOSECONDS)
+    seam, end = LONG_AGO + 5_430, LONG_AGO + 10_800
+    history.store(trades_at(range(LONG_AGO, seam - quiet, 10)))
+    history.closed_until = (seam - late) // 60 * 60
+    opens = await opens_of(source, interval, LONG_AGO, seam)
+    history.store(trades_at([seam - 28, *range(seam, end, 10)]))
+    history.closed_until = end
+    opens += await opens_of(source, interval, seam - 12, end)
+    assert opens == [bar.open_time for bar in history.all_bars("binance", "BTC-USDT", interval)]
+
+
+async def test_bars_are_read_page_by_page_and_those_that_cannot_come_again_are_forgotten():
+    history, minutes = h.FakeHistory(), 4 * h.PAGE
+    end = LONG_AGO + minutes * 60
+    history.store(trades_at(range(LONG_AGO, end, 60)))
+    history.closed_until = end
+    source = BarSource(market_of(), Interval.M1, history, LONG_AGO * NANOSECONDS)
+    items = source.items(LONG_AGO * NANOSECONDS, end * NANOSECONDS)
+    assert (await anext(items))[0] == (LONG_AGO + 60) * NANOSECONDS
+    assert history.asked == 1
+    assert len([item async for item in items]) == minutes - 1
+    assert list(source.sent) == [end - 60]
+    for start in (end, end + 600):
+        await passed(source, start, start + 600)
+    assert not source.sent
+
+
+async def test_trades_of_the_seam_are_sent_once_and_forgotten_behind_it():
+    history = h.FakeHistory()
+    history.store(trades_at(range(LONG_AGO, LONG_AGO + 400)))
+    source = TradeSource(market_of(), history, message, LONG_AGO * NANOSECONDS)
+    moments = await passed(source, LONG_AGO, LONG_AGO + 200)
+    assert list(source.sent) == list(range(LONG_AGO + 188, LONG_AGO + 200))
+    moments += await passed(source, LONG_AGO + 188, LONG_AGO + 400)
+    assert moments == [(LONG_AGO + number) * NANOSECONDS for number in range(400)]
+    await passed(source, LONG_AGO + 388, LONG_AGO + 600)
+    assert list(source.sent) == list(range(LONG_AGO + 388, LONG_AGO + 400))
+
+
+async def test_old_trade_that_a_repair_brought_is_known_as_sent_while_the_ring_has_it():
+    history, market = h.FakeHistory(), market_of()
+    repaired, other = trades_at([LONG_AGO, LONG_AGO + 1])
+    history.store([repaired])
+    market.take_trades([repaired, other], 1, 0)
+    source = TradeSource(market, history, message, LONG_AGO * NANOSECONDS)
+    await passed(source, LONG_AGO, LONG_AGO + 200)
+    assert (source.is_new(repaired), source.is_new(other)) == (False, True)
+    await passed(source, LONG_AGO + 188, LONG_AGO + 400)
+    assert not source.is_new(repaired)
+    market.ticks.restart(0)
+    await passed(source, LONG_AGO + 388, LONG_AGO + 600)
+    assert not source.sent
+
+
+# --- history, then live
+
+
+async def test_replay_sends_history_then_says_so_then_goes_live_without_a_gap(platform):
+    begin = h.minute_of(time.time_ns()) - 600
+    trades = [h.trade(n, time=(begin + n) * NANOSECONDS) for n in range(580)]
+    platform.history.store(trades[:570])
+    platform.history.closed_until = begin + 540
+    platform.trades(*trades[560:], stored=False)
+    async with h.streaming(platform, f"?from={begin}&speed=1000000") as socket:
+        await h.say(socket, action="subscribe", channels=[TRADES, "bars:binance:BTC-USDT:1m"])
+        told = await h.hear_until(socket, lambda told: told["type"] == "replay_complete", seconds=10)
+        platform.trades(h.trade(580))
+        told += await h.hear_until(socket, lambda told: told.get("trade_id") == 580)
+        assert [one["trade_id"] for one in told if one["type"] == "trade"] == list(range(581))
+        bars = [one["bar"]["timestamp"] for one in told if one["type"] == "bar_close"]
+        assert bars == [begin + 60 * minute for minute in range(9)]
+        assert {one["offset"] for one in told[:500]} == {None}
+        times = [one.get("timestamp") or one["bar"]["timestamp"] + 60 for one in told if "offset" in one][:500]
+        assert times == sorted(times)
+
+
+async def test_replay_of_a_closed_span_keeps_its_pace(platform):
+    begin = h.minute_of(time.time_ns()) - 3600
+    platform.history.store([h.trade(n, time=(begin + n) * NANOSECONDS) for n in range(10)])
+    async with h.streaming(platform) as socket:
+        started = time.monotonic()
+        await h.say(
+            socket, action="subscribe", channels=[TRADES], **{"from": str(begin), "to": str(begin + 5), "speed": 10}
+        )
+        told = await h.hear_until(socket, lambda told: told["type"] == "replay_complete")
+        assert [one["trade_id"] for one in told[:-1]] == [0, 1, 2, 3, 4]
+        assert 0.4 < time.monotonic() - started < 2
+
+
+async def test_replay_of_the_consolidated_tape_sums_up_from_midnight(platform):
+    day = time.time_ns() // NANOSECONDS // 86_400 * 86_400 - 86_400
+    for exchange in ("binance", "okx"):
+        platform.history.store(
+            [h.trade(n, exchange=exchange, time=(day + n * 10) * NANOSECONDS, quantity="0.1") for n in range(30)]
+        )
+    span = {"from": str(day + 65), "to": str(day + 300), "speed": 1e6}
+    async with h.streaming(platform) as socket:
+        await h.say(socket, action="subscribe", channels=["trades:*:BTC-USDT"], **span)
+        told = await h.hear_until(socket, lambda told: told["type"] == "replay_complete")
+        assert len(told) == 2 * 23 + 1
+        assert told[-2]["cvd_total"] == 6.0
+        assert Decimal(str(told[0]["cvd"]["binance"])) == Decimal("0.8")
+
+
+async def test_replay_sends_no_bar_that_opened_before_it(platform):
+    minute = h.minute_of(time.time_ns()) - 60
+    platform.trades(h.trade(1, time=minute * NANOSECONDS))
+    platform.close_minute(minute)
+    async with h.streaming(platform, f"?from={time.time() - 0.5}") as socket:
+        await h.say(socket, action="subscribe", channels=["bars:binance:BTC-USDT:1m"])
+        await h.hear_until(socket, lambda told: told["type"] == "replay_complete")
+        assert await h.silence(socket)
