@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from decimal import Decimal
 from importlib import import_module
@@ -9,7 +10,8 @@ from importlib import import_module
 import pytest
 
 from crosstape.common.market.bar import NANOSECONDS, Interval
-from crosstape.stream_hub import messages
+from crosstape.common.market.order import OrderEvent, OrderEventKind
+from crosstape.stream_hub import joining, messages, subscriptions
 from crosstape.stream_hub.fanout import Outbox
 from crosstape.stream_hub.market import MarketState, RingSize
 from crosstape.stream_hub.replay import BarSource, TradeSource
@@ -19,6 +21,9 @@ h = import_module("services.stream-hub.tests.harness")
 pytestmark = pytest.mark.integration
 
 TRADES = "trades:binance:BTC-USDT"
+OTHERS = "trades:okx:BTC-USDT"
+TAPE = "trades:*:BTC-USD"
+FIVE = "bars:binance:BTC-USDT:5m"
 DAY = 86_400
 LONG_AGO = time.time_ns() // NANOSECONDS // DAY * DAY - 2 * DAY
 
@@ -166,4 +171,180 @@ async def test_replay_sends_no_bar_that_opened_before_it(platform):
     async with h.streaming(platform, f"?from={time.time() - 0.5}") as socket:
         await h.say(socket, action="subscribe", channels=["bars:binance:BTC-USDT:1m"])
         await h.hear_until(socket, lambda told: told["type"] == "replay_complete")
+        assert await h.silence(socket)
+
+
+async def test_longer_bar_that_is_told_while_a_replay_ends_is_sent_once(platform, monkeypatch):
+    start = (time.time_ns() // NANOSECONDS // 300 - 2) * 300
+    for second in range(start, start + 600, 60):
+        platform.trades(h.trade(second, time=second * NANOSECONDS))
+    for second in range(start, start + 540, 60):
+        platform.close_minute(second)
+    bar_pages = platform.history.bar_pages
+
+    async def closing_meanwhile(*asked):
+        async for page in bar_pages(*asked):
+            yield page
+        platform.close_minute(start + 540)
+        assert (await h.hear(witness))["bar"]["timestamp"] == start + 300
+
+    async with h.streaming(platform) as witness, h.streaming(platform, f"?from={start}&speed=1e6") as socket:
+        await h.say(witness, action="subscribe", channels=[FIVE])
+        await h.hear(witness)
+        monkeypatch.setattr(platform.history, "bar_pages", closing_meanwhile)
+        await h.say(socket, action="subscribe", channels=[FIVE])
+        replayed, complete, live = [await h.hear(socket) for _ in range(3)]
+        assert (replayed["bar"]["timestamp"], replayed["offset"]) == (start, None)
+        assert complete["type"] == "replay_complete"
+        assert (live["bar"]["timestamp"], isinstance(live["offset"], int)) == (start + 300, True)
+        assert await h.silence(socket)
+
+
+async def test_longer_bar_that_is_told_while_a_client_comes_back_is_sent_once(platform, monkeypatch):
+    start = (time.time_ns() // NANOSECONDS // 300 - 2) * 300
+    async with h.streaming(platform) as witness, h.streaming(platform) as socket:
+        await h.say(witness, action="subscribe", channels=[FIVE])
+        since = (await h.hear(witness))["offset"]
+        close_bar(platform, start)
+        await h.hear(witness)
+        bars, was_told, asked = platform.history.bars, asyncio.Event(), []
+
+        async def answering_late(*question):
+            answer = await bars(*question)
+            asked.append(question)
+            if len(asked) == 1:
+                await was_told.wait()
+            return answer
+
+        monkeypatch.setattr(platform.history, "bars", answering_late)
+        await h.say(socket, action="subscribe", channels=[{"channel": FIVE, "since": since, "epoch": "e1"}])
+        await h.until(lambda: asked)
+        close_bar(platform, start + 300)
+        assert (await h.hear(witness))["bar"]["timestamp"] == start + 300
+        was_told.set()
+        told = [await h.hear(socket) for _ in range(3)]
+        assert [one["bar"]["timestamp"] for one in told[1:]] == [start, start + 300]
+        assert await h.silence(socket)
+
+
+@pytest.mark.parametrize("channel", [TRADES, TAPE])
+async def test_replay_that_ends_before_now_goes_live_without_what_lies_between(platform, channel):
+    await many_trades(platform)
+    async with h.streaming(platform) as socket:
+        span = {"from": str(LONG_AGO), "to": str(LONG_AGO + 10), "speed": 1e6}
+        await h.say(socket, action="subscribe", channels=[channel], **span)
+        assert (await h.hear(socket))["type"] == "replay_complete"
+        platform.trades(h.trade(9_000))
+        assert (await h.hear(socket))["trade_id"] == 9_000
+
+
+@pytest.mark.parametrize("channel", [TRADES, TAPE])
+async def test_much_that_history_does_not_have_yet_does_not_count_as_reading_slowly(platform, channel):
+    since = time.time()
+    await many_trades(platform)
+    async with h.streaming(platform, f"?from={since}&speed=1e6") as socket:
+        await h.say(socket, action="subscribe", channels=[channel])
+        told = await h.hear_until(socket, lambda told: told.get("trade_id") == 8_000, seconds=20)
+        assert [one["trade_id"] for one in told[1:]] == list(range(1, 8_001))
+        platform.trades(h.trade(9_000))
+        assert (await h.hear(socket))["trade_id"] == 9_000
+
+
+async def many_trades(platform):
+    """8000 trades of now that history lacks, as messages more than may wait for a client."""
+    await platform.stop()
+    platform.most_backlog = 512 * 1024
+    await platform.start()
+    for start in range(1, 8_000, 400):
+        platform.trades(*(h.trade(number) for number in range(start, start + 400)), stored=False)
+
+
+# --- others leave
+
+
+def close_bar(platform, start):
+    """Five minutes from `start` (Unix s) on, each with a trade, are stored and told."""
+    for second in range(start, start + 300, 60):
+        platform.trades(h.trade(second, time=second * NANOSECONDS))
+        platform.close_minute(second)
+
+
+def fill(number):
+    kind, now = OrderEventKind.FILL, time.time_ns()
+    return OrderEvent("id-alice", "alice", "twap_1", number, kind, now, "kraken", "BTC-USD", "buy", "9.50")
+
+
+def say_something(platform, channel):
+    """Something that this channel tells."""
+    if channel == TAPE:
+        platform.trades(h.trade(1, exchange="okx"))
+    elif channel == FIVE:
+        close_bar(platform, (time.time_ns() // NANOSECONDS // 300 - 1) * 300)
+    elif channel == "orders":
+        platform.publish("orders", fill(1_000))
+    else:
+        platform.book(h.snapshot("kraken", "BTC-USD", [("1", "1")], [("2", "1")], None))
+
+
+def others_leave(platform):
+    """What the hub does when somebody else leaves, and once a minute."""
+    platform.desk.channels.release()
+    platform.hub.prune(time.time())
+
+
+@pytest.mark.parametrize("channel", [TAPE, FIVE, "book:kraken:BTC-USD", "orders"])
+async def test_replay_goes_live_although_all_others_left_meanwhile(platform, channel):
+    async with h.streaming(platform, f"?from={time.time() - 1}&speed=1e6") as socket:
+        platform.history.answers.clear()
+        await h.say(socket, action="subscribe", channels=[TRADES, channel])
+        await h.until(lambda: platform.history.asked)
+        others_leave(platform)
+        platform.history.answers.set()
+        await h.hear_until(socket, lambda told: told["type"] == "replay_complete")
+        say_something(platform, channel)
+        kinds = ("trade", "bar_close", "book", "order")
+        await h.hear_until(socket, lambda told: told.get("channel") == channel and told["type"] in kinds)
+
+
+@pytest.mark.parametrize(("channel", "since"), [(TAPE, "binance:0"), ("orders", 0)])
+async def test_client_that_comes_back_joins_although_all_others_left_meanwhile(platform, monkeypatch, channel, since):
+    async def has_read(member):
+        others_leave(platform)
+
+    monkeypatch.setattr(joining, "has_read", has_read)
+    monkeypatch.setattr(subscriptions, "has_read", has_read)
+    platform.trades(*(h.trade(number) for number in range(501)), stored=False)
+    for number in range(501):
+        platform.publish("orders", fill(number), age=3_600)
+    async with h.streaming(platform) as socket:
+        asked = {"channel": channel, "since": since, "epoch": "e1"}
+        await h.say(socket, action="subscribe", channels=[asked])
+        answer, *missed = [await h.hear(socket) for _ in range(501)]
+        assert (answer["channel"], answer["recovered"], len(missed)) == (channel, True, 500)
+        say_something(platform, channel)
+        assert (await h.hear(socket))["channel"] == channel
+
+
+# --- the client itself leaves
+
+
+async def test_channel_that_leaves_while_it_goes_live_says_nothing_more(platform, monkeypatch):
+    may_go_on, is_waiting = asyncio.Event(), asyncio.Event()
+
+    async def has_read(member):
+        is_waiting.set()
+        await may_go_on.wait()
+
+    monkeypatch.setattr(joining, "has_read", has_read)
+    since = time.time()
+    platform.trades(*(h.trade(number) for number in range(1_000)), stored=False)
+    async with h.streaming(platform, f"?from={since}&speed=1e6") as socket:
+        await h.say(socket, action="subscribe", channels=[TRADES, OTHERS])
+        await is_waiting.wait()
+        await h.say(socket, action="unsubscribe", channels=[TRADES])
+        await h.hear_until(socket, lambda told: told["type"] == "unsubscribed")
+        may_go_on.set()
+        platform.trades(h.trade(1_000))
+        platform.trades(h.trade(1, exchange="okx"))
+        assert (await h.hear(socket))["channel"] == OTHERS
         assert await h.silence(socket)

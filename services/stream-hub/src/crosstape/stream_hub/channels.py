@@ -91,7 +91,8 @@ Made = TypeVar("Made", BookFeed, Tape, RolledBars, CvdTicks)
 
 
 class Channels:
-    """What subscribers share and only exists while there are any. `release` after every leaving."""
+    """What subscribers share and only exists while there are any: join it in the step that finds it, as somebody else's
+    `release` may let it go. `release` after every leaving."""
 
     def __init__(self, outbox: Outbox, history: History, spawn: Spawn):
         self.outbox = outbox
@@ -102,8 +103,14 @@ class Channels:
 
     def bars(self, market: MarketState, interval: Interval) -> Group | RolledBars:
         """The channel of the bars of one interval."""
-        if interval in STORED:
-            return market.bar_groups.setdefault(interval.value, Group(self.outbox))
+        return self.stored(market, interval) if interval in STORED else self.rolled(market, interval)
+
+    def stored(self, market: MarketState, interval: Interval) -> Group:
+        """The bars of an interval that the bus tells."""
+        return market.bar_groups.setdefault(interval.value, Group(self.outbox))
+
+    def rolled(self, market: MarketState, interval: Interval) -> RolledBars:
+        """The bars of a longer interval."""
         key = ("bars", market, interval)
         rolled = self._find(key, lambda: RolledBars(market, interval, self._history, self.outbox))
         if rolled not in self._telling:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -22,19 +23,10 @@ from crosstape.stream_hub.desk import (
     Desk,
     Found,
 )
-from crosstape.stream_hub.fanout import Group
+from crosstape.stream_hub.joining import Request, Subscription
 from crosstape.stream_hub.protocol import Closing, TooMany, closing, error_message, text_of, unknown_action, whole_of
 from crosstape.stream_hub.replay import Span, read_span, replay
-from crosstape.stream_hub.subscriptions import (
-    Book,
-    Consolidated,
-    LongBars,
-    Orders,
-    Request,
-    StoredBars,
-    Subscription,
-    Trades,
-)
+from crosstape.stream_hub.subscriptions import Book, Consolidated, LongBars, Orders, StoredBars, Trades
 
 log = structlog.get_logger(__name__)
 
@@ -69,7 +61,7 @@ class StreamSession:
             raise unknown_action(message, "subscribe, unsubscribe, list, ping, auth")
 
     async def _subscribe(self, message: Asked) -> None:
-        replayed: list[tuple[Subscription, str]] = []
+        replayed: list[Subscription] = []
         span = read_span({**self._query, **message}, time.time_ns())
         if span is not None and self._is_replaying:
             raise TooMany("A socket replays one span at a time.")
@@ -78,16 +70,17 @@ class StreamSession:
             try:
                 channel, subscription, described = self._made(asked)
                 if span is not None and subscription is not None:
-                    replayed.append((subscription, channel))
+                    replayed.append(subscription)
                 elif subscription is not None:
                     request = Request(asked.get("since"), str(asked.get("epoch", "")), described)
                     await subscription.join(self._connection, request, self._desk.hub.epoch)
             except PlatformError as error:
                 self._subscriptions.pop(channel, None)
+                self._desk.channels.release()  # of what was found and not joined
                 self._connection.send(error_message(error, {"channel": asked["channel"]}))
         if span is not None and replayed:
-            self._is_replaying = True
             self._query = {}  # the address speaks of the first subscription
+            self._is_replaying = True
             self._connection.spawn(self._replay(replayed, span))
 
     def _made(self, asked: Asked) -> tuple[str, Subscription | None, Asked]:
@@ -115,7 +108,7 @@ class StreamSession:
             raise Unauthenticated("This channel needs a token.")
         if Scope.ORDERS_READ not in principal.scopes:
             raise Forbidden("This credential lacks the scope orders:read.", {"required_scope": "orders:read"})
-        return Orders(self._desk.hub.orders(principal.user_id))
+        return Orders(partial(self._desk.hub.orders, principal.user_id))
 
     def _of_market(self, name: ChannelName, found: Found, channel: str, asked: Asked) -> Subscription:
         desk = self._desk
@@ -124,42 +117,43 @@ class StreamSession:
             depth = whole_of(asked, "depth", DEFAULT_DEPTH, 1, MOST_DEPTH)
             interval = whole_of(asked, "interval_ms", DEFAULT_INTERVAL_MS, LEAST_INTERVAL_MS, MOST_INTERVAL_MS)
             head = {"channel": channel, "exchange": found.exchange, "symbol": found.symbol}
-            is_consolidated = found.is_consolidated
-            feed = desk.channels.book(targets, depth, interval / 1000, head, is_consolidated=is_consolidated)
-            return Book(channel, feed)
+            find = partial(
+                desk.channels.book, targets, depth, interval / 1000, head, is_consolidated=found.is_consolidated
+            )
+            return Book(channel, find)
         if name.kind == "trades":
             if found.is_consolidated:
-                return Consolidated(desk.channels.tape(channel, [target.market for target in targets]))
+                markets = [target.market for target in targets]
+                return Consolidated(channel, markets, partial(desk.channels.tape, channel, markets))
             return Trades(targets[0].market)
         if found.is_consolidated:
             raise ValidationFailed("Bars are of one exchange each.", {"parameter": "channel"})
         market = targets[0].market
-        bars = desk.channels.bars(market, name.interval)
-        if name.interval in STORED and isinstance(bars, Group):
-            return StoredBars(market, name.interval, bars)
-        return LongBars(market, name.interval, bars)  # type: ignore[arg-type]  # not stored, so rolled
+        if name.interval in STORED:
+            return StoredBars(market, name.interval, desk.channels.stored(market, name.interval))
+        return LongBars(market, name.interval, partial(desk.channels.rolled, market, name.interval))
 
-    async def _replay(self, replayed: Sequence[tuple[Subscription, str]], span: Span) -> None:
+    async def _replay(self, replayed: Sequence[Subscription], span: Span) -> None:
         connection, desk = self._connection, self._desk
         try:
-            sources = [await subscription.source(span.start, desk.history) for subscription, _ in replayed]
-            await replay([source for source in sources if source is not None], span, connection)
-            channels = [channel for subscription, channel in replayed if self._has(subscription, channel)]
-            told = {"type": "replay_complete", "channels": channels, "epoch": desk.hub.epoch}
+            sources = [
+                source
+                for subscription in replayed
+                if (source := await subscription.source(span.start, desk.history)) is not None
+            ]
+            await replay(sources, span, connection)
+            live = {channel: one for channel, one in self._subscriptions.items() if one in replayed}
+            told = {"type": "replay_complete", "channels": list(live), "epoch": desk.hub.epoch}
             connection.send(lambda notation: told)
-            for subscription, channel in replayed:
-                if self._has(subscription, channel):
-                    subscription.go_live(connection)
+            for subscription in live.values():
+                if not subscription.has_left:
+                    await subscription.go_live(connection, span)
         except Closing as end:
             connection.end(end)
         except PlatformError as error:
             connection.end(closing(error))
         finally:
             self._is_replaying = False
-
-    def _has(self, subscription: Subscription, channel: str) -> bool:
-        """Whether the client has not left the channel meanwhile."""
-        return self._subscriptions.get(channel) is subscription
 
     def _unsubscribe(self, message: Asked) -> None:
         for asked in _channels(message):

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any, Generic, Protocol, TypeVar
-
-from msgspec import Struct
 
 from crosstape.common.market.bar import NANOSECONDS, Interval
 from crosstape.common.market.order import OrderEvent
@@ -22,119 +17,34 @@ from crosstape.stream_hub.fanout import Group
 from crosstape.stream_hub.flow import DAY
 from crosstape.stream_hub.history import History
 from crosstape.stream_hub.hub import OrderChannel
+from crosstape.stream_hub.joining import (
+    AT_ONCE,
+    Request,
+    RingSubscription,
+    Subscription,
+    has_read,
+    subscribed,
+    too_slow,
+)
 from crosstape.stream_hub.market import BarEvent, MarketState, Tick
 from crosstape.stream_hub.numbers import EXACT, ZERO
-from crosstape.stream_hub.protocol import CloseCode, Closing, TooMany
-from crosstape.stream_hub.replay import BACKLOG_BYTES, BarSource, Several, Source, TradeSource, day_so_far
+from crosstape.stream_hub.replay import BarSource, Several, Source, Span, TradeSource, day_so_far
 from crosstape.stream_hub.ring import Ring
 from crosstape.stream_hub.rolled import RolledBars
-from crosstape.stream_hub.tape import Tape
-
-AT_ONCE = 500
-"""Missed messages that are sent before the client is looked at again."""
-
-Entry = TypeVar("Entry")
-
-
-class Request(Struct, frozen=True):
-    """How a client wants to join. `since` is the last offset it has, `epoch` that offset's; `described` is what the
-    answer says of the channel besides."""
-
-    since: int | str | None
-    epoch: str
-    described: Mapping[str, Any]
-
-
-def subscribed(channel: str, request: Request, epoch: str, offset: int | str | None, *, is_recovered: bool) -> Build:
-    """The answer. Its offset is what the client has then: what it missed follows behind it."""
-    recovered = {} if request.since is None else {"recovered": is_recovered}
-    message = {
-        "type": "subscribed",
-        "channel": channel,
-        **request.described,
-        "epoch": epoch,
-        "offset": offset,
-        **recovered,
-    }
-    return lambda notation: message
-
-
-class Subscription(Protocol):
-    """One client's part in one channel."""
-
-    async def join(self, member: Connection, request: Request, epoch: str) -> None:
-        """Answer, give what was missed, and go on with what comes. Raises Closing."""
-        ...
-
-    def leave(self, member: Connection) -> None:
-        """No message any more."""
-        ...
-
-    async def source(self, start: int, history: History) -> Source | None:
-        """What a replay from `start` (ns) on sends; None where there is no history. Raises ServiceUnavailable."""
-        ...
-
-    def go_live(self, member: Connection) -> None:
-        """Join behind a replay: first what the bus brought that history did not have yet."""
-        ...
-
-
-def _too_slow() -> Closing:
-    return Closing(CloseCode.TOO_SLOW, TooMany("You read too slowly to catch up with this channel."))
-
-
-async def _has_read(member: Connection) -> None:
-    """Return once the client has little left to read."""
-    await asyncio.sleep(0)
-    while member.backlog() > BACKLOG_BYTES:
-        await asyncio.sleep(0.01)
-
-
-class RingSubscription(ABC, Generic[Entry]):
-    """A channel whose last messages are in a ring."""
-
-    def __init__(self, channel: str, ring: Ring[Entry], group: Group):
-        self._channel = channel
-        self._ring = ring
-        self._group = group
-
-    @abstractmethod
-    def _build(self, place: int, entry: Entry) -> Build | None:
-        """The message of an entry; None for one of another channel."""
-
-    async def join(self, member: Connection, request: Request, epoch: str) -> None:
-        since = request.since
-        is_recovered = isinstance(since, int) and request.epoch == epoch and self._ring.reaches(since)
-        place = since if is_recovered and isinstance(since, int) else self._ring.newest
-        member.send(subscribed(self._channel, request, epoch, place, is_recovered=is_recovered))
-        is_behind = True
-        while is_behind:
-            missed = self._ring.after(place, AT_ONCE)
-            if missed is None:
-                raise _too_slow()
-            for place, entry in missed:
-                self._send(member, place, entry)
-            if is_behind := len(missed) == AT_ONCE:
-                await _has_read(member)
-        self._group.join(member, place if place > self._ring.newest else None)
-
-    def _send(self, member: Connection, place: int, entry: Entry) -> None:
-        if (build := self._build(place, entry)) is not None:
-            member.send(build)
-
-    def leave(self, member: Connection) -> None:
-        self._group.leave(member)
+from crosstape.stream_hub.tape import Behind, Tape
 
 
 class Trades(RingSubscription[Tick]):
     """trades:EXCHANGE:SYMBOL."""
 
     def __init__(self, market: MarketState):
-        super().__init__(market.trades_channel, market.ticks, market.trade_group)
+        super().__init__(market.trades_channel, lambda: (market.ticks, market.trade_group))
         self._market = market
         self._source: TradeSource | None = None
 
-    def _build(self, place: int, entry: Tick) -> Build:
+    def _build(self, place: int, entry: Tick) -> Build | None:
+        if self._source is not None and not self._source.is_new(entry.trade):
+            return None
         return messages.trade(self._channel, entry.trade, place)
 
     async def source(self, start: int, history: History) -> Source:
@@ -142,101 +52,122 @@ class Trades(RingSubscription[Tick]):
         self._source = TradeSource(self._market, history, lambda trade: messages.trade(channel, trade, None), start)
         return self._source
 
-    def go_live(self, member: Connection) -> None:
-        for place, tick in self._ring:
-            if self._source is None or self._source.is_new(tick.trade):
-                self._send(member, place, tick)
-        self._group.join(member)
-
 
 class StoredBars(RingSubscription[BarEvent]):
     """bars:EXCHANGE:SYMBOL:INTERVAL of an interval that the bus tells."""
 
     def __init__(self, market: MarketState, interval: Interval, group: Group):
-        super().__init__(market.bars_channel(interval), market.bars, group)
+        super().__init__(market.bars_channel(interval), lambda: (market.bars, group))
         self._market = market
         self._interval = interval
         self._source: BarSource | None = None
 
     def _build(self, place: int, entry: BarEvent) -> Build | None:
-        if entry.bar.interval != self._interval:
+        bar = entry.bar
+        if bar.interval != self._interval or (self._source is not None and not self._source.is_new(bar)):
             return None
-        return messages.bar(entry.kind, self._channel, entry.bar, place)
+        return messages.bar(entry.kind, self._channel, bar, place)
 
     async def source(self, start: int, history: History) -> Source:
         self._source = BarSource(self._market, self._interval, history, start)
         return self._source
 
-    def go_live(self, member: Connection) -> None:
-        for place, event in self._ring:
-            if self._source is None or self._source.is_new(event.bar):
-                self._send(member, place, event)
-        self._group.join(member)
 
-
-class LongBars:
+class LongBars(Subscription):
     """bars:EXCHANGE:SYMBOL:INTERVAL of a longer interval."""
 
-    def __init__(self, market: MarketState, interval: Interval, bars: RolledBars):
+    def __init__(self, market: MarketState, interval: Interval, find: Callable[[], RolledBars]):
         self._channel = market.bars_channel(interval)
         self._market = market
         self._interval = interval
-        self._bars = bars
+        self._find = find
+        self._source: BarSource | None = None
+        self._joined: RolledBars | None = None
 
     async def join(self, member: Connection, request: Request, epoch: str) -> None:
-        since, bars = request.since, self._bars
-        missed = bars.missed(since) if isinstance(since, int) and request.epoch == epoch else None
-        place = since if missed is not None and isinstance(since, int) else bars.position
-        member.send(subscribed(self._channel, request, epoch, place, is_recovered=missed is not None))
-        for telling, bar in await bars.fetch(missed or ()):
-            member.send(bars.message(telling, bar))
-            place = telling.position
-        bars.group.join(member, place)
+        since, bars = request.since, self._find()
+        is_recovered = isinstance(since, int) and request.epoch == epoch and bars.missed(since) is not None
+        place = since if is_recovered and isinstance(since, int) else bars.position
+        member.send(subscribed(self._channel, request, epoch, place, is_recovered=is_recovered))
+        await self._follow(member, place)
 
-    def leave(self, member: Connection) -> None:
-        self._bars.group.leave(member)
+    async def go_live(self, member: Connection, span: Span) -> None:
+        await self._follow(member, self._market.bars.floor if span.end is None else self._find().position)
+
+    async def _follow(self, member: Connection, place: int) -> None:
+        """Send what was told behind `place`, and go on with what is. Raises Closing, ServiceUnavailable."""
+        while not self.has_left:
+            bars = self._find()
+            told = bars.position
+            if place >= told:
+                bars.group.join(member, place)
+                self._joined = bars
+                return
+            missed = bars.missed(place)
+            if missed is None:
+                raise too_slow()
+            for telling, bar in await bars.fetch(missed):
+                if self._source is None or self._source.is_new(bar):
+                    member.send(bars.message(telling, bar))
+                place = telling.position
+            place = max(place, told)
+
+    def _leave(self, member: Connection) -> None:
+        if self._joined is not None:
+            self._joined.group.leave(member)
 
     async def source(self, start: int, history: History) -> Source:
-        return BarSource(self._market, self._interval, history, start)
-
-    def go_live(self, member: Connection) -> None:
-        self._bars.group.join(member)
+        self._source = BarSource(self._market, self._interval, history, start)
+        return self._source
 
 
-class Consolidated:
+class Consolidated(Subscription):
     """trades:*:SYMBOL."""
 
-    def __init__(self, tape: Tape):
-        self._tape = tape
+    def __init__(self, channel: str, markets: Sequence[MarketState], find: Callable[[], Tape]):
+        self._channel = channel
+        self._markets = markets
+        self._find = find
         self._sources: dict[str, TradeSource] = {}
+        self._joined: Tape | None = None
 
     async def join(self, member: Connection, request: Request, epoch: str) -> None:
-        tape = self._tape
+        tape = self._find()
         tape.settle()
         behind = tape.behind(request.since) if isinstance(request.since, str) and request.epoch == epoch else None
         if behind is not None and not behind.is_whole:
             behind = None
         place = tape.offset if behind is None else behind.offset
-        member.send(subscribed(tape.channel, request, epoch, place, is_recovered=behind is not None))
-        while behind is not None:
-            missed = behind.read(AT_ONCE)
-            if missed is None:
-                raise _too_slow()
-            for _, build in missed:
-                member.send(build)
-            if len(missed) < AT_ONCE:
-                break
-            await _has_read(member)
-            tape.settle()
-        tape.group.join(member)
+        member.send(subscribed(self._channel, request, epoch, place, is_recovered=behind is not None))
+        await self._follow(member, behind)
 
-    def leave(self, member: Connection) -> None:
-        self._tape.group.leave(member)
+    async def go_live(self, member: Connection, span: Span) -> None:
+        await self._follow(member, self._find().kept() if span.end is None else None)
+
+    async def _follow(self, member: Connection, behind: Behind | None) -> None:
+        """Send what lies `behind`, and go on with what comes. Raises Closing."""
+        while not self.has_left:
+            tape = self._find()
+            tape.settle()
+            missed = [] if behind is None else behind.read(AT_ONCE)
+            if missed is None:
+                raise too_slow()
+            for trade, build in missed:
+                if not self._sources or self._sources[trade.exchange].is_new(trade):
+                    member.send(build)
+            if len(missed) < AT_ONCE:
+                tape.group.join(member)
+                self._joined = tape
+                return
+            await has_read(member)
+
+    def _leave(self, member: Connection) -> None:
+        if self._joined is not None:
+            self._joined.group.leave(member)
 
     async def source(self, start: int, history: History) -> Source:
-        markets = self._tape.markets
-        before = {exchange: await day_so_far(market, start, history) for exchange, market in markets.items()}
-        sums, channel = DaySums(before, start // NANOSECONDS // DAY), self._tape.channel
+        before = {market.exchange: await day_so_far(market, start, history) for market in self._markets}
+        sums, channel = DaySums(before, start // NANOSECONDS // DAY), self._channel
 
         def build(trade: Trade) -> Build:
             if sums.counts(trade):
@@ -244,52 +175,47 @@ class Consolidated:
                 sums.sums[trade.exchange] = EXACT.add(known, Decimal(messages.volume_delta(trade)))
             return messages.tape_trade(channel, trade, None, dict(sums.sums), is_late=False)
 
-        self._sources = {exchange: TradeSource(market, history, build, start) for exchange, market in markets.items()}
+        self._sources = {market.exchange: TradeSource(market, history, build, start) for market in self._markets}
         return Several(list(self._sources.values()))
 
-    def go_live(self, member: Connection) -> None:
-        tape = self._tape
-        tape.settle()
-        kept = tape.kept()
-        while part := kept.read(AT_ONCE):
-            for trade, build in part:
-                if self._sources[trade.exchange].is_new(trade):
-                    member.send(build)
-        tape.group.join(member)
 
-
-class Book:
+class Book(Subscription):
     """book:EXCHANGE:SYMBOL: the newest state is all there is to recover."""
 
-    def __init__(self, channel: str, feed: BookFeed):
+    def __init__(self, channel: str, find: Callable[[], BookFeed]):
         self._channel = channel
-        self._feed = feed
+        self._find = find
+        self._joined: BookFeed | None = None
 
     async def join(self, member: Connection, request: Request, epoch: str) -> None:
         member.send(subscribed(self._channel, request, epoch, None, is_recovered=True))
-        self._feed.join(member)
+        self._join(member)
 
-    def leave(self, member: Connection) -> None:
-        self._feed.leave(member)
+    async def go_live(self, member: Connection, span: Span) -> None:
+        self._join(member)
 
-    async def source(self, start: int, history: History) -> None:
-        return None
+    def _join(self, member: Connection) -> None:
+        self._joined = self._find()
+        self._joined.join(member)
 
-    def go_live(self, member: Connection) -> None:
-        self._feed.join(member)
+    def _leave(self, member: Connection) -> None:
+        if self._joined is not None:
+            self._joined.leave(member)
 
 
 class Orders(RingSubscription[OrderEvent]):
     """orders: the client's own."""
 
-    def __init__(self, channel: OrderChannel):
-        super().__init__("orders", channel.ring, channel.group)
+    def __init__(self, find: Callable[[], OrderChannel]):
+        def of_channel() -> tuple[Ring[OrderEvent], Group]:
+            channel = find()
+            return channel.ring, channel.group
+
+        super().__init__("orders", of_channel)
 
     def _build(self, place: int, entry: OrderEvent) -> Build:
         return messages.order(entry, place)
 
-    async def source(self, start: int, history: History) -> None:
-        return None
-
-    def go_live(self, member: Connection) -> None:
-        self._group.join(member)
+    async def go_live(self, member: Connection, span: Span) -> None:
+        ring, _ = self._find()
+        await self._follow(member, ring.newest)

@@ -1,0 +1,133 @@
+"""How a client joins a channel of /ws/v1/stream where it left off: what every kind of channel has in common."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+from msgspec import Struct
+
+from crosstape.stream_hub.connection import Connection
+from crosstape.stream_hub.encoding import Build
+from crosstape.stream_hub.fanout import Group
+from crosstape.stream_hub.history import History
+from crosstape.stream_hub.protocol import CloseCode, Closing, TooMany
+from crosstape.stream_hub.replay import BACKLOG_BYTES, Source, Span
+from crosstape.stream_hub.ring import Ring
+
+AT_ONCE = 500
+"""Missed messages that are sent before the client is looked at again."""
+
+Entry = TypeVar("Entry")
+
+
+class Request(Struct, frozen=True):
+    """How a client wants to join. `since` is the last offset it has, `epoch` that offset's; `described` is what the
+    answer says of the channel besides."""
+
+    since: int | str | None
+    epoch: str
+    described: Mapping[str, Any]
+
+
+def subscribed(channel: str, request: Request, epoch: str, offset: int | str | None, *, is_recovered: bool) -> Build:
+    """The answer. Its offset is what the client has then: what it missed follows behind it."""
+    recovered = {} if request.since is None else {"recovered": is_recovered}
+    message = {
+        "type": "subscribed",
+        "channel": channel,
+        **request.described,
+        "epoch": epoch,
+        "offset": offset,
+        **recovered,
+    }
+    return lambda notation: message
+
+
+def too_slow() -> Closing:
+    """Why a client is closed for which the channel does not keep enough."""
+    return Closing(CloseCode.TOO_SLOW, TooMany("You read too slowly to catch up with this channel."))
+
+
+async def has_read(member: Connection) -> None:
+    """Return once the client has little left to read."""
+    await asyncio.sleep(0)
+    while member.backlog() > BACKLOG_BYTES:
+        await asyncio.sleep(0.01)
+
+
+class Subscription(ABC):
+    """One client's part in one channel: it joins, or is replayed and then goes live; then it leaves.
+
+    What is shared and only there while somebody has joined it is found in the very step that joins it: while a client
+    waits, the last of the others may leave.
+    """
+
+    has_left = False
+
+    @abstractmethod
+    async def join(self, member: Connection, request: Request, epoch: str) -> None:
+        """Answer, give what was missed, and go on with what comes. Raises Closing, ServiceUnavailable."""
+
+    def leave(self, member: Connection) -> None:
+        """No message any more."""
+        self.has_left = True
+        self._leave(member)
+
+    @abstractmethod
+    def _leave(self, member: Connection) -> None:
+        """Leave what was joined, if anything was."""
+
+    async def source(self, start: int, history: History) -> Source | None:
+        """What a replay from `start` (ns) on sends; None where there is no history. Raises ServiceUnavailable."""
+        return None
+
+    @abstractmethod
+    async def go_live(self, member: Connection, span: Span) -> None:
+        """Join behind a replay of `span`, unless the client leaves meanwhile. If the span has no end: first what the
+        bus brought that history did not have yet. Raises Closing, ServiceUnavailable."""
+
+
+class RingSubscription(Subscription, Generic[Entry]):
+    """A channel whose last messages are in a ring. `find` gives that and the group."""
+
+    def __init__(self, channel: str, find: Callable[[], tuple[Ring[Entry], Group]]):
+        self._channel = channel
+        self._find = find
+
+    @abstractmethod
+    def _build(self, place: int, entry: Entry) -> Build | None:
+        """The message of an entry; None for one of another channel, or that a replay has sent."""
+
+    async def join(self, member: Connection, request: Request, epoch: str) -> None:
+        since, (ring, _) = request.since, self._find()
+        is_recovered = isinstance(since, int) and request.epoch == epoch and ring.reaches(since)
+        place = since if is_recovered and isinstance(since, int) else ring.newest
+        member.send(subscribed(self._channel, request, epoch, place, is_recovered=is_recovered))
+        await self._follow(member, place)
+
+    async def go_live(self, member: Connection, span: Span) -> None:
+        ring, _ = self._find()
+        await self._follow(member, ring.floor if span.end is None else ring.newest)
+
+    async def _follow(self, member: Connection, place: int) -> None:
+        """Send what lies behind `place`, and go on with what comes. Raises Closing."""
+        while not self.has_left:
+            ring, group = self._find()
+            missed = ring.after(place, AT_ONCE)
+            if missed is None:
+                raise too_slow()
+            for at, entry in missed:
+                if (build := self._build(at, entry)) is not None:
+                    member.send(build)
+            if len(missed) < AT_ONCE:
+                group.join(member, place if place > ring.newest else None)
+                return
+            place = missed[-1][0]
+            await has_read(member)
+
+    def _leave(self, member: Connection) -> None:
+        _, group = self._find()
+        group.leave(member)
