@@ -328,6 +328,47 @@ async def test_client_that_comes_back_joins_although_all_others_left_meanwhile(p
 # --- the client itself leaves
 
 
+async def test_unsubscribing_ends_a_replay_and_another_may_begin(platform):
+    platform.history.store(trades_at(range(LONG_AGO, LONG_AGO + 300)))
+    async with h.streaming(platform) as socket:
+        await h.say(socket, action="subscribe", channels=[TRADES], **{"from": LONG_AGO, "speed": 50})
+        await h.hear(socket)
+        await h.say(socket, action="unsubscribe", channels=[TRADES])
+        await h.hear_until(socket, lambda told: told["type"] == "unsubscribed")
+        span = {"from": LONG_AGO + 200, "to": LONG_AGO + 300, "speed": 1e6}
+        await h.say(socket, action="subscribe", channels=[TRADES], **span)
+        told = await h.hear_until(socket, lambda told: told["type"] == "replay_complete")
+        assert [one["trade_id"] for one in told[:-1]] == list(range(LONG_AGO + 200, LONG_AGO + 300))
+        assert await h.silence(socket)
+
+
+async def test_replay_that_is_unsubscribed_in_the_same_breath_ends(platform):
+    platform.history.answers.clear()
+    async with h.streaming(platform) as socket:
+        for _ in range(3):
+            await h.say(socket, action="subscribe", channels=[TRADES], **{"from": LONG_AGO})
+            await h.say(socket, action="unsubscribe", channels=[TRADES])
+        assert [(await h.hear(socket))["type"] for _ in range(3)] == ["unsubscribed"] * 3
+
+
+async def test_channel_that_leaves_a_replay_may_be_live_while_the_others_go_on(platform):
+    for exchange in ("binance", "okx"):
+        platform.history.store(trades_at(range(LONG_AGO, LONG_AGO + 100), exchange=exchange))
+    async with h.streaming(platform) as socket:
+        span = {"from": LONG_AGO, "to": LONG_AGO + 100, "speed": 200}
+        await h.say(socket, action="subscribe", channels=[TRADES, OTHERS], **span)
+        await h.hear(socket)
+        await h.say(socket, action="unsubscribe", channels=[TRADES])
+        await h.hear_until(socket, lambda told: told["type"] == "unsubscribed")
+        await h.say(socket, action="subscribe", channels=[TRADES])
+        told = await h.hear_until(socket, lambda told: told["type"] == "subscribed")
+        platform.trades(h.trade(1))
+        told += await h.hear_until(socket, lambda told: told["type"] == "replay_complete")
+        assert told[-1]["channels"] == [OTHERS]
+        assert [one["trade_id"] for one in told if one.get("channel") == TRADES and one["type"] == "trade"] == [1]
+        assert told[-2]["trade_id"] == LONG_AGO + 99
+
+
 async def test_channel_that_leaves_while_it_goes_live_says_nothing_more(platform, monkeypatch):
     may_go_on, is_waiting = asyncio.Event(), asyncio.Event()
 

@@ -72,7 +72,7 @@ class Subscription(ABC):
         """Answer, give what was missed, and go on with what comes. Raises Closing, ServiceUnavailable."""
 
     def leave(self, member: Connection) -> None:
-        """No message any more."""
+        """No message any more, not even of a replay."""
         self.has_left = True
         self._leave(member)
 

@@ -32,8 +32,8 @@ AT_ONCE = 200
 """Messages between two looks at how much the client has still to read."""
 FASTEST = 1e6
 
-Item = tuple[int, Callable[[], Build]]
-"""When it happened (ns), and what makes its message when its turn has come."""
+Item = tuple[int, Callable[[], Build | None]]
+"""When it happened (ns), and what makes its message when its turn has come; None if nobody wants it any more."""
 
 
 class Span(Struct, frozen=True):
@@ -156,6 +156,32 @@ class BarSource:
         return {self._interval.open_time(event.bar.open_time) for _, event in self._market.bars}
 
 
+class Part(Protocol):
+    """Whose messages a source makes."""
+
+    has_left: bool
+
+
+class Wanted:
+    """A source until its part's client leaves the channel."""
+
+    def __init__(self, source: Source, part: Part):
+        self._source = source
+        self._part = part
+
+    async def items(self, start: int, end: int) -> AsyncGenerator[Item, None]:
+        if self._part.has_left:
+            return
+        async with contextlib.aclosing(self._source.items(start, end)) as items:
+            async for moment, make in items:
+                yield moment, partial(self._unless_left, make)
+                if self._part.has_left:
+                    return
+
+    def _unless_left(self, make: Callable[[], Build | None]) -> Build | None:
+        return None if self._part.has_left else make()
+
+
 async def day_so_far(market: MarketState, moment: int, history: History) -> Decimal:
     """The volume delta from 00:00 UTC to `moment` (ns). Raises ServiceUnavailable."""
     second = moment // NANOSECONDS
@@ -223,7 +249,8 @@ async def replay(sources: Sequence[Source], span: Span, listener: Listener) -> N
                     await asyncio.sleep(max(0.0, wait))
                 while listener.backlog() > BACKLOG_BYTES:
                     await asyncio.sleep(0.01)
-                listener.send(make())
+                if (build := make()) is not None:
+                    listener.send(build)
         due = began + (end - span.start) / span.speed / NANOSECONDS - loop.time()
         if span.end is not None:
             if due > 0:

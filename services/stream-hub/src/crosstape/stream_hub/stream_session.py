@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -25,7 +26,7 @@ from crosstape.stream_hub.desk import (
 )
 from crosstape.stream_hub.joining import Request, Subscription
 from crosstape.stream_hub.protocol import Closing, TooMany, closing, error_message, text_of, unknown_action, whole_of
-from crosstape.stream_hub.replay import Span, read_span, replay
+from crosstape.stream_hub.replay import Span, Wanted, read_span, replay
 from crosstape.stream_hub.subscriptions import Book, Consolidated, LongBars, Orders, StoredBars, Trades
 
 log = structlog.get_logger(__name__)
@@ -41,7 +42,8 @@ class StreamSession:
         self._connection = connection
         self._desk = desk
         self._subscriptions: dict[str, Subscription] = {}
-        self._is_replaying = False
+        self._replayed: Sequence[Subscription] = ()
+        self._replaying: asyncio.Task[Any] | None = None
         self._query: Mapping[str, Any] = connection.hello.query
 
     async def open(self) -> None:
@@ -53,7 +55,7 @@ class StreamSession:
         if action == "subscribe":
             await self._subscribe(message)
         elif action == "unsubscribe":
-            self._unsubscribe(message)
+            await self._unsubscribe(message)
         elif action == "list":
             told = list(self._subscriptions)
             self._connection.send(lambda notation: {"type": "subscriptions", "channels": told})
@@ -63,7 +65,7 @@ class StreamSession:
     async def _subscribe(self, message: Asked) -> None:
         replayed: list[Subscription] = []
         span = read_span({**self._query, **message}, time.time_ns())
-        if span is not None and self._is_replaying:
+        if span is not None and self._replaying is not None:
             raise TooMany("A socket replays one span at a time.")
         for asked in _channels(message):
             channel = ""
@@ -80,8 +82,9 @@ class StreamSession:
                 self._connection.send(error_message(error, {"channel": asked["channel"]}))
         if span is not None and replayed:
             self._query = {}  # the address speaks of the first subscription
-            self._is_replaying = True
-            self._connection.spawn(self._replay(replayed, span))
+            self._replayed = replayed
+            self._connection.spawn(self._replay(span))
+            await asyncio.sleep(0)  # it begins, and can be cancelled
 
     def _made(self, asked: Asked) -> tuple[str, Subscription | None, Asked]:
         """The channel's canonical name, its subscription (None where there is one already), and what to say of it."""
@@ -133,16 +136,17 @@ class StreamSession:
             return StoredBars(market, name.interval, desk.channels.stored(market, name.interval))
         return LongBars(market, name.interval, partial(desk.channels.rolled, market, name.interval))
 
-    async def _replay(self, replayed: Sequence[Subscription], span: Span) -> None:
+    async def _replay(self, span: Span) -> None:
         connection, desk = self._connection, self._desk
+        self._replaying = asyncio.current_task()
         try:
             sources = [
-                source
-                for subscription in replayed
+                Wanted(source, subscription)
+                for subscription in self._replayed
                 if (source := await subscription.source(span.start, desk.history)) is not None
             ]
             await replay(sources, span, connection)
-            live = {channel: one for channel, one in self._subscriptions.items() if one in replayed}
+            live = {channel: one for channel, one in self._subscriptions.items() if one in self._replayed}
             told = {"type": "replay_complete", "channels": list(live), "epoch": desk.hub.epoch}
             connection.send(lambda notation: told)
             for subscription in live.values():
@@ -153,9 +157,9 @@ class StreamSession:
         except PlatformError as error:
             connection.end(closing(error))
         finally:
-            self._is_replaying = False
+            self._replaying = None
 
-    def _unsubscribe(self, message: Asked) -> None:
+    async def _unsubscribe(self, message: Asked) -> None:
         for asked in _channels(message):
             try:
                 name = parse_channel(text_of(asked, "channel"))
@@ -170,6 +174,9 @@ class StreamSession:
             subscription.leave(self._connection)
             told = {"type": "unsubscribed", "channel": channel}
             self._connection.send(lambda notation, told=told: told)  # type: ignore[misc]
+        if self._replaying is not None and all(subscription.has_left for subscription in self._replayed):
+            self._replaying.cancel()
+            await asyncio.wait([self._replaying])
         self._desk.channels.release()
 
     def close(self) -> None:
