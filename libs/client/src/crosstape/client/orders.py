@@ -62,10 +62,12 @@ class Execution(Struct, frozen=True, kw_only=True):
 
 
 class Benchmark(Struct, frozen=True, kw_only=True):
-    """The market's own average prices from the order's start to its end (or now); None where nothing was seen."""
+    """The market's own average prices from the order's start to its end (or now); None where nothing was seen. `twap`
+    is over the `seconds` in which its mid price was known."""
 
     twap: Decimal | None = None
     vwap: Decimal | None = None
+    seconds: Decimal = Decimal()
 
 
 class Slippage(Struct, frozen=True, kw_only=True):
