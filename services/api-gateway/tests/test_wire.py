@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from crosstape.api_gateway import server
+from crosstape.api_gateway import pool, server
 from crosstape.api_gateway.address import Addresses, Guests
 from crosstape.api_gateway.arrival import Bounds
 
@@ -514,6 +514,21 @@ async def test_connections_are_kept_and_a_closed_one_costs_a_get_nothing(
     service.script = lambda head, connection, request: [OK] if request == 1 else [None]
     for _ in range(10):
         assert (await gateway.ask("/exchanges")).status == 200, "asked again over a new connection"
+
+
+async def test_a_busy_connection_is_renewed_so_that_new_replicas_get_their_share(
+    misbehaving: Any, open_gateway: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "LIFE_SECONDS", (0.05, 0.1))
+    service, port = misbehaving
+    service.script = lambda head, connection, request: [OK]
+    gateway = await open_gateway(port, health_interval_seconds=60)
+
+    async def is_renewed() -> bool:
+        assert (await gateway.ask("/exchanges")).status == 200
+        return bool(service.connections > 5)
+
+    await eventually(is_renewed)
 
 
 async def test_a_change_is_never_sent_twice(misbehaving: Any, open_gateway: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from math import inf
 from typing import cast
 
 import httptools
@@ -51,6 +52,8 @@ class Connection(asyncio.BufferedProtocol):
         self._held = 0
         self._failure: Broken | None = None
         self.requests = 0
+        self.retires_at = inf
+        """When its pool begins no further request on it, by the loop's clock."""
         self.is_lost = False
         self.status = 0
         self.headers: list[Header] = []

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable
+from random import uniform
 
 from yarl import URL
 
@@ -13,6 +14,8 @@ from crosstape.api_gateway.connection import Broken, Busy, Connection
 
 IDLE_SECONDS = 20.0
 """Idle connections are not used again after this, before the services' own 30 s end them."""
+LIFE_SECONDS = (30.0, 60.0)
+"""A connection is used for a time between these: it leads to one replica, and new ones are to get their share soon."""
 
 
 class Pool:
@@ -36,11 +39,11 @@ class Pool:
 
         Its `requests` are 0 when it is new: one that is not may have been closed by the service this very moment.
         """
-        until = None
+        patience = None
         while True:
             while self._idle:
-                connection, since = self._idle.pop()
-                if connection.is_reusable and self._loop.time() - since < IDLE_SECONDS:
+                connection, until = self._idle.pop()
+                if connection.is_reusable and self._loop.time() < until:
                     return connection
                 connection.abort()
             if len(self._all) + self._opening < self._limit:
@@ -54,13 +57,13 @@ class Pool:
                     self._opening -= 1
                     if self._idle or len(self._all) + self._opening < self._limit:
                         self._next()
-            until = until or self._loop.time() + self._wait_seconds
-            await self._stand_in_line(until)
+            patience = patience or self._loop.time() + self._wait_seconds
+            await self._stand_in_line(patience)
 
     def release(self, connection: Connection) -> None:
         """Keep it for the next request if it can serve one, else end it."""
         if connection.is_reusable:
-            self._idle.append((connection, self._loop.time()))
+            self._idle.append((connection, min(self._loop.time() + IDLE_SECONDS, connection.retires_at)))
             self._next()
         else:
             connection.abort()
@@ -79,6 +82,7 @@ class Pool:
                 )
         except (OSError, TimeoutError) as error:
             raise Broken("refused") from error
+        connection.retires_at = self._loop.time() + uniform(*LIFE_SECONDS)
         return connection
 
     def close(self) -> None:
