@@ -84,8 +84,8 @@ class Edge:
         except PlatformError as error:
             refusal = error
         route = target.route if target else None
-        exchange.route = route.pattern if route else self._own_label(scope["path"])
-        if scope["path"] in UNLIMITED:
+        exchange.route = route.pattern if route else "unknown" if refusal else self._own_label(scope["path"])
+        if refusal is None and scope["path"] in UNLIMITED:
             await self._answer_ourselves(scope, receive, send)
             return
         address = self._addresses.of(scope["client"], scope["headers"])
@@ -113,6 +113,8 @@ class Edge:
 
 def _find(table: RouteTable, method: str, raw_path: bytes) -> Target | None:
     segments = segments_of(raw_path)
-    if segments is None:
+    target = table.find(method, segments) if segments else None
+    # A path of our own has one spelling: what is closed to the public in front of us is compared with that.
+    if segments is None or (target is None and b"%" in raw_path):
         raise NotFound("No route has this path. See /docs for the routes there are.")
-    return table.find(method, segments)
+    return target
