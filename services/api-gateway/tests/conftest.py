@@ -129,11 +129,11 @@ class Auth:
         claims = {**usual, "name": "alice", "role": role, "scope": scopes, **changes}
         return sign_access_token(Claims(**claims), *signed_by)
 
-    def api_key(self, *scopes: Scope, name: str = "aaaaaaaa") -> str:
-        """A key with these scopes."""
+    def api_key(self, *scopes: Scope, name: str = "aaaaaaaa", user_id: str = "u2") -> str:
+        """A key of that account with these scopes."""
         key = f"ctk_{name}_{random.getrandbits(256):064x}"
         self.api_keys[key] = Principal(
-            user_id="u2", username="bob", role=Role.QUANT, scopes=frozenset(scopes), api_key_id=name,
+            user_id=user_id, username="bob", role=Role.QUANT, scopes=frozenset(scopes), api_key_id=name,
             credentials_version=1, expires_at=0,
         )  # fmt: skip
         return key

@@ -200,7 +200,14 @@ class TestAnswers:
             assert (await platform.gateway.ask(path, method, data=body, headers=headers)).status == 429
         assert len(platform.service.seen) == 1
 
-    async def test_tiers_keys_and_accounts_have_buckets_of_their_own(self, open_platform: Any) -> None:
+    async def test_an_account_has_one_bucket_whatever_credential_it_shows(self, open_platform: Any) -> None:
+        platform = await open_platform(limit_quant="0.01/s burst 3")
+        keys = [platform.auth.api_key(Scope.MARKET_READ, name=f"bucket{n:02}", user_id="u-keys") for n in range(3)]
+        credentials = [*keys, platform.auth.token(Role.QUANT, sub="u-keys")]
+        replies = [await platform.gateway.ask("/exchanges", headers=bearer(shown)) for shown in credentials]
+        assert [reply.status for reply in replies] == [200, 200, 200, 429]
+
+    async def test_tiers_and_accounts_have_buckets_of_their_own(self, open_platform: Any) -> None:
         platform = await open_platform(
             limit_anonymous="1/s burst 11",
             limit_user="1/s burst 22",

@@ -111,8 +111,8 @@ class Admission:
         elif principal is None:
             bucket, key, rate = "anonymous", f"address:{network_of(address)}", self._settings.limit_anonymous
         else:
-            bucket, rate = principal.role, self._rates[principal.role]
-            key = f"key:{principal.api_key_id}" if principal.api_key_id else f"user:{principal.user_id}"
+            # By account, not by key: an account may make as many keys as it likes.
+            bucket, key, rate = principal.role, f"user:{principal.user_id}", self._rates[principal.role]
         cost = cost_of(route, headers) if route else 1
         asked = self._limiter.take(key, rate, cost)
         exchange.judge(functools.partial(self._judge, exchange, asked, bucket, key))

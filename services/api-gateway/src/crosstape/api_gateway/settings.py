@@ -45,7 +45,9 @@ class GatewaySettings(InternalSettings, BrokerSettings):
     limit_anonymous: RateSetting = Field(
         Rate.of(20, 60), description="requests of an address (IPv6: a /64) without a credential"
     )
-    limit_user: RateSetting = Field(Rate.of(50, 200), description="requests of an account or an API key")
+    limit_user: RateSetting = Field(
+        Rate.of(50, 200), description="requests of an account, by token or by any of its API keys"
+    )
     limit_quant: RateSetting = Field(Rate.of(200, 1000), description="the same, of accounts with the role `quant`")
     limit_admin: RateSetting = Field(Rate.of(200, 1000), description="the same, of accounts with the role `admin`")
     limit_login: RateSetting = Field(
