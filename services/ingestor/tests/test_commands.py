@@ -59,7 +59,10 @@ async def test_what_was_recorded_replays_as_it_was(tmp_path: Path) -> None:
     await simulator.stop()
 
     lines = [msgspec.json.decode(line) for line in file.read_bytes().splitlines()]
-    assert all(line["src"].startswith("wss://stream.binance.com:9443/stream?") for line in lines)
+    (book,) = [line for line in lines if line["dir"] == "http"]
+    assert book["src"].startswith("https://api.binance.com/api/v3/depth?symbol=BTCUSDT")
+    streamed = [line for line in lines if line["dir"] != "http"]
+    assert all(line["src"].startswith("wss://stream.binance.com:9443/stream?") for line in streamed)
     ids = recorded_trade_ids(file)
     assert ids
 
@@ -70,8 +73,11 @@ async def test_what_was_recorded_replays_as_it_was(tmp_path: Path) -> None:
     async with aiohttp.ClientSession() as session, session.ws_connect(url) as socket, asyncio.timeout(SECONDS):
         while len(played) < len(ids):
             played.append((await socket.receive_json())["data"]["t"])
+    async with aiohttp.ClientSession() as session:
+        served = await get(session, f"{replay.url}/binance/spot.rest/api/v3/depth", symbol="BTCUSDT")
     await replay.stop()
     assert played == ids
+    assert served["lastUpdateId"] >= msgspec.json.decode(book["frame"])["lastUpdateId"]
 
 
 async def test_a_backfill_publishes_every_trade_of_its_range_and_says_how_far_it_is(

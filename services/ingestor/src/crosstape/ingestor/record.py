@@ -1,7 +1,8 @@
 """`python -m crosstape.ingestor.record EXCHANGE SYMBOL... --out FILE`: live frames, unchanged, one JSON object a line.
 
 Line: `{"t": receive time ns, "dir": "open"|"out"|"in"|"http", "src": URL, "frame": text}`; a file that ends in `.gz`
-is compressed. Such files are what the simulator replays.
+is compressed. Such files are what the simulator replays. A book's snapshot that the socket does not send is asked for
+after every connect and is an `http` line.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ import gzip
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
 
 from crosstape.common.errors import PlatformError
+from crosstape.common.market.instrument import Instrument
 from crosstape.common.symbols import SymbolTable
 from crosstape.exchanges import dialect_of
 from crosstape.exchanges.dialect import Channel, Dialect, Subscription
@@ -31,15 +34,23 @@ _encoder = msgspec.json.Encoder()
 
 
 class Recorder:
-    """Writes what one subscription's socket says, under the real exchange's address `source`, whoever stands in."""
+    """Writes what one subscription's socket says, under the real exchange's address `source`, whoever stands in.
 
-    def __init__(self, output: IO[bytes], subscription: Subscription, source: str):
+    `on_first_frame` is called once after every connect.
+    """
+
+    def __init__(
+        self, output: IO[bytes], subscription: Subscription, source: str, on_first_frame: Callable[[Subscription], None]
+    ):
         self._output = output
         self._subscription = subscription
         self._source = source
+        self._on_first_frame = on_first_frame
+        self._has_frame = False
         self.frames = 0
 
     def on_connected(self, now: int) -> None:
+        self._has_frame = False
         self._write(now, "open", "")
         for message in self._subscription.messages:
             self._write(now, "out", message.decode())
@@ -50,9 +61,35 @@ class Recorder:
     def on_frame(self, payload: bytes, time_received: int) -> None:
         self.frames += 1
         self._write(time_received, "in", payload.decode("utf-8", "replace"))
+        if not self._has_frame:
+            self._has_frame = True
+            self._on_first_frame(self._subscription)
 
     def _write(self, now: int, direction: str, frame: str) -> None:
-        self._output.write(_encoder.encode({"t": now, "dir": direction, "src": self._source, "frame": frame}) + b"\n")
+        write(self._output, now, direction, self._source, frame)
+
+
+def write(output: IO[bytes], now: int, direction: str, source: str, frame: str) -> None:
+    """One line; `now` in ns."""
+    output.write(_encoder.encode({"t": now, "dir": direction, "src": source, "frame": frame}) + b"\n")
+
+
+async def note_book(
+    dialect: Dialect, instrument: Instrument, origin: str | None, session: aiohttp.ClientSession, output: IO[bytes]
+) -> None:
+    """Write the book's snapshot where the exchange's socket sends none. A failure is said, and nothing else ends."""
+    request = dialect.book_snapshot(instrument)
+    if request is None:
+        return
+    url = resolve(dialect, request.address, origin) + request.path
+    try:
+        async with session.get(url, params=request.params, raise_for_status=True) as response:
+            body = await response.text()
+    except (aiohttp.ClientError, TimeoutError) as error:
+        print(f"record: no book of {instrument.symbol}: {error}", file=sys.stderr)
+        return
+    source = f"{dialect.addresses[request.address]}{request.path}?{urlencode(request.params)}"
+    write(output, time.time_ns(), "http", source, body)
 
 
 async def record(dialect: Dialect, symbols: Sequence[str], origin: str | None, output: IO[bytes]) -> int:
@@ -65,10 +102,15 @@ async def record(dialect: Dialect, symbols: Sequence[str], origin: str | None, o
     instruments = [table.resolve(symbol).instrument for symbol in symbols]
     recorders: list[Recorder] = []
     feeds: list[asyncio.Task[None]] = []
-    async with asyncio.TaskGroup() as group:
+    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+
+        def note_books(subscription: Subscription) -> None:
+            for instrument in subscription.instruments:
+                group.create_task(note_book(dialect, instrument, origin, session, output))
+
         for subscription in dialect.subscriptions(instruments, frozenset({Channel.TRADES, Channel.BOOK})):
             address, path = subscription.address, subscription.path
-            recorders.append(Recorder(output, subscription, dialect.addresses[address] + path))
+            recorders.append(Recorder(output, subscription, dialect.addresses[address] + path, note_books))
             url = resolve(dialect, address, origin) + path
             feeds.append(group.create_task(Feed(dialect.exchange, subscription, url, recorders[-1]).run()))
         reporting = group.create_task(_report(recorders))
