@@ -155,6 +155,13 @@ async def test_browsers_of_other_origins_may_call_only_where_settings_say_so(gat
     assert "X-Request-ID" in allowed.headers["Access-Control-Expose-Headers"]
     other = await opened.ask("/ping", headers={"Origin": "https://evil.example"})
     assert "Access-Control-Allow-Origin" not in other.headers
+    asked = {"Access-Control-Request-Method": "GET"}
+    may = await opened.ask("/orders", "OPTIONS", headers={**origin, **asked})
+    assert (may.status, may.headers["Access-Control-Allow-Origin"]) == (200, "https://desk.example")
+    for refused in ({"Origin": "https://evil.example", **asked}, {**origin, "Access-Control-Request-Method": "PUT"}):
+        reply = await opened.ask("/orders", "OPTIONS", headers=refused)
+        assert_error(reply, 400, "VALIDATION_ERROR")
+        assert "Access-Control-Allow-Origin" not in reply.headers
 
 
 async def test_metrics_count_by_route_pattern_and_never_by_what_a_client_wrote(gateway: Any, service: Any) -> None:

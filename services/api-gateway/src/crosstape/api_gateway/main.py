@@ -12,13 +12,13 @@ import aiohttp
 from fastapi import FastAPI
 from msgspec import Struct
 from redis.asyncio import Redis
-from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from crosstape.api_gateway.address import Addresses, Guests
 from crosstape.api_gateway.admission import SERVICE, Admission
 from crosstape.api_gateway.arrival import Bounds
 from crosstape.api_gateway.checks import Monitor, bus_probe, cache_probe, history_probe, service_probe
+from crosstape.api_gateway.cors import Cors
 from crosstape.api_gateway.document import PlatformDocument
 from crosstape.api_gateway.edge import Edge
 from crosstape.api_gateway.limiter import Limiter
@@ -32,11 +32,6 @@ from crosstape.common.identity.authenticator import AUTH, Authenticator
 from crosstape.common.identity.revocations import RevocationFeed, Revocations
 from crosstape.common.runtime.lifecycle import Work, run_service
 from crosstape.common.runtime.settings import read_settings
-
-_EXPOSED = (
-    "X-Request-ID", "X-Process-Time", "Deprecation", "Retry-After", "RateLimit-Limit", "RateLimit-Remaining",
-    "RateLimit-Reset",
-)  # fmt: skip
 
 
 class Resources(Struct, frozen=True):
@@ -120,13 +115,7 @@ def create_app(
     admission = Admission(resources.authenticator, resources.revocations, resources.limiter, settings)
     app: ASGIApp = Edge(own, own_paths(own), table, resources.upstreams, admission, settings)
     if settings.cors_origins:
-        app = CORSMiddleware(
-            app,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
-            expose_headers=_EXPOSED,
-        )
+        app = Cors(app, settings.cors_origins)
     return app
 
 

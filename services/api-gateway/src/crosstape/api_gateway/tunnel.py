@@ -31,7 +31,8 @@ class Tunnel:
             end.read_on()
 
     def shutdown(self) -> None:
-        """The gateway ends: close both ends."""
+        """The gateway ends: close both ends, without a closing frame, as nobody here knows where a frame of the
+        service's ends."""
         for end in self._ends:
             end.close()
 
