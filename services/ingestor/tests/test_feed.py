@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
 
 from crosstape.exchanges.dialect import Channel, MarketRefused, Subscription
+from crosstape.ingestor import feed
 from crosstape.ingestor.feed import BASE_DELAY, LONGEST_DELAY, Feed, backoff
 
 RESERVED = b"\x83\x00"
@@ -117,3 +118,10 @@ async def test_a_market_that_is_refused_is_named_and_ends_nothing_of_the_others(
             await until(lambda: len(reader.frames) == 2)
     assert reader.frames == [b"refused", b"data"]
     assert [(line["event"], line["symbol"]) for line in lines] == [("market_refused", "OLD-USD")]
+
+
+async def test_a_market_that_was_refused_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "ASK_AGAIN_SECONDS", 0.0)
+    server = Server(b"\x81\x07refused")
+    async with feeding(server):
+        await until(lambda: server.connections > 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable
@@ -26,6 +27,9 @@ MAX_FRAME_BYTES = 64 * 1024 * 1024
 CONNECT_TIMEOUT = 10.0
 READ_BYTES = 64 * 1024
 """What one read of a socket takes at most, at first: hundreds of trades of a busy one."""
+
+ASK_AGAIN_SECONDS = 3_600.0
+"""A market that was refused is asked for again after so long, on a new connection."""
 
 SAMPLE_CHARACTERS = 300
 LONGEST_STEP = 1.0
@@ -69,6 +73,7 @@ class Feed:
         self._malformed_kinds: set[str] = set()
         self._frames = FRAMES.labels(exchange)
         self._heard = 0.0
+        self._ask_again = math.inf
 
     @property
     def is_connected(self) -> bool:
@@ -116,6 +121,7 @@ class Feed:
         CONNECTS.labels(self._exchange).inc()
         CONNECTED.labels(self._exchange).inc()
         self._heard = time.monotonic()
+        self._ask_again = math.inf
         try:
             for message in self._subscription.messages:
                 transport.send(WSMsgType.TEXT, message)
@@ -150,6 +156,8 @@ class Feed:
                 self._heard = now
             elif now - self._heard > self._stall_after and not self._is_paused:
                 self.reconnect(f"silent for {self._stall_after:.0f} s")
+            if now > self._ask_again:
+                self.reconnect("a market was refused")
         await closed
 
     def _skip(self, error: MalformedFrame, payload: bytes) -> None:
@@ -160,6 +168,7 @@ class Feed:
             log.warning("malformed_frame", exchange=self._exchange, kind=error.kind, error=str(error), sample=sample)
 
     def _go_without(self, refused: MarketRefused) -> None:
+        self._ask_again = time.monotonic() + ASK_AGAIN_SECONDS
         REFUSED.labels(self._exchange).inc()
         log.warning("market_refused", exchange=self._exchange, symbol=refused.symbol, error=str(refused))
 
