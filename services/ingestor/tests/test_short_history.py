@@ -175,11 +175,20 @@ async def test_what_the_socket_may_yet_bring_is_not_missed_and_is_once_it_should
 
 async def test_a_trade_that_came_late_to_the_history_is_missed_though_its_time_was_compared() -> None:
     exchange, market, bus, repair = parts(LEAST_REACH)
-    market.compared_until = NOW - HISTORY_LAG
+    await repair.audit()
     market.observe(exchange.trade(at=market.compared_until - OVERLAP))
     late = exchange.trade(at=market.compared_until - OVERLAP)
     await repair.audit()
     assert bus.published == [late]
+
+
+async def test_what_was_before_the_first_connection_is_not_missed() -> None:
+    exchange, market, bus, repair = parts(LEAST_REACH)
+    market.connected_since = market.compared_until = NOW - HISTORY_LAG
+    exchange.trade(at=market.compared_until - 1)
+    for _ in range(2):
+        await repair.audit()
+    assert bus.published == []
 
 
 async def test_a_trade_that_no_tape_can_hold_is_named_once() -> None:

@@ -50,7 +50,7 @@ class _Held(Struct, frozen=True):
 
 
 class IntervalRepair:
-    """Compares one market; `clock` gives ns."""
+    """Compares one market; `clock` gives ns. What was before `_begun` (ns) is nobody's to compare."""
 
     def __init__(self, market: Market, rest: ExchangeRest, teller: Teller, clock: Callable[[], int]):
         self._market = market
@@ -60,6 +60,7 @@ class IntervalRepair:
         self._awaited: dict[TradeId, Trade] = {}
         self._last_page: set[TradeId] = set()
         self._refused: set[TradeId] = set()
+        self._begun: int | None = None
 
     async def audit(self) -> Compared:
         """Compare all since the last time, and publish what should have come by now. Raises ExchangeError.
@@ -67,12 +68,14 @@ class IntervalRepair:
         Pages that share a trade leave out none between them, however little of the time before they reach.
         """
         since, now = self._market.compared_until, self._clock()
+        self._begun = since if self._begun is None else self._begun
         held = await self._history(since, now)
         until = now - HISTORY_LAG
         page = {trade.trade_id for trade in held.trades}
         reached = since if page & self._last_page else held.oldest
         # What came late to the history, or is stamped by a clock behind ours, was not there when `since` was compared.
-        self._await(trade for trade in held.trades if trade.time >= since - OVERLAP)
+        earliest = max(since - OVERLAP, self._begun)
+        self._await(trade for trade in held.trades if trade.time >= earliest)
         if missed := self._publish((one for one in self._awaited.values() if one.time < until), "sequence"):
             start, end = missed[0].time, missed[-1].time + 1
             self._teller.interval(start, end, "sequence", GapState.REPAIRED, len(missed))
@@ -97,6 +100,7 @@ class IntervalRepair:
 
     async def repair(self, outage: Outage) -> None:
         """Publish what `outage` lacks and tell how it ended. Raises ExchangeError."""
+        self._begun = outage.start if self._begun is None else min(self._begun, outage.start)
         await asyncio.sleep(max(0, outage.end + HISTORY_LAG - self._clock()) / NANOSECONDS)
         held = await self._history(outage.start, outage.end)
         self._await(trade for trade in held.trades if trade.time > outage.end)
