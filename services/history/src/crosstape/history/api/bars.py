@@ -8,13 +8,14 @@ import msgspec
 import pyarrow as pa
 from msgspec import Raw, Struct
 
+from crosstape.common.bus.topics import TRADES
 from crosstape.common.market.bar import Interval
 from crosstape.history.api.markets import Market
 from crosstape.history.store import Store
 
 MINUTE = 60
 RECENT = 3_600
-"""Seconds in which a tape that is alive has closed a minute: a longer range costs more to look through."""
+"""Seconds in which a tape that is alive has closed minutes: a longer range costs more to look through."""
 
 
 class BarRow(Struct, frozen=True):
@@ -69,12 +70,12 @@ class BarQuery(Struct, frozen=True):
 
 
 class ClosedBars:
-    """Until when (Unix s) each market's seconds and minutes are closed, and the tape as a whole: it only grows, so what
-    was once read holds."""
+    """Until when (Unix s) each market's seconds and minutes are closed, and its trades are stored: it only grows, so
+    what was once read holds."""
 
     def __init__(self) -> None:
         self._until: dict[tuple[str, str, int], int] = {}
-        self._tape_until = 0
+        self._stored_until: dict[tuple[str, str], int] = {}
 
     async def hold(self, store: Store, query: BarQuery) -> bool:
         """Whether all bars of `query` are closed, so that nobody needs to look at the tape."""
@@ -85,22 +86,22 @@ class ClosedBars:
             self._until[place] = until or 0
         return query.last_close <= self._until.get(place, 0)
 
-    async def tape_until(self, store: Store, start: int, end: int) -> int:
-        """Until when, as far as it matters for [start, end) Unix s, some market's minutes are closed.
+    async def stored_until(self, store: Store, market: Market, end: int) -> int:
+        """Until when (Unix s) all that the bus had of `market` is stored, as far as it matters before `end`.
 
-        What is heard reaches the store apart from the trades: of later minutes it may know that somebody listened, and
-        not yet what was heard. Ask before you read what is stored: it may be closed in between.
+        Coverage comes on another topic: the store may know that somebody listened, and not yet what was heard. Ask
+        before you read what is stored, which may grow in between.
         """
-        if self._tape_until < end:
-            recent = max(start, int(time.time()) - RECENT)
-            until = await _tape_until(store, recent) or await _tape_until(store, start)
-            self._tape_until = max(self._tape_until, until)
-        return self._tape_until
-
-
-async def _tape_until(store: Store, since: int) -> int:
-    [(until,)] = await store.rows("tape_closed_until", since=since)
-    return int(until)
+        exchange, symbol = place = (market.exchange, market.symbol)
+        known = self._stored_until.get(place, 0)
+        now = int(time.time())
+        if known < min(end, now - now % MINUTE):
+            since = now - RECENT
+            [(until,)] = await store.rows(
+                "stored_until", exchange=exchange, symbol=symbol, base=MINUTE, since=since, partitions=TRADES.partitions
+            )
+            known = self._stored_until[place] = max(known, until)
+        return known
 
 
 async def oldest_bars(store: Store, query: BarQuery, closed: ClosedBars, *, limit: int, offset: int = 0) -> list[bytes]:

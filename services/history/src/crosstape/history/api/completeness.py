@@ -75,11 +75,11 @@ def judge_minutes(
     coverage: Spans,
     gaps: Sequence[LedgerGap],
     holes: Sequence[Hole],
-    closed_until: int,
+    stored_until: int,
 ) -> list[Minute]:
     """The state of each of `minutes` (Unix s): pure.
 
-    What was heard in a minute that ends after `closed_until` (Unix s) may not be stored yet. A hole lies between the
+    What was heard in a minute that ends after `stored_until` (Unix s) may not be stored yet. A hole lies between the
     trades around it; a gap that lasts makes a gap as well, one that was repaired leaves its cause.
     """
     lost: dict[int, str] = {}
@@ -95,7 +95,7 @@ def judge_minutes(
     for minute in minutes:
         seen = traded.get(minute)
         end = minute + MINUTE
-        is_known = end <= closed_until and coverage.covers(minute * NANOSECONDS, end * NANOSECONDS)
+        is_known = end <= stored_until and coverage.covers(minute * NANOSECONDS, end * NANOSECONDS)
         if minute in lost:
             status, cause = MinuteState.GAP, lost[minute]
         elif minute in mended:
@@ -152,7 +152,7 @@ async def completeness(
     until = min(end, minutes[-1] + MINUTE) if minutes else start
     place = {"exchange": market.exchange, "symbol": market.symbol}
     nanoseconds = {"start": start * NANOSECONDS, "end": until * NANOSECONDS}
-    closed_until = await context.closed.tape_until(context.reads, start, until)
+    stored_until = await context.closed.stored_until(context.reads, market, until)
     rows = await context.reads.rows("minutes", base=MINUTE, start=start, end=until, **place)
     traded = {
         minute: MinuteTrades(count, uid or seq, last or last_seq) for minute, count, seq, uid, last_seq, last in rows
@@ -174,7 +174,7 @@ async def completeness(
         "symbol": symbol,
         "canonical": market.symbol,
         **({"quote_alias": market.quote_alias} if market.quote_alias else {}),
-        "minutes": judge_minutes(minutes, traded, coverage, gaps, holes, closed_until),
+        "minutes": judge_minutes(minutes, traded, coverage, gaps, holes, stored_until),
         "missing_ids": [(hole.first, hole.last) for hole in holes],
         "next_cursor": None if following is None else encode_cursor(BarCursor(following)),
     }

@@ -57,12 +57,12 @@ def newest_intervals(query: BarQuery, limit: int) -> BarQuery:
 
 
 def fill_bars(
-    rows: list[BarRow], query: BarQuery, coverage: Spans, fill: Fill, close_before: Raw | None, closed_until: int
+    rows: list[BarRow], query: BarQuery, coverage: Spans, fill: Fill, close_before: Raw | None, stored_until: int
 ) -> list[BarRow | FilledBar]:
     """`rows` (those of all of the query's range) and the empty intervals between them, oldest first.
 
     `close_before` is the close of the last bar before the range; until one is known, FFILL leaves intervals out. Those
-    that end after `closed_until` (Unix s) may yet get trades.
+    that end after `stored_until` (Unix s) may yet get trades.
     """
     by_open = {row.timestamp: row for row in rows}
     zero = _QUOTED_ZERO if query.quote_decimals else _ZERO
@@ -76,7 +76,7 @@ def fill_bars(
             filled.append(row)
             price = row.close if fill is Fill.FFILL else zero
         elif price is not None and coverage.covers(open_time * NANOSECONDS, close_time * NANOSECONDS):
-            status = "final" if close_time <= closed_until else "provisional"
+            status = "final" if close_time <= stored_until else "provisional"
             filled.append(FilledBar(open_time, price, price, price, price, zero, zero, 0, status, 0, zero))
         open_time = close_time
     return filled

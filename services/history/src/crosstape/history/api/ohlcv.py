@@ -138,7 +138,7 @@ async def _filled_page(
 ) -> tuple[list[bytes], int | None]:
     """A page of `limit` intervals; those that are empty and were not listened to are left out of it."""
     page = newest_intervals(query, limit) if is_latest else oldest_intervals(query, limit)
-    closed_until = await context.closed.tape_until(context.reads, page.start, page.last_close)
+    stored_until = await context.closed.stored_until(context.reads, query.market, page.last_close)
     rows = bar_rows(await oldest_bars(context.reads, page, context.closed, limit=limit))
     close_before = None
     if fill is Fill.FFILL:
@@ -151,7 +151,7 @@ async def _filled_page(
         start=page.start * NANOSECONDS,
         end=page.last_close * NANOSECONDS,
     )
-    filled = fill_bars(rows, page, Spans(intervals), fill, close_before, closed_until)
+    filled = fill_bars(rows, page, Spans(intervals), fill, close_before, stored_until)
     following = page.end if page.end < query.end and not is_latest else None
     return [msgspec.json.encode(bar) for bar in filled], following
 
