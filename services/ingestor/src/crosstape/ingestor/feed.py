@@ -108,6 +108,7 @@ class Feed:
             await asyncio.sleep(backoff(failures, random.random()))
 
     async def _connection(self) -> None:
+        self._ask_again = math.inf
         listener = _Listener(self._handler, self._skip, self._go_without, self.reconnect)
         transport, _ = await ws_connect(
             lambda: listener,
@@ -121,7 +122,6 @@ class Feed:
         CONNECTS.labels(self._exchange).inc()
         CONNECTED.labels(self._exchange).inc()
         self._heard = time.monotonic()
-        self._ask_again = math.inf
         try:
             for message in self._subscription.messages:
                 transport.send(WSMsgType.TEXT, message)
