@@ -6,6 +6,7 @@ import asyncio
 import time
 from decimal import Decimal
 from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +15,7 @@ from crosstape.common.market.order import OrderEvent, OrderEventKind
 from crosstape.stream_hub import joining, messages, subscriptions
 from crosstape.stream_hub.fanout import Outbox
 from crosstape.stream_hub.market import MarketState, RingSize
-from crosstape.stream_hub.replay import BarSource, TradeSource
+from crosstape.stream_hub.replay import BarSource, TradeSource, Wanted
 
 h = import_module("services.stream-hub.tests.harness")
 
@@ -112,6 +113,18 @@ async def test_old_trade_that_a_repair_brought_is_known_as_sent_while_the_ring_h
     market.ticks.restart(0)
     await passed(source, LONG_AGO + 388, LONG_AGO + 600)
     assert not source.sent
+
+
+async def test_source_of_a_channel_that_was_left_is_read_no_further():
+    history = h.FakeHistory()
+    history.store(trades_at(range(LONG_AGO, LONG_AGO + 4 * h.PAGE)))
+    part = SimpleNamespace(has_left=False)
+    source = Wanted(TradeSource(market_of(), history, message, LONG_AGO * NANOSECONDS), part)
+    items = source.items(LONG_AGO * NANOSECONDS, (LONG_AGO + 4 * h.PAGE) * NANOSECONDS)
+    _, make = await anext(items)
+    assert make() is not None
+    part.has_left = True
+    assert (make(), await anext(items, None)) == (None, None)
 
 
 # --- history, then live
@@ -238,6 +251,15 @@ async def test_replay_that_ends_before_now_goes_live_without_what_lies_between(p
         assert (await h.hear(socket))["trade_id"] == 9_000
 
 
+async def test_replay_of_bars_that_ends_before_now_goes_live_without_what_lies_between(platform):
+    close_bar(platform, (time.time_ns() // NANOSECONDS // 300 - 1) * 300)
+    async with h.streaming(platform) as socket:
+        span = {"from": str(LONG_AGO), "to": str(LONG_AGO + 10), "speed": 1e6}
+        await h.say(socket, action="subscribe", channels=[FIVE, "bars:binance:BTC-USDT:1m"], **span)
+        assert (await h.hear(socket))["type"] == "replay_complete"
+        assert await h.silence(socket)
+
+
 @pytest.mark.parametrize("channel", [TRADES, TAPE])
 async def test_much_that_history_does_not_have_yet_does_not_count_as_reading_slowly(platform, channel):
     since = time.time()
@@ -349,24 +371,27 @@ async def test_replay_that_is_unsubscribed_in_the_same_breath_ends(platform):
             await h.say(socket, action="subscribe", channels=[TRADES], **{"from": LONG_AGO})
             await h.say(socket, action="unsubscribe", channels=[TRADES])
         assert [(await h.hear(socket))["type"] for _ in range(3)] == ["unsubscribed"] * 3
+        platform.history.answers.set()
+        assert await h.silence(socket)
 
 
-async def test_channel_that_leaves_a_replay_may_be_live_while_the_others_go_on(platform):
+async def test_channel_that_leaves_a_replay_may_be_live_while_the_others_go_on(platform, monkeypatch):
+    seconds = range(LONG_AGO, LONG_AGO + 100)
     for exchange in ("binance", "okx"):
-        platform.history.store(trades_at(range(LONG_AGO, LONG_AGO + 100), exchange=exchange))
+        platform.history.store(trades_at(seconds, exchange=exchange))
+    monkeypatch.setattr("crosstape.stream_hub.replay.BACKLOG_BYTES", -1)  # as if the client read nothing
     async with h.streaming(platform) as socket:
-        span = {"from": LONG_AGO, "to": LONG_AGO + 100, "speed": 200}
+        span = {"from": LONG_AGO, "to": LONG_AGO + 100, "speed": 1e6}
         await h.say(socket, action="subscribe", channels=[TRADES, OTHERS], **span)
-        await h.hear(socket)
         await h.say(socket, action="unsubscribe", channels=[TRADES])
-        await h.hear_until(socket, lambda told: told["type"] == "unsubscribed")
         await h.say(socket, action="subscribe", channels=[TRADES])
-        told = await h.hear_until(socket, lambda told: told["type"] == "subscribed")
+        assert [(await h.hear(socket))["type"] for _ in range(2)] == ["unsubscribed", "subscribed"]
         platform.trades(h.trade(1))
-        told += await h.hear_until(socket, lambda told: told["type"] == "replay_complete")
-        assert told[-1]["channels"] == [OTHERS]
-        assert [one["trade_id"] for one in told if one.get("channel") == TRADES and one["type"] == "trade"] == [1]
-        assert told[-2]["trade_id"] == LONG_AGO + 99
+        assert (await h.hear(socket))["trade_id"] == 1
+        monkeypatch.undo()
+        *told, complete = await h.hear_until(socket, lambda told: told["type"] == "replay_complete")
+        assert [(one["channel"], one["trade_id"]) for one in told] == [(OTHERS, second) for second in seconds]
+        assert complete["channels"] == [OTHERS]
 
 
 async def test_channel_that_leaves_while_it_goes_live_says_nothing_more(platform, monkeypatch):

@@ -170,8 +170,6 @@ class Wanted:
         self._part = part
 
     async def items(self, start: int, end: int) -> AsyncGenerator[Item, None]:
-        if self._part.has_left:
-            return
         async with contextlib.aclosing(self._source.items(start, end)) as items:
             async for moment, make in items:
                 yield moment, partial(self._unless_left, make)
