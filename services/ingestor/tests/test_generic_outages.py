@@ -111,6 +111,8 @@ async def test_a_trade_that_was_under_way_when_the_socket_broke_is_published_onc
     client, now = Client(), time.time_ns()
     client.history = [raw(number, now - (9 - number) * SECOND // 100) for number in range(9)]
     async with following(client) as (feed, bus):
+        await heard(client, bus, 5)
+        connected = feed.market.connected_since
         await heard(client, bus, 6)
         received = feed.market.last_trade_received
         await client.stream.put(ConnectionError("closed"))
@@ -120,6 +122,7 @@ async def test_a_trade_that_was_under_way_when_the_socket_broke_is_published_onc
     assert (7, Source.HISTORY) in bus.published
     ((state, start, _, _),) = bus.ended
     assert (state, start) == (GapState.REPAIRED, received)
+    assert connected is not None and bus.vouches_for(connected, received)
 
 
 async def test_what_the_history_no_longer_reaches_is_given_up_by_name() -> None:

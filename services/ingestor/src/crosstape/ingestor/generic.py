@@ -22,6 +22,7 @@ from crosstape.common.runtime.health import Check
 from crosstape.exchanges.ccxt_generic import CcxtExchange, TradesSince, Unanswerable
 from crosstape.exchanges.dialect import FeedError, MalformedFrame
 from crosstape.ingestor.feed import backoff
+from crosstape.ingestor.ingest import publish_coverage
 from crosstape.ingestor.intervals import HISTORY_LAG, OVERLAP, Outage
 from crosstape.ingestor.market import Market
 from crosstape.ingestor.publish import Publisher
@@ -71,6 +72,7 @@ class GenericFeed:
         """What came after the last trade may have been lost: a socket can be dead for long before it is noticed."""
         market, now = self.market, time.time_ns()
         if market.connected_since is not None:
+            publish_coverage(self._publisher, market, market.last_trade_received)
             market.disconnected_at = market.last_trade_received
             market.connected_since = None
             self._teller.interval(market.disconnected_at, now, "disconnect", GapState.OPEN)
