@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from decimal import Decimal
 from importlib import import_module
@@ -175,6 +176,14 @@ async def test_replay_of_the_consolidated_tape_sums_up_from_midnight(platform):
         assert len(told) == 2 * 23 + 1
         assert told[-2]["cvd_total"] == 6.0
         assert Decimal(str(told[0]["cvd"]["binance"])) == Decimal("0.8")
+
+
+async def test_what_a_replay_sent_is_forgotten_once_it_is_live(platform):
+    async with h.streaming(platform, f"?from={time.time() - 1}&speed=1e6") as socket:
+        await h.say(socket, action="subscribe", channels=[TRADES, TAPE, "bars:binance:BTC-USDT:1m", FIVE])
+        await h.hear_until(socket, lambda told: told["type"] == "replay_complete")
+        gc.collect()
+        await h.until(lambda: not [one for one in gc.get_objects() if isinstance(one, TradeSource | BarSource)])
 
 
 async def test_replay_sends_no_bar_that_opened_before_it(platform):

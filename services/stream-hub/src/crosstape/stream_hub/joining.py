@@ -96,10 +96,11 @@ class RingSubscription(Subscription, Generic[Entry]):
     def __init__(self, channel: str, find: Callable[[], tuple[Ring[Entry], Group]]):
         self._channel = channel
         self._find = find
+        self._is_new: Callable[[Entry], bool] | None = None  # of a replay: whether it has not sent that
 
     @abstractmethod
     def _build(self, place: int, entry: Entry) -> Build | None:
-        """The message of an entry; None for one of another channel, or that a replay has sent."""
+        """The message of an entry; None for one of another channel."""
 
     async def join(self, member: Connection, request: Request, epoch: str) -> None:
         since, (ring, _) = request.since, self._find()
@@ -111,6 +112,7 @@ class RingSubscription(Subscription, Generic[Entry]):
     async def go_live(self, member: Connection, span: Span) -> None:
         ring, _ = self._find()
         await self._follow(member, ring.floor if span.end is None else ring.newest)
+        self._is_new = None
 
     async def _follow(self, member: Connection, place: int) -> None:
         """Send what lies behind `place`, and go on with what comes. Raises Closing."""
@@ -120,7 +122,8 @@ class RingSubscription(Subscription, Generic[Entry]):
             if missed is None:
                 raise too_slow()
             for at, entry in missed:
-                if (build := self._build(at, entry)) is not None:
+                is_new = self._is_new is None or self._is_new(entry)
+                if is_new and (build := self._build(at, entry)) is not None:
                     member.send(build)
             if len(missed) < AT_ONCE:
                 group.join(member, place if place > ring.newest else None)

@@ -40,17 +40,15 @@ class Trades(RingSubscription[Tick]):
     def __init__(self, market: MarketState):
         super().__init__(market.trades_channel, lambda: (market.ticks, market.trade_group))
         self._market = market
-        self._source: TradeSource | None = None
 
-    def _build(self, place: int, entry: Tick) -> Build | None:
-        if self._source is not None and not self._source.is_new(entry.trade):
-            return None
+    def _build(self, place: int, entry: Tick) -> Build:
         return messages.trade(self._channel, entry.trade, place)
 
     async def source(self, start: int, history: History) -> Source:
         channel = self._channel
-        self._source = TradeSource(self._market, history, lambda trade: messages.trade(channel, trade, None), start)
-        return self._source
+        source = TradeSource(self._market, history, lambda trade: messages.trade(channel, trade, None), start)
+        self._is_new = lambda tick: source.is_new(tick.trade)
+        return source
 
 
 class StoredBars(RingSubscription[BarEvent]):
@@ -60,17 +58,16 @@ class StoredBars(RingSubscription[BarEvent]):
         super().__init__(market.bars_channel(interval), lambda: (market.bars, group))
         self._market = market
         self._interval = interval
-        self._source: BarSource | None = None
 
     def _build(self, place: int, entry: BarEvent) -> Build | None:
-        bar = entry.bar
-        if bar.interval != self._interval or (self._source is not None and not self._source.is_new(bar)):
+        if entry.bar.interval != self._interval:
             return None
-        return messages.bar(entry.kind, self._channel, bar, place)
+        return messages.bar(entry.kind, self._channel, entry.bar, place)
 
     async def source(self, start: int, history: History) -> Source:
-        self._source = BarSource(self._market, self._interval, history, start)
-        return self._source
+        source = BarSource(self._market, self._interval, history, start)
+        self._is_new = lambda event: source.is_new(event.bar)
+        return source
 
 
 class LongBars(Subscription):
@@ -93,6 +90,7 @@ class LongBars(Subscription):
 
     async def go_live(self, member: Connection, span: Span) -> None:
         await self._follow(member, self._market.bars.floor if span.end is None else self._find().position)
+        self._source = None
 
     async def _follow(self, member: Connection, place: int) -> None:
         """Send what was told behind `place`, and go on with what is. Raises Closing, ServiceUnavailable."""
@@ -143,6 +141,7 @@ class Consolidated(Subscription):
 
     async def go_live(self, member: Connection, span: Span) -> None:
         await self._follow(member, self._find().kept() if span.end is None else None)
+        self._sources = {}
 
     async def _follow(self, member: Connection, behind: Behind | None) -> None:
         """Send what lies `behind`, and go on with what comes. Raises Closing."""
