@@ -138,6 +138,15 @@ async def test_a_gap_that_cannot_be_filled_stays_visible(client: Client, sink: S
     assert (await statuses(client, symbol, 3))[0] == ["quiet", "gap", "quiet"]
 
 
+async def test_a_gap_that_one_ingestor_could_not_fill_and_another_did_is_repaired(
+    client: Client, sink: Sink, symbol: str
+) -> None:
+    await sink.insert([at(symbol, number, 20 * number) for number in range(1, 9)])
+    await sink.close_all()
+    await sink.writer.store_events([gap(symbol, 4, 5, (80, 100), GapState.UNFILLABLE)])
+    assert (await statuses(client, symbol, 3))[0][1] == "repaired"
+
+
 async def test_pages_of_minutes_join(client: Client, sink: Sink, symbol: str) -> None:
     await sink.insert([at(symbol, i, i * 60) for i in (0, 1, 4, 5)])
     await sink.close_all()

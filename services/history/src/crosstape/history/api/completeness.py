@@ -112,13 +112,16 @@ def judge_minutes(
 def _lasts(gap: LedgerGap, coverage: Spans, holes: Sequence[Hole], minutes: Sequence[int]) -> bool:
     """Whether trades of `gap` may still be missing.
 
-    Whoever reported it may have been killed before it could report the repair, so for an open gap the tape itself
-    decides: by its ids where they are numbered, else by what was heard or vouched for since.
+    Whoever reported it may have been killed before it could report the repair, and another ingestor may have what this
+    one could not get: so the tape itself decides, by its ids where they are numbered. Where they are not, an open gap
+    ends by what was heard or vouched for since, and one that cannot be filled stays.
     """
-    if gap.state is not GapState.OPEN:
-        return gap.state is GapState.UNFILLABLE
+    if gap.state not in (GapState.OPEN, GapState.UNFILLABLE):
+        return False
     if gap.first_id >= 0:
         return any(hole.first <= gap.last_id and gap.first_id <= hole.last for hole in holes)
+    if gap.state is GapState.UNFILLABLE:
+        return True
     page = (minutes[0] * NANOSECONDS, (minutes[-1] + MINUTE) * NANOSECONDS)
     return not coverage.covers(max(gap.start, page[0]), min(gap.end, page[1]))
 
