@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from importlib import import_module
+from unittest import mock
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ from crosstape.common.identity.principal import Scope
 from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.order import OrderEvent, OrderEventKind
 from crosstape.common.market.trade import Source, TakerSide, batch_trades
+from crosstape.stream_hub.positions import ITEM_BITS
 
 h = import_module("services.stream-hub.tests.harness")
 
@@ -237,6 +239,40 @@ async def test_own_orders_and_no_others(platform):
         assert await h.silence(socket)
 
 
+async def test_orders_that_were_let_go_are_not_said_to_be_recovered(platform):
+    def publish(number):
+        kind, now = OrderEventKind.FILL, time.time_ns()
+        platform.publish(
+            "orders", OrderEvent("id-alice", "alice", "twap_1", number, kind, now, "kraken", "BTC-USD", "buy", "1")
+        )
+
+    async def recovered(since):
+        async with connecting(platform) as socket:
+            await h.say(socket, action="subscribe", channels=[{"channel": "orders", "since": since, "epoch": "e1"}])
+            return (await h.hear(socket))["recovered"]
+
+    async with connecting(platform) as socket:
+        await h.say(socket, action="subscribe", channels=["orders"])
+        await h.hear(socket)
+        publish(0)
+        first = (await h.hear(socket))["offset"]
+    publish(1)
+    await h.until(lambda: not platform.door._connections)
+    platform.hub.prune(time.time() + 10_000)
+    assert await recovered(first) is False
+    assert await recovered(first + (1 << ITEM_BITS)) is True
+
+
+async def test_what_nobody_foresaw_in_one_clients_replay_ends_that_client_alone(platform):
+    async with connecting(platform) as other:
+        with mock.patch.object(platform.history, "trades", None):
+            async with connecting(platform) as socket:
+                await h.say(socket, action="subscribe", channels=[TRADES], **{"from": str(int(time.time()) - 60)})
+                assert (await h.closed(socket))[0] == 1011
+        await h.say(other, action="ping")
+        assert await h.hear(other) == {"type": "pong"}
+
+
 async def test_orders_need_their_scope_and_the_socket_stays_open(platform):
     async with connecting(platform, scopes={Scope.MARKET_READ}) as socket:
         await h.say(socket, action="subscribe", channels=["orders", TRADES])
@@ -289,7 +325,7 @@ async def test_after_a_loss_of_records_streams_restart_and_nothing_before_it_is_
     platform.trades(h.trade(1))
     async with connecting(platform) as socket, platform.client("/ws") as books:
         await h.say(socket, action="subscribe", channels=[TRADES])
-        since = (await h.hear(socket))["offset"] - 1
+        since = (await h.hear(socket))["offset"]
         platform.hub.take(Arrivals("e1", [], 0, True, gaps=frozenset({"trades"})))
         assert (await h.closed(socket))[0] == 1012
         await h.say(books, action="ping")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import structlog
@@ -50,6 +50,9 @@ ECHOED = "action", "exchange", "symbol"
 """What an error says again of the message that it answers."""
 
 CLOSED = Counter("crosstape_hub_closed_sockets_total", "Sockets that the hub closed", ["code"])
+
+
+Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Session(Protocol):
@@ -148,7 +151,7 @@ class Connection(WSListener):
 
     def _work_on(self) -> None:
         if self._working is None:
-            self._working = self._door.spawn(self._work())
+            self._working = self._door.spawn(self._alone(self._work))
 
     async def _work(self) -> None:
         """Greet the client if that is still to do, then handle its messages in their order."""
@@ -165,9 +168,6 @@ class Connection(WSListener):
             self.end(end)
         except PlatformError as error:
             self.end(closing(error))
-        except Exception as failure:  # one client's trouble is not another's
-            log.error("session_failed", route=self.hello.path[0], exc_info=failure)
-            self.end(Closing(CloseCode.INTERNAL_ERROR, PlatformError("An unexpected error occurred. It was logged.")))
         finally:
             self._working = None
 
@@ -221,9 +221,16 @@ class Connection(WSListener):
         self.send(lambda notation: told)
         await self._begin()
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _alone(self, work: Work) -> None:
+        try:
+            await work()
+        except Exception as failure:  # one client's trouble is not another's
+            log.error("session_failed", route=self.hello.path[0], exc_info=failure)
+            self.end(Closing(CloseCode.INTERNAL_ERROR, PlatformError("An unexpected error occurred. It was logged.")))
+
+    def spawn(self, work: Work) -> None:
         """Work for this client that ends with the socket."""
-        task = self._door.spawn(work)
+        task = self._door.spawn(self._alone(work))
         self._own_work.add(task)
         task.add_done_callback(self._own_work.discard)
 

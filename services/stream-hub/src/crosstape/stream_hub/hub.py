@@ -77,6 +77,7 @@ class Hub:
         self._start_of: StartOf = lambda topic, key: 0
         self._markets: dict[tuple[str, str], MarketState] = {}
         self._orders: dict[str, OrderChannel] = {}
+        self._order_floors: dict[str, int] = {}  # of users whose channels were let go
         self._book_reasons: dict[tuple[str, str], str | None] = {}
         self._on_new_market: Callable[[MarketState], None] = lambda market: None
         self._on_lost: Callable[[], None] = lambda: None
@@ -114,7 +115,7 @@ class Hub:
         """The order events of a user."""
         channel = self._orders.get(user_id)
         if channel is None:
-            floor = before(self._start_of(ORDERS, user_id.encode()))
+            floor = self._order_floors.pop(user_id, before(self._start_of(ORDERS, user_id.encode())))
             channel = self._orders[user_id] = OrderChannel(self.outbox, self._size.seconds, floor)
         return channel
 
@@ -217,7 +218,8 @@ class Hub:
         for market in self._markets.values():
             market.lost()
         for channel in self._orders.values():
-            channel.ring.restart(channel.ring.newest)
+            channel.ring.restart(channel.ring.newest + 1)
+        self._order_floors = {user_id: floor + 1 for user_id, floor in self._order_floors.items()}
 
     def _restart(self, epoch: str) -> None:
         self.epoch = epoch
@@ -226,6 +228,7 @@ class Hub:
             market.restart()
         for channel in self._orders.values():
             channel.ring.restart(before(0))
+        self._order_floors.clear()
 
     def sweep(self, now: float) -> None:
         """Notice at `now` (Unix s) whose book got stale by silence or well again, and let old things go."""
@@ -240,4 +243,4 @@ class Hub:
         for market in self._markets.values():
             market.prune(int(now))
         for user_id in [user_id for user_id, channel in self._orders.items() if channel.is_idle(now)]:
-            del self._orders[user_id]
+            self._order_floors[user_id] = self._orders.pop(user_id).ring.newest

@@ -174,8 +174,8 @@ class MarketState:
         self._forget(before(0), before(0))
 
     def lost(self) -> None:
-        """Records are gone that nobody read: what lies before them cannot be recovered any more."""
-        self._forget(self.ticks.newest, self.bars.newest)
+        """Records are gone that nobody read: from what lies before them nobody can go on."""
+        self._forget(self.ticks.newest + 1, self.bars.newest + 1)
 
     def _forget(self, trades_floor: int, bars_floor: int) -> None:
         self.ticks.restart(trades_floor)

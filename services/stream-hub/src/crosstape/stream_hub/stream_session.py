@@ -83,7 +83,7 @@ class StreamSession:
         if span is not None and replayed:
             self._query = {}  # the address speaks of the first subscription
             self._replayed = replayed
-            self._connection.spawn(self._replay(span))
+            self._connection.spawn(partial(self._replay, span))
             await asyncio.sleep(0)  # it begins, and can be cancelled
 
     def _made(self, asked: Asked) -> tuple[str, Subscription | None, Asked]:
