@@ -1,4 +1,4 @@
-"""What an unreadable frame of trades means: where nothing else would reveal its loss, its interval is repaired."""
+"""What an unreadable frame means where nothing else would reveal its loss: trades are repaired, a book is broken."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any, cast
 import pytest
 import structlog
 
+from crosstape.common.market.book import BookStale, BookUpdate
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.ledger import Coverage
 from crosstape.common.market.trade import Source, batch_trades
 from crosstape.common.testing.builders import make_trade
+from crosstape.exchanges import dialect_of
 from crosstape.exchanges.dialect import MalformedFrame, MarketRefused, Subscription
-from crosstape.ingestor.ingest import TradeHandler
+from crosstape.ingestor.ingest import BookHandler, TradeHandler
 from crosstape.ingestor.intervals import Outage
 from crosstape.ingestor.market import Market
 from crosstape.ingestor.publish import Publisher
@@ -84,6 +86,26 @@ def test_a_market_that_the_exchange_refuses_is_not_vouched_for_and_the_others_ar
         "BTC-USD": [Outage(30, 40, "disconnect")],
     }
     assert publisher.ledger_events == [Coverage("kraken", "BTC-USD", 10, 30)]
+
+
+@pytest.mark.parametrize("level", [("abc", "1"), ("", "1"), ("nan", "1"), ("5", "1e400"), ("0", "1")])
+def test_a_level_that_is_no_number_never_enters_a_book(level: tuple[str, str]) -> None:
+    instrument = Instrument("coinbasepro", "BTC-USD", "BTC", "USD")
+    frames = [
+        BookUpdate("coinbasepro", "BTC-USD", True, [("9", "1")], [("10", "1")], 0, 1),
+        BookUpdate("coinbasepro", "BTC-USD", False, [("8", "0.000")], [level], 0, 2),
+        BookUpdate("coinbasepro", "BTC-USD", False, [("8", "0.000")], [("11", "2")], 0, 3),
+    ]
+    subscription = type("S", (), {"decode": staticmethod(lambda *_: [frames.pop(0)]), "instruments": (instrument,)})
+    published: list[object] = []
+    publisher = type("P", (), {"book": staticmethod(published.append)})
+    handler = BookHandler(dialect_of("coinbasepro"), cast(Any, subscription), cast(Any, None), cast(Any, publisher))
+    handler.on_frame(b"", 1)
+    with pytest.raises(MalformedFrame):
+        handler.on_frame(b"", 2)
+    handler.on_frame(b"", 3)
+    snapshot, stale = published
+    assert isinstance(snapshot, BookUpdate) and isinstance(stale, BookStale)
 
 
 class Sent:

@@ -1,4 +1,4 @@
-"""How REST answers are read, paged and checked, the same in every dialect."""
+"""How REST answers are read and paged, and how values are checked, the same in every dialect."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
+from crosstape.common.market.book import BookUpdate
 from crosstape.common.market.decimals import are_positive_decimals, decimal_text, is_positive_decimal
 from crosstape.common.market.trade import Trade
 from crosstape.exchanges.dialect import HistoryPage, HistoryQuery, Kline, MalformedFrame, Rejected
@@ -68,6 +69,15 @@ def checked_klines(klines: Sequence[Kline]) -> list[Kline]:
     if not are_positive_decimals(prices) or not are_positive_decimals(volumes):
         raise MalformedFrame("value", "a candle's price or volume is not a positive decimal")
     return sorted(klines, key=lambda kline: kline.open_time)
+
+
+def checked_levels(update: BookUpdate) -> BookUpdate:
+    """`update`, once every price is a decimal and every quantity too, which may be zero. Raises MalformedFrame."""
+    levels = [*update.bids, *update.asks]
+    quantities = (quantity for _, quantity in levels if quantity.strip("0.") or not quantity)
+    if not are_positive_decimals(price for price, _ in levels) or not are_positive_decimals(quantities):
+        raise MalformedFrame("value", "a level's price or quantity is not a decimal")
+    return update
 
 
 def step(text: str) -> str:

@@ -22,7 +22,7 @@ from crosstape.common.errors import ExchangeError
 from crosstape.common.market.bar import Interval
 from crosstape.common.market.book import BookUpdate
 from crosstape.common.market.instrument import Instrument
-from crosstape.exchanges.answers import checked_page
+from crosstape.exchanges.answers import checked_levels, checked_page
 from crosstape.exchanges.dialect import (
     Dialect,
     HistoryPage,
@@ -108,7 +108,8 @@ class ExchangeRest:
         if request is None:
             raise ExchangeError(f"{self._dialect.exchange} sends its book snapshots on the socket.")
         return await self._ask(
-            lambda bodies: self._dialect.decode_book_snapshot(instrument, bodies[0], self._now()), request
+            lambda bodies: checked_levels(self._dialect.decode_book_snapshot(instrument, bodies[0], self._now())),
+            request,
         )
 
     async def klines(self, instrument: Instrument, interval: Interval, start: int, end: int) -> Klines:

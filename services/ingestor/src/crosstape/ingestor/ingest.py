@@ -13,6 +13,7 @@ from crosstape.common.errors import ExchangeError
 from crosstape.common.market.book import BookUpdate
 from crosstape.common.market.ledger import Coverage
 from crosstape.common.market.trade import Trade
+from crosstape.exchanges.answers import checked_levels
 from crosstape.exchanges.dialect import Decode, Dialect, MalformedFrame, MarketRefused, Subscription
 from crosstape.exchanges.rest import ExchangeRest
 from crosstape.ingestor.book_sync import BookSync
@@ -123,7 +124,8 @@ class BookHandler:
 
     def on_frame(self, payload: bytes, time_received: int) -> None:
         try:
-            updates = self._decode(payload, time_received)
+            events = self._decode(payload, time_received)
+            updates = [checked_levels(event) for event in events if isinstance(event, BookUpdate)]
         except MalformedFrame:
             for symbol, book in self.books.items():
                 for event in book.lost_frame(time_received):
@@ -131,11 +133,10 @@ class BookHandler:
                 self._look_after(symbol, book)
             raise
         for update in updates:
-            if isinstance(update, BookUpdate):
-                book = self.books[update.symbol]
-                for event in book.update(update):
-                    self._publisher.book(event)
-                self._look_after(update.symbol, book)
+            book = self.books[update.symbol]
+            for event in book.update(update):
+                self._publisher.book(event)
+            self._look_after(update.symbol, book)
 
     def _look_after(self, symbol: str, book: BookSync) -> None:
         if book.is_broken and self.feed is not None:
