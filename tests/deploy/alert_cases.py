@@ -92,6 +92,10 @@ CASES = {
         },
     ),
     "TradesRefused": _counter('crosstape_ingestor_trades_refused_total{exchange="okx",reason="decimal"}'),
+    "MarketsUnlisted": Case(
+        {'crosstape_ingestor_unlisted_symbols{exchange="okx",instance="a"}': "1x60"},
+        {'crosstape_ingestor_unlisted_symbols{exchange="okx",instance="a"}': "0x60"},
+    ),
     "BusBackpressure": Case(
         {'crosstape_ingestor_values_waiting{exchange="okx",instance="a"}': "60000x60"},
         {'crosstape_ingestor_values_waiting{exchange="okx",instance="a"}': "300x60"},
