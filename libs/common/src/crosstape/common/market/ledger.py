@@ -27,7 +27,7 @@ class Gap(Struct, frozen=True, array_like=True, tag="gap", gc=False):
     `start`/`end` bound it in exchange time (ns). `cause` is what made it: `disconnect`, `malformed` (unreadable frame,
     or a trade that no tape can hold), `sequence` (left out on a living connection), `unverified` (trades without
     numbers came on a living connection, but more of them than the exchange's history reaches back to compare),
-    `restart`, `bus`.
+    `restart`, `bus`, `backfill` (asked of a backfill, but before all that the exchange's history reaches back to).
     `trades` is how many trades the repair published. A gap is its (exchange, symbol, first_id, last_id, start): the
     newest `time` (ns, when the state was reached) of it wins, so repeats are harmless.
     """
