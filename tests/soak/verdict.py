@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,11 @@ async def findings(crew: Crew, demo: Demo, truth: Truth) -> list[Finding]:
 def _tape(truth: Truth) -> list[Finding]:
     markets = [market for market in truth.markets if market.trades]
     made = sum(market.difference.truth for market in markets)
-    lacking = sum(len(market.difference.missing) for market in markets)
+    lacking = Counter[str]()
+    for market in markets:
+        lacking[market.exchange] += len(market.difference.missing)
+    counts = ", ".join(f"{count} of {exchange}" for exchange, count in lacking.most_common() if count)
+    where = f"{counts} lack and the ledger names them" if counts else "none lacks"
     unexplained = [one for one in markets if one.difference.missing != one.difference.explained or not one.tape]
     doubled = [one for one in markets if one.difference.invented or one.difference.changed or one.failure]
     bars = [one for one in markets if not one.are_bars_right]
@@ -61,7 +66,7 @@ def _tape(truth: Truth) -> list[Finding]:
         Finding(
             "nothing lost",
             bool(markets) and not unexplained,
-            f"{made} trades of {len(markets)} markets, {lacking} lack and the ledger names them"
+            f"{made} trades of {len(markets)} markets, {where}"
             if not unexplained
             else f"{len(unexplained)} of {len(markets)} markets lack trades that the ledger does not name",
             tuple(one.describe() for one in unexplained),
