@@ -17,6 +17,7 @@ from crosstape.stream_hub import joining, messages, subscriptions
 from crosstape.stream_hub.fanout import Outbox
 from crosstape.stream_hub.market import MarketState, RingSize
 from crosstape.stream_hub.replay import BarSource, TradeSource, Wanted
+from crosstape.stream_hub.rolled import RolledBars
 
 h = import_module("services.stream-hub.tests.harness")
 
@@ -388,7 +389,8 @@ async def test_channel_that_leaves_a_replay_may_be_live_while_the_others_go_on(p
     seconds = range(LONG_AGO, LONG_AGO + 100)
     for exchange in ("binance", "okx"):
         platform.history.store(trades_at(seconds, exchange=exchange))
-    monkeypatch.setattr("crosstape.stream_hub.replay.BACKLOG_BYTES", -1)  # as if the client read nothing
+    monkeypatch.setattr("crosstape.stream_hub.reading.BACKLOG_BYTES", -1)  # as if the client read nothing
+    monkeypatch.setattr("crosstape.stream_hub.replay.AT_ONCE", 1)
     async with h.streaming(platform) as socket:
         span = {"from": LONG_AGO, "to": LONG_AGO + 100, "speed": 1e6}
         await h.say(socket, action="subscribe", channels=[TRADES, OTHERS], **span)
@@ -423,3 +425,40 @@ async def test_channel_that_leaves_while_it_goes_live_says_nothing_more(platform
         platform.trades(h.trade(1, exchange="okx"))
         assert (await h.hear(socket))["channel"] == OTHERS
         assert await h.silence(socket)
+
+
+async def test_longer_bars_that_leave_while_history_is_asked_for_them_say_nothing_more(platform, monkeypatch):
+    may_go_on, is_waiting = asyncio.Event(), asyncio.Event()
+    fetch = RolledBars.fetch
+
+    async def waiting(bars, missed):
+        found = await fetch(bars, missed)
+        is_waiting.set()
+        await may_go_on.wait()
+        return found
+
+    monkeypatch.setattr(RolledBars, "fetch", waiting)
+    start = int(time.time()) // 300 * 300 - 300
+    async with h.streaming(platform) as witness:
+        await h.say(witness, action="subscribe", channels=[FIVE])
+        since = (await h.hear(witness))["offset"]
+        for minute in range(start, start + 300, 60):
+            platform.trades(h.trade(minute, time=minute * NANOSECONDS))
+            platform.close_minute(minute)
+        may_go_on.set()
+        await h.hear_until(witness, lambda told: told.get("type") == "bar_close")
+        may_go_on.clear()
+        is_waiting.clear()
+        async with h.streaming(platform) as socket:
+            await h.say(socket, action="subscribe", channels=[{"channel": FIVE, "since": since, "epoch": "e1"}])
+            await is_waiting.wait()
+            (subscription,) = [
+                one
+                for connection in platform.door._connections
+                for one in connection._session._subscriptions.values()
+                if one._joined is None
+            ]
+            subscription.leave(None)
+            may_go_on.set()
+            assert (await h.hear(socket))["type"] == "subscribed"
+            assert await h.silence(socket)

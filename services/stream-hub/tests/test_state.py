@@ -21,9 +21,12 @@ from crosstape.common.testing.builders import make_trade
 from crosstape.common.testing.strategies import START, decimal_texts, tapes
 from crosstape.exchanges.binance import Binance
 from crosstape.exchanges.dialect import Channel
+from crosstape.stream_hub.anchors import Anchor, anchored
 from crosstape.stream_hub.book_view import MalformedBook, Sides, consolidate, view
+from crosstape.stream_hub.fanout import Outbox
 from crosstape.stream_hub.flow import AnchoredSum, Flow
 from crosstape.stream_hub.live_book import LiveBook
+from crosstape.stream_hub.market import MarketState, RingSize
 from crosstape.stream_hub.merge import TimeMerge
 from crosstape.stream_hub.numbers import canonical, seconds_text
 from crosstape.stream_hub.ring import Ring
@@ -211,6 +214,21 @@ def test_revision_of_a_minute_that_was_let_go_does_not_count_that_minute_again()
     flow.add(late)
     flow.tell(_revised(fold_bars([first, late], Interval.M1)[0], 1))
     assert since.value == 2
+
+
+async def test_sum_since_an_anchor_holds_when_a_day_is_let_go_while_history_is_asked():
+    moments = {MIDNIGHT - 1_800: "4", MIDNIGHT + 100: "1", MIDNIGHT + 86_410: "2"}
+    tape = [make_trade(one, time=one * NANOSECONDS, quantity=quantity) for one, quantity in moments.items()]
+    market = MarketState("binance", "BTC-USDT", Outbox(), RingSize(10, 300.0), 0.0)
+    market.found(fold_bars(tape[1:], Interval.M1), [], MIDNIGHT)
+
+    class History:
+        async def bars(self, exchange, symbol, interval, start, end):
+            market.prune(MIDNIGHT + 86_400 + 7_300)
+            return [bar for bar in fold_bars(tape, interval) if start <= bar.open_time < end]
+
+    _, since = await anchored(market, Anchor("a time", (MIDNIGHT - 3_600) * NANOSECONDS), History())
+    assert since.value == 7
 
 
 @given(tapes())

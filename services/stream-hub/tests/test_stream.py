@@ -346,6 +346,7 @@ async def test_after_a_loss_of_records_streams_restart_and_nothing_before_it_is_
         ["bars:binance:BTC-USDT"],
         ["bars:binance:BTC-USDT:7m"],
         ["ticks:a:b"],
+        [f"trades:binance:N{number}" for number in range(129)],
     ],
 )
 async def test_malformed_channels_are_answered(platform, channels):
@@ -364,7 +365,8 @@ async def test_a_socket_has_so_many_channels_and_no_more(platform, monkeypatch):
     monkeypatch.setattr("crosstape.stream_hub.stream_session.MOST_CHANNELS", 2)
     async with connecting(platform) as socket:
         channels = [TRADES, "bars:binance:BTC-USDT:1m", "bars:binance:BTC-USDT:5m"]
-        await h.say(socket, action="subscribe", channels=channels)
+        for channel in channels:
+            await h.say(socket, action="subscribe", channels=[channel])
         answers = [await h.hear(socket) for _ in channels]
         assert [answer["type"] for answer in answers] == ["subscribed", "subscribed", "error"]
         assert answers[2]["error_code"] == "RATE_LIMITED"

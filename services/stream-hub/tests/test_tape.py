@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.testing.builders import make_trade
+from crosstape.stream_hub.day_sums import DaySums
 from crosstape.stream_hub.encoding import STRINGS
 from crosstape.stream_hub.fanout import Outbox
 from crosstape.stream_hub.market import MarketState, RingSize
@@ -56,6 +57,15 @@ def test_sums_are_those_of_the_day_of_the_newest_trade(moments):
     for place, one in enumerate(told):
         of_the_day = [second for second in seconds[: place + 1] if (second < 0) == (seconds[place] < 0)]
         assert Decimal(one["cvd_total"]) == len(of_the_day)
+
+
+def test_a_trade_that_a_wrong_clock_dates_ahead_begins_no_day():
+    now = MIDNIGHT * NANOSECONDS - 1
+    sums = DaySums({"okx": Decimal(5), "kraken": Decimal(7)}, MIDNIGHT // 86_400 - 1)
+    ahead, normal = (make_trade(one, exchange="okx", time=now + one * 3_600 * NANOSECONDS) for one in (1, 0))
+    assert sums.stand(ahead, Decimal(1), now) == {"okx": 5, "kraken": 7}
+    assert sums.add(normal, Decimal(2), now) == {"okx": 7, "kraken": 7}
+    assert sums.stand(ahead, Decimal(1), now + 1) == {"okx": 1, "kraken": 0}
 
 
 def test_offset_that_the_tape_never_had_or_has_let_go_is_not_whole():

@@ -18,11 +18,13 @@ from websockets.streams import StreamReader
 
 from crosstape.common.errors import NotFound, ValidationFailed
 from crosstape.common.market.book import BookUpdate
-from crosstape.stream_hub.assembly import Assembly
+from crosstape.stream_hub import reading
+from crosstape.stream_hub.assembly import Assembly, Received
 from crosstape.stream_hub.book_feed import BACKLOG_BYTES, BookFeed, Target
 from crosstape.stream_hub.encoding import NUMBERS, PACKED, Encoding, deflate, frame, inflate
 from crosstape.stream_hub.fanout import Group, Outbox
 from crosstape.stream_hub.handshake import read_hello
+from crosstape.stream_hub.inbox import MOST_WAITING, Inbox
 from crosstape.stream_hub.limits import Allowance
 from crosstape.stream_hub.market import MarketState, RingSize
 from crosstape.stream_hub.protocol import Closing
@@ -221,6 +223,43 @@ async def test_books_of_one_turn_wait_for_each_other_and_all_arrive():
     while len(told) < 20:
         await asyncio.sleep(0.001)
         told |= {msgspec.json.decode(data)["symbol"] for data in itertools.chain(*reader.writes)}
+
+
+def test_a_client_that_is_not_answered_yet_may_say_only_so_much():
+    inbox, message = Inbox(0.0), Received(b"{}", False)
+    for minute in range(MOST_WAITING):
+        inbox.put(message, minute * 60.0)
+    with pytest.raises(Closing) as closed:
+        inbox.put(message, 1e6)
+    assert closed.value.code == 4429
+    assert inbox.take() == (message, True)
+    inbox.put(message, 1e6)
+
+
+async def test_a_client_that_reads_nothing_is_waited_for_only_so_long(monkeypatch):
+    class Client:
+        left = 1_000_000
+
+        def backlog(self):
+            return self.left
+
+    monkeypatch.setattr(reading, "LONGEST_SECONDS", 0.05)
+    with pytest.raises(Closing) as closed:
+        await reading.has_read(Client())
+    assert closed.value.code == 4408
+
+
+async def test_a_client_that_reads_slowly_is_waited_for(monkeypatch):
+    class Client:
+        left = 300_000
+
+        def backlog(self):
+            self.left -= 1_000
+            return self.left
+
+    monkeypatch.setattr(reading, "LONGEST_SECONDS", 0.02)
+    await reading.has_read(client := Client())
+    assert client.left <= reading.BACKLOG_BYTES
 
 
 @given(st.lists(st.floats(0, 3), min_size=1, max_size=60))

@@ -63,9 +63,11 @@ async def sum_before(market: MarketState, anchor: int, history: History) -> Deci
     second = anchor // NANOSECONDS
     minute = second // MINUTE * MINUTE
     part = ZERO if minute * NANOSECONDS == anchor else await _part(market, minute * NANOSECONDS, anchor, history)
+    bars = await history.bars(*name, Interval.M1, minute, known_from) if minute < known_from else []
+    if (flow.known_from or 0) != known_from:  # a day was let go meanwhile
+        return await sum_before(market, anchor, history)
     if minute >= known_from:
         return EXACT.minus(EXACT.add(flow.sum_before(minute), part))
-    bars = await history.bars(*name, Interval.M1, minute, known_from)
     earlier = reduce(EXACT.add, (Decimal(bar.volume_delta) for bar in bars), ZERO)
     return EXACT.subtract(earlier, part)
 

@@ -66,12 +66,13 @@ class BooksSession:
         feed = self._desk.channels.book(
             self._desk.targets(found), depth, interval / 1000, head, is_consolidated=found.is_consolidated
         )
-        self._drop(key)
+        is_another = self._drop(key)
         self._subscriptions[key] = _Subscription(feed, {**head, "depth": depth, "interval_ms": interval})
         answer = {"message": f"Subscribed to {exchange} {symbol}", **found.aliases}
         self._connection.send(lambda notation: answer)
         feed.join(self._connection)
-        self._desk.channels.release()
+        if is_another:
+            self._desk.channels.release()
 
     def _unsubscribe(self, message: Mapping[str, Any]) -> None:
         exchange, symbol = text_of(message, "exchange"), text_of(message, "symbol")
@@ -82,9 +83,12 @@ class BooksSession:
         self._desk.channels.release()
         self._connection.send(lambda notation: {"message": f"Unsubscribed from {exchange} {symbol}"})
 
-    def _drop(self, key: tuple[str, str]) -> None:
-        if (subscription := self._subscriptions.pop(key, None)) is not None:
-            subscription.feed.leave(self._connection)
+    def _drop(self, key: tuple[str, str]) -> bool:
+        """End the subscription; whether there was one."""
+        if (subscription := self._subscriptions.pop(key, None)) is None:
+            return False
+        subscription.feed.leave(self._connection)
+        return True
 
     def _list(self, message: Mapping[str, Any]) -> None:
         told = [subscription.told for subscription in self._subscriptions.values()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -19,7 +18,7 @@ from crosstape.stream_hub.assembly import Assembly, Received
 from crosstape.stream_hub.encoding import PING_FRAME, Build, Encoding
 from crosstape.stream_hub.fanout import Write
 from crosstape.stream_hub.handshake import Hello
-from crosstape.stream_hub.limits import Allowance
+from crosstape.stream_hub.inbox import Inbox, too_often
 from crosstape.stream_hub.protocol import (
     CloseCode,
     Closing,
@@ -41,11 +40,6 @@ CLOSE_SECONDS = 5.0
 LONGEST_REASON = 120
 KERNEL_BYTES = 128 * 1024
 """The kernel's own buffer for one socket (it doubles this). Left alone it would grow to megabytes for a slow reader."""
-MESSAGES_PER_SECOND = 20.0
-MESSAGES_AT_ONCE = 60
-MOST_STRIKES = 100
-"""Messages over the allowance, each answered with an error, after which the socket is closed. One a second is
-forgiven."""
 ECHOED = "action", "exchange", "symbol"
 """What an error says again of the message that it answers."""
 
@@ -75,7 +69,6 @@ class Connection(WSListener):
         self.is_closing = False
         self._door = door
         self._session: Session | None = None
-        self._inbox: deque[tuple[Received, bool]] = deque()  # and whether it is within the allowance
         self._working: asyncio.Task[None] | None = None
         self._own_work: set[asyncio.Task[None]] = set()
         self._assembly = Assembly(can_inflate=hello.encoding.is_deflated)
@@ -89,8 +82,7 @@ class Connection(WSListener):
         self._raw = cast(Any, transport.underlying_transport)  # aiofastnet's
         self._raw.set_write_buffer_limits(high=self._door.most_backlog)
         self._opened = self._heard = self._pinged = now
-        self._allowance = Allowance(MESSAGES_PER_SECOND, MESSAGES_AT_ONCE, now)
-        self._strikes = Allowance(1, MOST_STRIKES, now)
+        self._inbox = Inbox(now)
         self.address = self.address or str((self._raw.get_extra_info("peername") or ("",))[0])
         self._raw.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
         try:
@@ -133,19 +125,11 @@ class Connection(WSListener):
                 is_packed = frame.msg_type == WSMsgType.BINARY
                 is_deflated = bool(frame.rsv1)
                 received = self._assembly.begin(payload, is_packed=is_packed, is_deflated=is_deflated, is_last=is_last)
+            if received is not None:
+                self._inbox.put(received, self._heard)
+                self._work_on()
         except Closing as end:
             self.end(end)
-            return
-        if received is not None:
-            self._receive(received)
-
-    def _receive(self, received: Received) -> None:
-        is_allowed = self._allowance.take(self._heard)
-        if is_allowed or self._strikes.take(self._heard):
-            self._inbox.append((received, is_allowed))
-            self._work_on()
-        else:
-            self.end(closing(_too_often()))
 
     # --- from messages to the session
 
@@ -163,7 +147,7 @@ class Connection(WSListener):
                     await self._authenticate(self.hello.credential)
                 await self._begin()
             while self._inbox and not self.is_closing:
-                await self._handle(*self._inbox.popleft())
+                await self._handle(*self._inbox.take())
         except Closing as end:
             self.end(end)
         except PlatformError as error:
@@ -190,7 +174,7 @@ class Connection(WSListener):
             message = read_message(received.payload, is_packed=received.is_packed)
             action = message.get("action")
             if not is_allowed:
-                raise _too_often()
+                raise too_often()
             if action == "auth":
                 await self._authenticate_later(text_of(message, "token"))
             elif action == "ping":
@@ -306,7 +290,3 @@ class Connection(WSListener):
             else:
                 self._pinged = now
                 self.write_now(PING_FRAME)
-
-
-def _too_often() -> TooMany:
-    return TooMany(f"No more than {MESSAGES_PER_SECOND:.0f} messages a second, please.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
@@ -13,8 +12,8 @@ from crosstape.stream_hub.connection import Connection
 from crosstape.stream_hub.encoding import Build
 from crosstape.stream_hub.fanout import Group
 from crosstape.stream_hub.history import History
-from crosstape.stream_hub.protocol import CloseCode, Closing, TooMany
-from crosstape.stream_hub.replay import BACKLOG_BYTES, Source, Span
+from crosstape.stream_hub.reading import has_read, too_slow
+from crosstape.stream_hub.replay import Source, Span
 from crosstape.stream_hub.ring import Ring
 
 AT_ONCE = 500
@@ -44,18 +43,6 @@ def subscribed(channel: str, request: Request, epoch: str, offset: int | str | N
         **recovered,
     }
     return lambda notation: message
-
-
-def too_slow() -> Closing:
-    """Why a client is closed for which the channel does not keep enough."""
-    return Closing(CloseCode.TOO_SLOW, TooMany("You read too slowly to catch up with this channel."))
-
-
-async def has_read(member: Connection) -> None:
-    """Return once the client has little left to read."""
-    await asyncio.sleep(0)
-    while member.backlog() > BACKLOG_BYTES:
-        await asyncio.sleep(0.01)
 
 
 class Subscription(ABC):

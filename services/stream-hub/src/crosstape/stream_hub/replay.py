@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -22,15 +22,19 @@ from crosstape.stream_hub.flow import DAY
 from crosstape.stream_hub.history import History
 from crosstape.stream_hub.market import MarketState
 from crosstape.stream_hub.numbers import EXACT, ZERO
+from crosstape.stream_hub.reading import Reader, has_read
+from crosstape.stream_hub.ring import Ring
 
 NEAR_SECONDS = 3.0
 """This close to the present, a replay asks history once more and goes live."""
 OVERLAP_SECONDS = 12
 """A replay reads so much of what it has read once more when it asks history again, which may be late by that."""
-BACKLOG_BYTES = 256 * 1024
 AT_ONCE = 200
 """Messages between two looks at how much the client has still to read."""
 FASTEST = 1e6
+
+Entry = TypeVar("Entry")
+Key = TypeVar("Key")
 
 Item = tuple[int, Callable[[], Build | None]]
 """When it happened (ns), and what makes its message when its turn has come; None if nobody wants it any more."""
@@ -76,6 +80,31 @@ class Source(Protocol):
         ...
 
 
+class Kept(Generic[Entry, Key]):
+    """What the hub's ring can tell, also of old trades and bars, if a repair brought them just now: their keys.
+
+    Only what came since the last look is read: a whole ring takes as long as thousands of messages.
+    """
+
+    def __init__(self, ring: Ring[Entry], key: Callable[[Entry], Key]):
+        self._ring = ring
+        self._key = key
+        self._keys: set[Key] = set()
+        self._place: int | None = None
+
+    def anew(self) -> set[Key]:
+        """Those of all that is in the ring, and of nothing that was."""
+        self._keys, self._place = set(), None
+        return self.now()
+
+    def now(self) -> set[Key]:
+        """The same, and perhaps some that have left the ring since they were first looked for."""
+        new = None if self._place is None else self._ring.after(self._place)
+        self._keys |= {self._key(entry) for _, entry in (self._ring if new is None else new)}
+        self._place = self._ring.newest
+        return self._keys
+
+
 class TradeSource:
     """The trades of one market from `start` (ns) on. `sent` are the times (ns) by id of those that may come again: from
     history when it is asked on, or from the hub's ring."""
@@ -85,6 +114,7 @@ class TradeSource:
         self._history = history
         self._build = build
         self._start = start
+        self._kept = Kept(market.ticks, lambda tick: tick.trade.trade_id)
         self.sent: dict[TradeId, int] = {}
 
     def is_new(self, trade: Trade) -> bool:
@@ -94,21 +124,17 @@ class TradeSource:
     async def items(self, start: int, end: int) -> AsyncGenerator[Item, None]:
         market = self._market
         seam = end - OVERLAP_SECONDS * NANOSECONDS
-        held = self._held()
+        held = self._kept.anew()
         self.sent = {one: moment for one, moment in self.sent.items() if moment >= start or one in held}
         async with contextlib.aclosing(self._history.trades(market.exchange, market.symbol, start, end)) as pages:
             async for page in pages:
-                held = self._held()
+                held = self._kept.now()
                 for trade in page:
                     if trade.trade_id in self.sent:
                         continue
                     if trade.time >= seam or trade.trade_id in held:
                         self.sent[trade.trade_id] = trade.time
                     yield trade.time, partial(self._build, trade)
-
-    def _held(self) -> set[TradeId]:
-        """The ids in the ring: also those of old trades, if a repair brought them just now."""
-        return {tick.trade.trade_id for _, tick in self._market.ticks}
 
 
 class BarSource:
@@ -120,6 +146,7 @@ class BarSource:
         self._interval = interval
         self._history = history
         self._start = self._next = -(-start // NANOSECONDS)
+        self._kept = Kept(market.bars, lambda event: interval.open_time(event.bar.open_time))
         self.sent: dict[int, int] = {}
 
     def is_new(self, bar: Bar) -> bool:
@@ -134,12 +161,12 @@ class BarSource:
         # seconds close with their minute.
         whole = Interval.M1 if interval is Interval.S1 else interval
         self._next = max(first, whole.open_time(end // NANOSECONDS - OVERLAP_SECONDS))
-        held = self._held()
+        held = self._kept.anew()
         self.sent = {one: revision for one, revision in self.sent.items() if one >= first or one in held}
         pages = self._history.bar_pages(market.exchange, market.symbol, interval, first, last)
         async with contextlib.aclosing(pages):
             async for page in pages:
-                held = self._held()
+                held = self._kept.now()
                 for bar in page:
                     if bar.status is BarStatus.PROVISIONAL:
                         self._next = min(self._next, bar.open_time)
@@ -150,10 +177,6 @@ class BarSource:
                         self.sent[bar.open_time] = bar.revision
                     closed_at = interval.close_time(bar.open_time) * NANOSECONDS
                     yield closed_at, partial(messages.bar, "bar_close", channel, bar, None)
-
-    def _held(self) -> set[int]:
-        """The open times of what the ring can tell, also again: a repair revises old bars."""
-        return {self._interval.open_time(event.bar.open_time) for _, event in self._market.bars}
 
 
 class Part(Protocol):
@@ -220,17 +243,16 @@ class Several:
         return merged(self._sources, start, end)
 
 
-class Listener(Protocol):
+class Listener(Reader, Protocol):
     """Who gets the replay."""
 
     def send(self, build: Build, /) -> None: ...
-    def backlog(self) -> int: ...
 
 
 async def replay(sources: Sequence[Source], span: Span, listener: Listener) -> None:
     """Send everything of `span` at its pace; return at its end, or as near to the present as history is.
 
-    Raises ServiceUnavailable.
+    Raises ServiceUnavailable, and Closing when the client does not read.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -243,10 +265,10 @@ async def replay(sources: Sequence[Source], span: Span, listener: Listener) -> N
             async for moment, make in items:
                 sent += 1
                 wait = began + (moment - span.start) / span.speed / NANOSECONDS - loop.time()
+                if wait > 0:
+                    await asyncio.sleep(wait)
                 if wait > 0 or sent % AT_ONCE == 0:
-                    await asyncio.sleep(max(0.0, wait))
-                while listener.backlog() > BACKLOG_BYTES:
-                    await asyncio.sleep(0.01)
+                    await has_read(listener)
                 if (build := make()) is not None:
                     listener.send(build)
         due = began + (end - span.start) / span.speed / NANOSECONDS - loop.time()

@@ -67,6 +67,7 @@ class StreamSession:
         span = read_span({**self._query, **message}, time.time_ns())
         if span is not None and self._replaying is not None:
             raise TooMany("A socket replays one span at a time.")
+        is_refused = False
         for asked in _channels(message):
             channel = ""
             try:
@@ -78,8 +79,11 @@ class StreamSession:
                     await subscription.join(self._connection, request, self._desk.hub.epoch)
             except PlatformError as error:
                 self._subscriptions.pop(channel, None)
-                self._desk.channels.release()  # of what was found and not joined
                 self._connection.send(error_message(error, {"channel": asked["channel"]}))
+                is_refused = True
+                await asyncio.sleep(0)  # to look for what is meant takes its time: others are heard in between
+        if is_refused:
+            self._desk.channels.release()  # of what was found and not joined
         if span is not None and replayed:
             self._query = {}  # the address speaks of the first subscription
             self._replayed = replayed
@@ -170,6 +174,7 @@ class StreamSession:
                     raise ValidationFailed("There is no such subscription.", {"parameter": "channel"})
             except PlatformError as error:
                 self._connection.send(error_message(error, {"channel": asked["channel"]}))
+                await asyncio.sleep(0)
                 continue
             subscription.leave(self._connection)
             told = {"type": "unsubscribed", "channel": channel}
@@ -192,6 +197,8 @@ def _channels(message: Asked) -> list[Asked]:
     channels = message.get("channels")
     if not isinstance(channels, list) or not channels:
         raise ValidationFailed("channels must be a list of channels.", {"parameter": "channels"})
+    if len(channels) > MOST_CHANNELS:
+        raise ValidationFailed(f"A message may name {MOST_CHANNELS} channels.", {"parameter": "channels"})
     asked = [{"channel": one} if isinstance(one, str) else one for one in channels]
     if not all(isinstance(one, dict) and isinstance(one.get("channel"), str) for one in asked):
         raise ValidationFailed('A channel is text, or {"channel": text, ...}.', {"parameter": "channels"})

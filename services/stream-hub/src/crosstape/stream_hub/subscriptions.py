@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
-from crosstape.common.market.bar import NANOSECONDS, Interval
+from crosstape.common.market.bar import Interval
 from crosstape.common.market.order import OrderEvent
 from crosstape.common.market.trade import Trade
 from crosstape.stream_hub import messages
 from crosstape.stream_hub.book_feed import BookFeed
 from crosstape.stream_hub.connection import Connection
-from crosstape.stream_hub.day_sums import DaySums
+from crosstape.stream_hub.day_sums import DaySums, day_of
 from crosstape.stream_hub.encoding import Build
 from crosstape.stream_hub.fanout import Group
-from crosstape.stream_hub.flow import DAY
 from crosstape.stream_hub.history import History
 from crosstape.stream_hub.hub import OrderChannel
-from crosstape.stream_hub.joining import (
-    AT_ONCE,
-    Request,
-    RingSubscription,
-    Subscription,
-    has_read,
-    subscribed,
-    too_slow,
-)
+from crosstape.stream_hub.joining import AT_ONCE, Request, RingSubscription, Subscription, subscribed
 from crosstape.stream_hub.market import BarEvent, MarketState, Tick
-from crosstape.stream_hub.numbers import EXACT, ZERO
+from crosstape.stream_hub.reading import has_read, too_slow
 from crosstape.stream_hub.replay import BarSource, Several, Source, Span, TradeSource, day_so_far
 from crosstape.stream_hub.ring import Ring
 from crosstape.stream_hub.rolled import RolledBars
@@ -104,7 +96,10 @@ class LongBars(Subscription):
             missed = bars.missed(place)
             if missed is None:
                 raise too_slow()
-            for telling, bar in await bars.fetch(missed):
+            found = await bars.fetch(missed)
+            if self.has_left:
+                return
+            for telling, bar in found:
                 if self._source is None or self._source.is_new(bar):
                     member.send(bars.message(telling, bar))
                 place = telling.position
@@ -166,13 +161,11 @@ class Consolidated(Subscription):
 
     async def source(self, start: int, history: History) -> Source:
         before = {market.exchange: await day_so_far(market, start, history) for market in self._markets}
-        sums, channel = DaySums(before, start // NANOSECONDS // DAY), self._channel
+        sums, channel = DaySums(before, day_of(start)), self._channel
 
         def build(trade: Trade) -> Build:
-            if sums.counts(trade):
-                known = sums.sums[trade.exchange] or ZERO
-                sums.sums[trade.exchange] = EXACT.add(known, Decimal(messages.volume_delta(trade)))
-            return messages.tape_trade(channel, trade, None, dict(sums.sums), is_late=False)
+            cvds = sums.add(trade, Decimal(messages.volume_delta(trade)), time.time_ns())
+            return messages.tape_trade(channel, trade, None, cvds, is_late=False)
 
         self._sources = {market.exchange: TradeSource(market, history, build, start) for market in self._markets}
         return Several(list(self._sources.values()))

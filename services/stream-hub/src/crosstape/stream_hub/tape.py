@@ -10,10 +10,9 @@ from heapq import merge
 from itertools import islice
 
 from crosstape.common.errors import ValidationFailed
-from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.trade import Trade
 from crosstape.stream_hub import messages
-from crosstape.stream_hub.day_sums import DaySums
+from crosstape.stream_hub.day_sums import DaySums, day_of
 from crosstape.stream_hub.encoding import Build
 from crosstape.stream_hub.fanout import Group, Outbox
 from crosstape.stream_hub.flow import DAY
@@ -38,8 +37,9 @@ class Tape:
         self.group = Group(outbox)
         self._merge: TimeMerge[Tick] = TimeMerge(self.markets, HOLD_SECONDS)
         self._positions = {exchange: market.ticks.newest for exchange, market in self.markets.items()}
-        newest = max((market.ticks.last.trade.time for market in markets if market.ticks.last), default=time.time_ns())
-        self._sums = _sums_before(self.markets, newest // NANOSECONDS // DAY, {})
+        now = time.time_ns()
+        newest = max((market.ticks.last.trade.time for market in markets if market.ticks.last), default=now)
+        self._sums = _sums_before(self.markets, day_of(min(newest, now)), {})
         self._timer: asyncio.TimerHandle | None = None
         for market in markets:
             market.tick_listeners[self] = None
@@ -130,7 +130,7 @@ class Behind:
             trade = tick.trade
             if self._sums is None:
                 following = {one[0].trade.exchange: one[0] for one in ticks if one}
-                self._sums = _sums_before(self._markets, trade.time // NANOSECONDS // DAY, following)
+                self._sums = _sums_before(self._markets, day_of(min(trade.time, time.time_ns())), following)
             is_late, self._newest = trade.time < self._newest, max(self._newest, trade.time)
             self._positions[trade.exchange] = tick.position
             read.append((trade, _message(self._channel, tick, self._sums, self.offset, is_late=is_late)))
@@ -138,10 +138,8 @@ class Behind:
 
 
 def _message(channel: str, tick: Tick, sums: DaySums, offset: str, *, is_late: bool) -> Build:
-    trade = tick.trade
-    if sums.counts(trade):
-        sums.sums[trade.exchange] = tick.cvd
-    return messages.tape_trade(channel, trade, offset, dict(sums.sums), is_late=is_late)
+    cvds = sums.stand(tick.trade, tick.cvd, time.time_ns())
+    return messages.tape_trade(channel, tick.trade, offset, cvds, is_late=is_late)
 
 
 def _sums_before(markets: Mapping[str, MarketState], day: int, following: Mapping[str, Tick]) -> DaySums:
@@ -149,7 +147,7 @@ def _sums_before(markets: Mapping[str, MarketState], day: int, following: Mappin
     sums: dict[str, Decimal | None] = {}
     for exchange, market in markets.items():
         tick = following.get(exchange)
-        if tick is None or tick.trade.time // NANOSECONDS // DAY != day:
+        if tick is None or day_of(tick.trade.time) != day:
             sums[exchange] = market.flow.cvd(day * DAY)
         elif tick.cvd is None:
             sums[exchange] = None
