@@ -429,7 +429,7 @@ async def test_closing_the_blocking_client_ends_a_call_of_another_thread(
     stream = await asyncio.to_thread(client.stream().__enter__)
     reading = asyncio.create_task(asyncio.to_thread(list, stream))
     await hub.until(lambda: bool(hub.sockets))
-    await asyncio.to_thread(client.close)
+    await asyncio.gather(asyncio.to_thread(client.close), asyncio.to_thread(client.close))
     with pytest.raises(RuntimeError, match="closed"):
         await reading
 

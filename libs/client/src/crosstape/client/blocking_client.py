@@ -44,9 +44,7 @@ class Client(Endpoints):
 
     def close(self) -> None:
         """Close every connection and end the thread."""
-        if not self._loop.is_closed:
-            self._loop.run(self._client.close())
-            self._loop.close()
+        self._loop.close(self._client.close())
 
     def call(self, call: Call[T], /) -> T:
         """Send a call that a route's function made."""

@@ -39,11 +39,14 @@ class LoopThread:
             future.cancel()
             raise
 
-    def close(self) -> None:
-        """End whatever runs, and the thread."""
+    def close(self, last: Coroutine[Any, Any, None]) -> None:
+        """Run `last`, end whatever else runs, and the thread. Once is enough."""
         with self._lock:
+            if self.is_closed:
+                last.close()
+                return
             self.is_closed = True
-        asyncio.run_coroutine_threadsafe(_end_the_others(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(_end(last), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -62,7 +65,8 @@ def _closed() -> RuntimeError:
     return RuntimeError("The client is closed.")
 
 
-async def _end_the_others() -> None:
+async def _end(last: Coroutine[Any, Any, None]) -> None:
+    await last
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
