@@ -10,7 +10,7 @@ import msgspec
 from yarl import URL
 
 from crosstape.api_gateway.breaker import Breaker
-from crosstape.api_gateway.connection import Broken, Connection
+from crosstape.api_gateway.connection import Broken, Busy, Connection
 from crosstape.api_gateway.headers import Header, request_head
 from crosstape.api_gateway.metrics import BREAKER_STATE
 from crosstape.api_gateway.pool import Pool
@@ -86,7 +86,10 @@ class Upstream:
         """
         async with asyncio.timeout(seconds):
             head = self._head("GET", path.encode(), [], Caller(self._tokens.service))
-            connection = await self._ask(self._own, "GET", head, has_body=False)
+            try:
+                connection = await self._ask(self._own, "GET", head, has_body=False)
+            except Busy as error:
+                raise TimeoutError("its own connections are all in use") from error
             try:
                 body = await read_body(connection, _LARGEST_ANSWER)
             finally:
