@@ -1,13 +1,16 @@
 """Every spelling of an instrument leads to it; what leads nowhere is answered with what it may have meant."""
 
+import difflib
 import time
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crosstape.common.errors import ExchangeNotFound, ServiceUnavailable, SymbolNotFound, ValidationFailed
+from crosstape.common.likeness import COMPARED, Lookalikes
 from crosstape.common.market.instrument import Instrument, Kind
 from crosstape.common.symbols import (
     SUGGESTIONS,
@@ -178,19 +181,58 @@ def test_a_misspelt_symbol_is_answered_with_the_nearest(text: str, near: str) ->
     assert len(caught.value.details["suggestions"]) <= SUGGESTIONS
 
 
-def test_suggesting_among_thousands_of_markets_does_not_hold_up_the_event_loop() -> None:
-    table = SymbolTable(
-        "binance",
-        [
-            Instrument("binance", f"T{n:03X}{q}", f"T{n:03X}", q, kind)
-            for n in range(600)
-            for q in ("USDT", "BTC")
-            for kind in Kind
-        ],
-    )
-    started = time.process_time()
+def table_of(exchange: str, count: int) -> SymbolTable:
+    """Of `count` currencies in four markets each."""
+    return SymbolTable(exchange, markets_of(exchange, count))
+
+
+def markets_of(exchange: str, count: int) -> list[Instrument]:
+    return [
+        Instrument(exchange, f"T{n:03X}{quote}", f"T{n:03X}", quote, kind)
+        for n in range(count)
+        for quote in ("USDT", "BTC")
+        for kind in Kind
+    ]
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many words were compared letter by letter, each time any were."""
+    found: list[int] = []
+    compare = difflib.get_close_matches
+
+    def counting(word: str, possibilities: list[str], *args: Any, **kwargs: Any) -> list[str]:
+        found.append(len(possibilities))
+        return compare(word, possibilities, *args, **kwargs)
+
+    monkeypatch.setattr(difflib, "get_close_matches", counting)
+    return found
+
+
+def test_suggesting_among_thousands_of_markets_does_not_hold_up_the_event_loop(compared: list[int]) -> None:
+    table = table_of("binance", 600)
     table.suggest("T0FUSDX")
-    assert time.process_time() - started < 0.2
+    started = time.process_time()
+    for n in range(100):
+        table.suggest(f"T{n:02X}USDX")
+    assert time.process_time() - started < 0.5
+    assert max(compared) <= COMPARED
+
+
+def test_who_asks_again_is_answered_from_memory(compared: list[int]) -> None:
+    table = table_of("binance", 10)
+    first = table.suggest("T00FUSDX")
+    first_copy = list(first)
+    first.clear()
+    assert table.suggest("binance:t00f-usdx") == first_copy
+    assert len(compared) == 1
+
+
+@pytest.mark.parametrize("text", ["T2AUSDT", "T02AUSD", "T2OABTC", "X1FFUSDT", "1TFFUSDT", "T1FFBCT", "FFUSDT"])
+def test_among_thousands_what_is_suggested_first_is_as_near_as_any(text: str) -> None:
+    words = [f"T{n:03X}{quote}" for n in range(600) for quote in ("USDT", "BTC")]
+    found, nearest = (near[0] for near in (Lookalikes(words).nearest(text, 5), difflib.get_close_matches(text, words)))
+    assert difflib.SequenceMatcher(None, found, text).ratio() == difflib.SequenceMatcher(None, nearest, text).ratio()
 
 
 codes = st.sampled_from(["A", "B", "AB", "BA", "USD", "USDT", "T", "X1"])
@@ -282,6 +324,28 @@ def test_a_symbol_is_found_on_every_exchange_that_has_it() -> None:
     with pytest.raises(SymbolNotFound) as refusal:
         tables.everywhere("ETJ-USD")
     assert set(refusal.value.details["suggestions"]) == {"BTC-USD", "ETH-USD"}
+
+
+def test_what_is_ambiguous_on_one_exchange_and_unknown_on_the_others_is_answered_with_the_names() -> None:
+    tables = two_lists_of_three()
+    tables.put("okx", [Instrument("okx", "ET-HUSD", "ET", "HUSD"), Instrument("okx", "ETH-USE", "ETHU", "SD")])
+    tables.put("kraken", [])
+    with pytest.raises(SymbolNotFound) as refusal:
+        tables.everywhere("ETHUSD")
+    assert refusal.value.details["suggestions"][:2] == ["ET-HUSD", "ETHU-SD"]
+
+
+def test_a_symbol_that_is_nowhere_is_looked_for_in_no_more_lists_than_five_suggestions_need(
+    compared: list[int],
+) -> None:
+    tables = SymbolTables()
+    tables.exchanges = ["binance", "bybit", "okx"]
+    for exchange in tables.exchanges:
+        tables.put(exchange, markets_of(exchange, 10))
+    with pytest.raises(SymbolNotFound) as refusal:
+        tables.everywhere("T000USDX")
+    assert refusal.value.details["suggestions"][0] == "T000-USDT"
+    assert len(compared) == 1
 
 
 def test_a_list_that_has_not_come_is_no_missing_exchange() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 
 from msgspec import Struct
 
 from crosstape.common.errors import ExchangeNotFound, ServiceUnavailable, SymbolNotFound, ValidationFailed
+from crosstape.common.likeness import Lookalikes
 from crosstape.common.market.instrument import Instrument, Kind
 
 LONGEST = 64
@@ -64,13 +65,23 @@ class SymbolTable:
 
         Raises SymbolNotFound with suggestions, ValidationFailed for a text no symbol can be.
         """
+        if (found := self.find(text)) is not None:
+            return found
+        prefix, _ = split_tradingview(text)
+        if prefix is not None and prefix != self.exchange:
+            message = f"{text} names exchange {prefix}, not {self.exchange}."
+        else:
+            message = f"{self.exchange} has no symbol {text}. GET /{self.exchange}/symbols lists them."
+        raise SymbolNotFound(message, {"suggestions": self.suggest(text)})
+
+    def find(self, text: str) -> Resolution | None:
+        """As `resolve`, but None for what names nothing here. Raises SymbolNotFound for what is ambiguous, with the
+        names to choose from, and ValidationFailed."""
         if not text or len(text) > LONGEST or not text.isprintable() or not text.isascii():
             raise ValidationFailed("symbol must be 1 to 64 printable ASCII characters", {"parameter": "symbol"})
         prefix, rest = (None, text) if _fold(text) in self._spellings else split_tradingview(text)
         if prefix is not None and prefix != self.exchange:
-            raise SymbolNotFound(
-                f"{text} names exchange {prefix}, not {self.exchange}.", {"suggestions": self.suggest(rest)}
-            )
+            return None
         key = _fold(rest)
         found = _preferred(self._spellings.get(key, {}))
         if len(found) == 1:
@@ -83,12 +94,7 @@ class SymbolTable:
                 f"{text} is ambiguous on {self.exchange}: name one of {', '.join(names[:SUGGESTIONS])}.",
                 {"suggestions": names[:SUGGESTIONS]},
             )
-        if (aliased := self._by_quote_alias(key)) is not None:
-            return aliased
-        raise SymbolNotFound(
-            f"{self.exchange} has no symbol {text}. GET /{self.exchange}/symbols lists them.",
-            {"suggestions": self.suggest(rest)},
-        )
+        return self._by_quote_alias(key)
 
     def _by_quote_alias(self, key: str) -> Resolution | None:
         body, suffix = (key[:-2], key[-2:]) if key.endswith(".P") else (key, "")
@@ -105,9 +111,14 @@ class SymbolTable:
 
     def suggest(self, text: str) -> list[str]:
         """Up to five canonical symbols whose base and quote look most like `text`."""
-        letters = "".join(filter(str.isalnum, _fold(text).removesuffix(".P")))
-        near = difflib.get_close_matches(letters, self._joined, n=SUGGESTIONS, cutoff=0.5)
+        _, rest = split_tradingview(text)
+        letters = "".join(filter(str.isalnum, _fold(rest).removesuffix(".P")))
+        near = self._lookalikes.nearest(letters, SUGGESTIONS)
         return list(dict.fromkeys(symbol for joined in near for symbol in self._joined[joined]))[:SUGGESTIONS]
+
+    @cached_property
+    def _lookalikes(self) -> Lookalikes:
+        return Lookalikes(self._joined)
 
 
 def exchange_not_found(exchanges: Sequence[str]) -> ExchangeNotFound:
@@ -158,16 +169,22 @@ class SymbolTables:
         """
         if not self._tables:
             raise ServiceUnavailable("The market lists are not known yet: try again in a moment.")
+        tables = [table for _, table in sorted(self._tables.items())]
         found: list[Resolution] = []
         suggestions: dict[str, None] = {}
-        for _, table in sorted(self._tables.items()):
+        for table in tables:
             try:
-                found.append(table.resolve(text))
-            except SymbolNotFound as error:
-                suggestions |= dict.fromkeys(error.details.get("suggestions", ()))
-        if not found:
-            raise SymbolNotFound(f"No exchange has a symbol {text}.", {"suggestions": list(suggestions)[:SUGGESTIONS]})
-        return found
+                if (here := table.find(text)) is not None:
+                    found.append(here)
+            except SymbolNotFound as error:  # ambiguous there
+                suggestions |= dict.fromkeys(error.details["suggestions"])
+        if found:
+            return found
+        for table in tables:
+            if len(suggestions) >= SUGGESTIONS:
+                break
+            suggestions |= dict.fromkeys(table.suggest(text))
+        raise SymbolNotFound(f"No exchange has a symbol {text}.", {"suggestions": list(suggestions)[:SUGGESTIONS]})
 
 
 def _fold(text: str) -> str:
