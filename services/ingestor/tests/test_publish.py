@@ -1,4 +1,4 @@
-"""Back-pressure: what is fetched waits for the bus as the sockets do."""
+"""Back-pressure: what is fetched waits for the bus as the sockets do, and the metric says how much does."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, cast
 
 import pytest
+from prometheus_client import REGISTRY
 
 from crosstape.common.testing.builders import make_trade
 from crosstape.ingestor import publish
@@ -13,8 +14,23 @@ from crosstape.ingestor.publish import Publisher
 
 
 class Producer:
+    """Takes what it is sent while `is_open`; `is_asked` once it was sent anything."""
+
+    def __init__(self) -> None:
+        self.is_asked = asyncio.Event()
+        self.is_open = asyncio.Event()
+        self.is_open.set()
+
     async def send(self, topic: object, key: bytes, record: object) -> None:
-        pass
+        self.is_asked.set()
+        await self.is_open.wait()
+
+    async def flush(self) -> None:
+        await self.is_open.wait()
+
+
+def values_waiting() -> float | None:
+    return REGISTRY.get_sample_value("crosstape_ingestor_values_waiting", {"exchange": "x"})
 
 
 async def test_who_fetches_trades_waits_while_the_bus_has_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,3 +49,20 @@ async def test_who_fetches_trades_waits_while_the_bus_has_no_room(monkeypatch: p
         await waiting
     running.cancel()
     assert pressure == [True, False]
+
+
+async def test_the_metric_counts_what_waits_while_the_bus_takes_nothing() -> None:
+    producer = Producer()
+    producer.is_open.clear()
+    publisher = Publisher("x", cast(Any, producer), lambda is_full: None)
+    running = asyncio.create_task(publisher.run())
+    for number in range(4):
+        if number == 1:
+            await asyncio.wait_for(producer.is_asked.wait(), 10)
+        publisher.trade(make_trade(number, exchange="x", symbol="A-B"))
+    assert values_waiting() == 4
+    producer.is_open.set()
+    async with asyncio.timeout(10):
+        await publisher.drain()
+    assert values_waiting() == 0
+    running.cancel()

@@ -61,6 +61,8 @@ class Publisher:
         self._exchange_delay = EXCHANGE_DELAY.labels(exchange)
         self._shown: set[str] = set()
         self._waiting = 0
+        self._leaving = 0
+        WAITING.labels(exchange).set_function(lambda: self._waiting + self._leaving)
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._wake = asyncio.Event()
@@ -147,15 +149,15 @@ class Publisher:
         rounds, self._rounds = self._rounds, []
         trades, self._trades = self._trades, {}
         books, self._books = self._books, deque()
-        taken, self._waiting = self._waiting, 0
+        self._leaving, self._waiting = self._waiting, 0
         self._wake.clear()
-        WAITING.labels(self._exchange).set(taken)
         for (symbol, source), rows in trades.items():
             if source is Source.STREAM:
                 self._exchange_delay.observe(max(0, rows[0].time_received - rows[0].time) / NANOSECONDS)
             await self._send_trades(symbol, source, rows)
         for event in books:
             await self._producer.send(BOOKS, market_key(event.exchange, event.symbol), event)
+        self._leaving = 0
         if self._waiting < LOW_WATER and not self._has_room.is_set():
             self._has_room.set()
             self._on_pressure(False)
