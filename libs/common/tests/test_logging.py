@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import logging, structlog, threading
 from crosstape.common.runtime.logging import configure_logging
@@ -13,6 +15,7 @@ log.debug("hidden")
 log.info("shown", what=object, text="a\\nb")
 log.warning("odd", path="\\ud800")
 try:
+    password = "hunter2".upper()
     raise ValueError("inner \\ud800")
 except ValueError as error:
     log.error("failed", exc_info=error)
@@ -45,6 +48,13 @@ def test_every_line_is_json_with_service_level_and_time_whoever_logs() -> None:
     ]
     assert all(line["service"] == "s" and line["timestamp"].endswith("Z") for line in lines)
     assert "ValueError: inner" in lines[2]["exception"]
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_no_variable_of_what_failed_is_shown(log_format: str) -> None:
+    text = "\n".join(run(log_format))
+    assert "ValueError: inner" in text
+    assert "HUNTER2" not in text
 
 
 def test_lines_for_people_show_the_same() -> None:

@@ -37,7 +37,8 @@ def configure_logging(service: str, *, level: str, log_format: str) -> None:
     ]
     renderer: Any
     if log_format == "console":
-        renderer = structlog.dev.ConsoleRenderer()
+        # Where rich is installed, the default shows local variables, and with them passwords and tokens.
+        renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     else:
         shared.append(structlog.processors.format_exc_info)
         renderer = structlog.processors.JSONRenderer(serializer=lambda event, **_: _line(event))
