@@ -56,6 +56,35 @@ async def test_where_no_symbol_is_listed_the_first_ones_error_says_so() -> None:
         await choose("binance", source(BITCOIN), ["ETH-USDT", "XRP-USDT"])
 
 
+async def test_a_halted_market_is_waited_for_and_not_replaced_by_that_of_another_quote(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(listing, "LOOK_SECONDS", 0.001)
+    dollar, tether, ether = (
+        Instrument("kraken", f"{b}{q}", b, q) for b, q in [("A", "USD"), ("A", "USDT"), ("B", "USD")]
+    )
+    exchange = Source(tether, ether)
+    choice = await choose("kraken", cast(ExchangeRest, exchange), ["A-USD", "B-USD"])
+    assert (choice.instruments, choice.unlisted) == ([ether], ["A-USD"])
+    waiting = asyncio.create_task(until_listed("kraken", cast(ExchangeRest, exchange), choice.unlisted))
+    await asyncio.wait((waiting,), timeout=0.1)
+    assert not waiting.done()
+    exchange.listed.append(dollar)
+    async with asyncio.timeout(10):
+        await waiting
+
+
+async def test_another_quote_stands_in_on_an_exchange_that_lists_nothing_in_the_one_asked_for() -> None:
+    choice = await choose("binance", source(BITCOIN, ETHER), ["BTC-USD"])
+    assert choice.instruments == [BITCOIN]
+
+
+async def test_an_ambiguous_symbol_is_an_error_and_no_market_to_wait_for() -> None:
+    twins = [Instrument("okx", f"AB-{number}", base, quote) for number, base, quote in [(1, "A", "BC"), (2, "AB", "C")]]
+    with pytest.raises(SymbolNotFound, match="ambiguous"):
+        await choose("okx", source(BITCOIN, *twins), ["BTC-USDT", "abc"])
+
+
 async def test_it_is_waited_for_until_one_of_them_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "LOOK_SECONDS", 0.001)
     exchange = Source(BITCOIN)

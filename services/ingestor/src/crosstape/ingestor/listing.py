@@ -4,6 +4,7 @@ until it does again."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Sequence
 
@@ -15,7 +16,7 @@ from prometheus_client import Gauge
 from crosstape.common.errors import ExchangeError, SymbolNotFound
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.runtime.health import Check
-from crosstape.common.symbols import SymbolTable
+from crosstape.common.symbols import QUOTE_ALIASES, SymbolTable
 from crosstape.exchanges.ccxt_generic import CcxtExchange
 from crosstape.exchanges.rest import ExchangeRest
 from crosstape.ingestor.feed import backoff
@@ -44,15 +45,17 @@ class Choice(Struct, frozen=True):
 async def choose(exchange: str, source: ExchangeRest | CcxtExchange, symbols: Sequence[str]) -> Choice:
     """What `exchange` lists of `symbols`, however long its market list is away.
 
-    Raises SymbolNotFound when it is none of them, ValidationFailed for a text no symbol can be.
+    Raises SymbolNotFound when it is none of them or one is ambiguous, ValidationFailed for a text no symbol can be.
     """
     table = await _table(exchange, source)
     chosen: dict[Instrument, None] = {}
     unlisted: dict[str, SymbolNotFound] = {}
     for symbol in symbols:
         try:
-            chosen[table.resolve(symbol).instrument] = None
+            chosen[_named(table, symbol)] = None
         except SymbolNotFound as error:
+            if _is_ambiguous(table, symbol):
+                raise
             unlisted[symbol] = error
     for symbol, refusal in unlisted.items():
         if not chosen:
@@ -73,12 +76,37 @@ async def until_listed(exchange: str, source: ExchangeRest | CcxtExchange, unlis
             is_listed = any(_lists(table, symbol) for symbol in unlisted)
 
 
+def _named(table: SymbolTable, symbol: str) -> Instrument:
+    """The instrument that `symbol` names. One in another quote stands in for it where the exchange lists nothing in
+    the quote that was asked for: elsewhere the market itself is halted, and the other one is not what was meant.
+
+    Raises SymbolNotFound, ValidationFailed.
+    """
+    found = table.resolve(symbol)
+    asked = {quote for quote, stand_ins in QUOTE_ALIASES.items() if found.quote_alias in stand_ins}
+    if any(instrument.quote in asked for instrument in table.instruments):
+        other = found.instrument.symbol
+        raise SymbolNotFound(
+            f"{table.exchange} has no symbol {symbol}. {other} is another market.", {"suggestions": [other]}
+        )
+    return found.instrument
+
+
 def _lists(table: SymbolTable, symbol: str) -> bool:
     try:
-        table.resolve(symbol)
+        _named(table, symbol)
     except SymbolNotFound:
         return False
     return True
+
+
+def _is_ambiguous(table: SymbolTable, symbol: str) -> bool:
+    """Whether `symbol`, which names none, names several: each of them, were it alone."""
+    for instrument in table.instruments:
+        with contextlib.suppress(SymbolNotFound):
+            if SymbolTable(table.exchange, (instrument,)).resolve(symbol).quote_alias is None:
+                return True
+    return False
 
 
 async def _table(exchange: str, source: ExchangeRest | CcxtExchange) -> SymbolTable:

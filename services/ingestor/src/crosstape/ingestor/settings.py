@@ -12,7 +12,8 @@ class IngestorSettings(InternalSettings, BusUserSettings):
 
     exchange: str = Field(description="the exchange to read, by its id")
     symbols: CommaList = Field(
-        description="the markets to read, in any spelling, separated by commas; one that is not listed waits"
+        description="the markets to read, in any spelling, separated by commas; one that is not listed is waited for, "
+        "unless none is: then the process ends"
     )
     exchange_origin: str = Field(
         "", description="origin of a simulator that stands in for every exchange; empty: the real ones"
