@@ -105,16 +105,31 @@ async def test_a_stream_that_ends_is_a_feed_error():
         await anext(CcxtExchange("gate", Client()).watch_trades(SPOT))
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [{"id": None}, {"price": None}, {"price": "NaN"}, {"amount": "-1"}, {"price": "1e1000000"}, {"timestamp": None}],
-)
-async def test_a_trade_that_cannot_be_on_the_tape_is_malformed(wrong):
+@pytest.mark.parametrize("wrong", [{"id": None}, {"timestamp": None}])
+async def test_a_trade_that_cannot_be_named_is_malformed(wrong):
     exchange = CcxtExchange("gate", Client([trade(**wrong), trade(**wrong)]))
     with pytest.raises(MalformedFrame):
         await anext(exchange.watch_trades(SPOT))
     with pytest.raises(ExchangeError):
         await exchange.trades_since(SPOT, 0)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"price": None}, {"price": "NaN"}, {"price": "0"}, {"amount": "-1"}, {"price": "1e1000000"}]
+)
+async def test_a_trade_that_no_tape_can_hold_is_set_apart_and_keeps_no_other_out(wrong):
+    exchange = CcxtExchange("gate", Client([trade(id="4"), trade(**wrong), trade(id="6")]))
+    for instrument in await exchange.markets():
+        held = await exchange.trades_since(instrument, 0)
+        assert [t.trade_id for t in held.trades] == [4, 6]
+        assert [t.trade_id for t in held.refused] == [5]
+    seen = [t.trade_id async for trades in taken(exchange.watch_trades(SPOT), 3) for t in trades]
+    assert seen == [4, 5, 6], "who watches tells the ledger"
+
+
+async def taken(values, count):
+    for _ in range(count):
+        yield await anext(values)
 
 
 class History:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -59,10 +59,14 @@ class Client:
 class Bus:
     def __init__(self) -> None:
         self.published: list[tuple[int, Source]] = []
+        self.refused: list[int] = []
         self.told: list[LedgerEvent] = []
 
     def trade(self, trade: Trade, source: Source = Source.STREAM) -> None:
         self.published.append((int(trade.trade_id), source))
+
+    def refuse(self, rows: Sequence[Trade]) -> None:
+        self.refused += [int(trade.trade_id) for trade in rows]
 
     def ledger(self, event: LedgerEvent) -> None:
         self.told.append(event)
@@ -188,3 +192,45 @@ async def test_a_history_that_calls_trades_by_other_names_than_the_socket_is_not
             await until(lambda: any(line["event"] == "repair_delayed" for line in lines))
     assert bus.ended == []
     assert {source for _, source in bus.published} == {Source.STREAM}
+
+
+@pytest.mark.parametrize("is_told_by_the_socket", [True, False])
+async def test_a_trade_that_no_tape_can_hold_is_given_up_by_name_and_stops_nothing(
+    *, is_told_by_the_socket: bool
+) -> None:
+    client, now = Client(), time.time_ns()
+    client.history = [raw(number, now - (9 - number) * SECOND // 100) for number in range(9)]
+    client.history[6]["price"] = "0"
+    bad = client.history[6]["timestamp"] * 1_000_000
+    async with following(client) as (feed, bus):
+        await heard(client, bus, 5)
+        if is_told_by_the_socket:
+            await client.stream.put([client.history[6]])
+            await heard(client, bus, 7)
+            assert feed.market.connected_since is not None, "it interrupts no watching"
+        else:
+            await client.stream.put(ConnectionError("closed"))
+            await heard(client, bus, 8)
+            await until(lambda: any(state is GapState.REPAIRED for state, *_ in bus.ended))
+            assert (7, Source.HISTORY) in bus.published
+    assert bus.refused == [6]
+    (told,) = [event for event in bus.told if isinstance(event, Gap) and event.cause == "malformed"]
+    assert (told.state, told.start, told.end) == (GapState.UNFILLABLE, bad, bad + 1)
+
+
+async def test_an_outage_that_keeps_failing_keeps_no_other_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generic, "backoff", lambda failures, chance: 0)
+    client, now = Client(reach=1), time.time_ns()
+    client.history = [raw(1, now)]
+    hopeless, curable = (
+        Outage(now - 500 * SECOND, now - 400 * SECOND, "restart"),
+        Outage(now - 9, now - 5, "disconnect"),
+    )
+    client.refuses = lambda since: (
+        TimeoutError() if since is not None and since < (now - 450 * SECOND) // 10**6 else None
+    )
+    async with following(client) as (feed, bus):
+        feed.outage(hopeless)
+        feed.outage(curable)
+        await until(lambda: bus.vouches_for(curable.start, curable.end))
+        assert not bus.vouches_for(hopeless.start, hopeless.end)

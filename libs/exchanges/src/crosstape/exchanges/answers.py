@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import TypeVar
 
@@ -23,14 +23,6 @@ def read_answer(decoder: msgspec.json.Decoder[T], body: bytes, rejection: Callab
         return decoder.decode(body)
     except WRONG as error:
         raise rejection(body) or malformed(error) from error
-
-
-def checked_trades(trades: Iterable[Trade]) -> list[Trade]:
-    """`trades`, once every price and quantity is a decimal the tape can hold. Raises MalformedFrame."""
-    rows = list(trades)
-    if not are_positive_decimals(text for trade in rows for text in (trade.price, trade.quantity)):
-        raise MalformedFrame("value", "a price or quantity is not a positive decimal")
-    return rows
 
 
 def is_holdable(trade: Trade) -> bool:

@@ -24,7 +24,7 @@ from crosstape.common.market.bar import Interval
 from crosstape.common.market.decimals import decimal_text, is_positive_decimal, plain_text
 from crosstape.common.market.instrument import Instrument, Kind
 from crosstape.common.market.trade import TakerSide, Trade, TradeId, trade_id
-from crosstape.exchanges.answers import checked_klines, checked_trades, step
+from crosstape.exchanges.answers import checked_klines, is_holdable, step
 from crosstape.exchanges.dialect import FeedError, Kline, Klines, MalformedFrame
 from crosstape.exchanges.frames import WRONG, malformed
 from crosstape.exchanges.times import MILLISECOND
@@ -51,10 +51,12 @@ class Unanswerable(ExchangeError):
 
 
 class TradesSince(Struct, frozen=True):
-    """What an exchange's history holds: every trade from `reached` (ns) on, and some that are older."""
+    """What an exchange's history holds: every trade from `reached` (ns) on, and some that are older. `refused` are
+    those of them whose price or quantity no tape can hold."""
 
     trades: list[Trade]
     reached: int
+    refused: list[Trade] = []
 
 
 def open_exchange(exchange: str) -> CcxtExchange:
@@ -118,7 +120,10 @@ class CcxtExchange:
         return ""
 
     async def watch_trades(self, instrument: Instrument) -> AsyncIterator[list[Trade]]:
-        """New trades of one market as they come. Raises FeedError when the stream cannot go on."""
+        """New trades of one market as they come, also those that no tape can hold.
+
+        Raises FeedError when the stream cannot go on, MalformedFrame.
+        """
         while True:
             try:
                 raw = await self._client.watch_trades(instrument.stream_spelling)
@@ -136,7 +141,9 @@ class CcxtExchange:
         if all(trade.time >= start for trade in held.values()):
             held = await self._reaching_back(instrument, start, held)
         oldest = min((trade.time for trade in held.values()), default=self._now())
-        return TradesSince(list(held.values()), max(start, oldest))
+        trades = [trade for trade in held.values() if is_holdable(trade)]
+        refused = [trade for trade in held.values() if not is_holdable(trade)]
+        return TradesSince(trades, max(start, oldest), refused)
 
     async def _reaching_back(
         self, instrument: Instrument, start: int, newest: dict[TradeId, Trade]
@@ -196,7 +203,7 @@ class CcxtExchange:
         received = self._now()
         size = self._contract_sizes.get(instrument.stream_spelling) if instrument.kind is Kind.PERPETUAL else None
         try:
-            return checked_trades(_trade(instrument, one, size, received) for one in raw)
+            return [_trade(instrument, one, size, received) for one in raw]
         except _WRONG as error:
             raise malformed(error) from error
 
@@ -217,15 +224,15 @@ def _is_offered(market: Mapping[str, Any]) -> bool:
 def _trade(instrument: Instrument, raw: Mapping[str, Any], contract_size: Decimal | None, received: int) -> Trade:
     if not raw["id"]:
         raise MalformedFrame(_NO_ID, f"{instrument.exchange} gives its trades no id")
-    quantity = _plain(raw["amount"])
-    if contract_size is not None:
+    quantity = _told(raw["amount"])
+    if contract_size is not None and is_positive_decimal(quantity):
         quantity = decimal_text(_EXACT.multiply(Decimal(quantity), contract_size))
     return Trade(
         instrument.exchange,
         instrument.symbol,
         trade_id(str(raw["id"])),
         int(raw["timestamp"]) * MILLISECOND,
-        _plain(raw["price"]),
+        _told(raw["price"]),
         quantity,
         _SIDES.get(raw["side"], TakerSide.UNKNOWN),
         received,
@@ -241,6 +248,14 @@ def _plain(number: Any) -> str:
     if not value.is_finite() or abs(value.adjusted()) > 40:
         raise ValueError(f"not a number to keep: {text[:40]!r}")
     return plain_text(value)
+
+
+def _told(number: Any) -> str:
+    """The same of a trade's number, which is left as it is where it is none: that trade alone is refused for it."""
+    try:
+        return _plain(number)
+    except (ArithmeticError, ValueError):
+        return str(number)
 
 
 def _said(error: Exception) -> str:

@@ -19,6 +19,7 @@ from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.ledger import GapState
 from crosstape.common.runtime.health import Check
+from crosstape.exchanges.answers import is_holdable
 from crosstape.exchanges.ccxt_generic import CcxtExchange, TradesSince, Unanswerable
 from crosstape.exchanges.dialect import FeedError, MalformedFrame
 from crosstape.ingestor.feed import backoff
@@ -64,7 +65,9 @@ class GenericFeed:
                     self.outage(Outage(market.disconnected_at, now, "disconnect"))
                     market.disconnected_at = None
             market.last_trade_received = now
-            for trade in market.unseen(trades):
+            if refused := [trade for trade in trades if not is_holdable(trade)]:
+                self._teller.refuse_without_numbers(refused)
+            for trade in market.unseen(filter(is_holdable, trades)):
                 market.observe(trade)
                 self._publisher.trade(trade)
 
@@ -83,19 +86,20 @@ class GenericFeed:
         self._outages.put_nowait(outage)
 
     async def repair(self) -> None:
-        """Make up for outages, one after the other and each for as long as it takes, until cancelled."""
+        """Make up for outages, one after the other, until cancelled; one that fails is behind the others from then on,
+        for as long as it takes."""
         failures = 0
-        outage = await self._outages.get()
         while True:
+            outage = await self._outages.get()
             try:
                 await self._make_up(outage)
             except ExchangeError as error:
                 failures += 1
                 log.warning("repair_delayed", **self._name, error=error.message)
+                self._outages.put_nowait(outage)
                 await asyncio.sleep(backoff(failures, 0.5 + random.random() / 2))
             else:
                 failures = 0
-                outage = await self._outages.get()
 
     async def _make_up(self, outage: Outage) -> None:
         """Publish what the exchange's history holds since `outage` began, and tell how far that reaches.
@@ -112,6 +116,7 @@ class GenericFeed:
         missed = market.unseen(held.trades)
         if held.trades and market.has_traded and len(missed) == len(held.trades):
             raise ExchangeError("Its history has none of the trades that its socket told: their ids may differ.")
+        self._teller.refuse_without_numbers([trade for trade in held.refused if trade.time >= start - OVERLAP])
         missed = sorted((trade for trade in missed if trade.time >= start - OVERLAP), key=lambda trade: trade.time)
         for trade in missed:
             self._teller.publish(trade, outage.cause)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from prometheus_client import Counter
 
 from crosstape.common.market.ledger import Coverage, Gap, GapState
-from crosstape.common.market.trade import Source, Trade
+from crosstape.common.market.trade import Source, Trade, TradeId
 from crosstape.ingestor.market import Market
 from crosstape.ingestor.publish import Publisher
 from crosstape.ingestor.sequence import Hole
@@ -23,6 +23,7 @@ class Teller:
         self._market = market
         self._publisher = publisher
         self._clock = clock
+        self._refused: set[TradeId] = set()
 
     def publish(self, trade: Trade, cause: str) -> Hole | None:
         """A trade from the exchange's history; returns the hole it reveals."""
@@ -38,6 +39,14 @@ class Teller:
     def refuse(self, trade: Trade) -> None:
         """A trade from the exchange's history that no tape can hold."""
         self._publisher.refuse([trade])
+
+    def refuse_without_numbers(self, trades: Sequence[Trade]) -> None:
+        """The same of all such `trades` of a page, each named by its time, once for as long as pages show it."""
+        for trade in trades:
+            if trade.trade_id not in self._refused:
+                self.refuse(trade)
+                self.interval(trade.time, trade.time + 1, "malformed", GapState.UNFILLABLE)
+        self._refused = {trade.trade_id for trade in trades}
 
     async def room(self) -> None:
         """Return once more may be published."""
