@@ -46,6 +46,7 @@ class Toy:
     exchange = "toy"
     addresses: Mapping[str, str] = {"rest": "https://toy.example", "stream": "wss://toy.example"}
     rate_limit = RateLimit(weight=1_000, seconds=1)
+    refused_seconds: Mapping[int, float] = {429: 10.0}
     klines_per_request: int | None = None
     klines_reach: int | None = None
 

@@ -14,7 +14,7 @@ from crosstape.common.errors import ExchangeError
 from crosstape.common.market.bar import Interval
 from crosstape.common.market.instrument import Instrument
 from crosstape.exchanges import DIALECTS, rest
-from crosstape.exchanges.dialect import HistoryQuery, Klines
+from crosstape.exchanges.dialect import HistoryQuery, HttpRequest, Klines
 from crosstape.exchanges.rest import ExchangeRest, resolve
 
 SPOT = Instrument("binance", "BTCUSDT", "BTC", "USDT")
@@ -139,9 +139,24 @@ async def test_a_ban_without_its_length_is_honoured_too(exchange, client):
     exchange.answer = lambda request, number: web.Response(status=403, text="access too frequent")
     asking = client("bybit")
     for _ in range(3):
-        with pytest.raises(ExchangeError, match=r"refuses our requests for (600|599) s"):
+        with pytest.raises(ExchangeError, match=r"requests for (600|599) s: status 403: access too frequent"):
             await asking.klines(SPOT, Interval.M1, 0, 60_000)
     assert len(exchange.requests) == 1
+
+
+async def test_a_status_that_is_no_ban_of_the_exchange_silences_nothing(exchange, client):
+    exchange.answer = lambda request, number: (
+        web.Response(status=403, text="blocked") if number == 1 else web.Response(text=SNAPSHOT)
+    )
+    asking = client()
+    with pytest.raises(ExchangeError, match="status 403: blocked"):
+        await asking.book_snapshot(SPOT)
+    assert (await asking.book_snapshot(SPOT)).last_id == 1
+
+
+async def test_a_body_is_given_as_it_was_sent(exchange, client):
+    assert await client().body(HttpRequest("spot.rest", "/any", {"a": "b"})) == SNAPSHOT.encode()
+    assert exchange.requests[0].query["a"] == "b"
 
 
 async def test_an_answer_longer_than_the_bound_is_given_up(exchange, client, monkeypatch):

@@ -148,6 +148,7 @@ class Dialect(Protocol):
     """What differs between exchanges.
 
     `addresses` maps address names (`spot.rest`, `stream`) to the real origins (`https://...`, `wss://...`).
+    `refused_seconds` says how long a refusal, by its HTTP status, lasts where the answer does not.
     `klines_per_request` is how many candles one answer holds, None where one answers for any range. `klines_reach` is
     how many of its newest candles, the open one among them, are all that an exchange gives, None where it gives all.
     """
@@ -155,6 +156,7 @@ class Dialect(Protocol):
     exchange: str
     addresses: Mapping[str, str]
     rate_limit: RateLimit
+    refused_seconds: Mapping[int, float]
     klines_per_request: int | None
     klines_reach: int | None
 

@@ -42,9 +42,6 @@ LONGEST_BODY = 64 << 20
 
 ATTEMPT_SECONDS = 15.0
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 15.0
-REFUSED_SECONDS = {403: 600.0, 418: 120.0, 429: 10.0}
-"""How long a refusal lasts when the exchange does not say: Bybit bans (403) for ten minutes (docs/v5/rate-limit),
-Binance (418) for two minutes to three days."""
 LONGEST_REFUSAL = 3 * 86_400.0
 
 _NAME = re.compile(r"[^\s/:\\-]{1,32}")
@@ -82,11 +79,16 @@ class ExchangeRest:
         self._deadline = deadline
         self._now = now
         self._buckets = {address: TokenBucket(dialect.rate_limit) for address in dialect.addresses}
+        self._refusals: dict[str, str] = {}
 
     async def markets(self) -> list[Instrument]:
         """Every tradable instrument whose names can be part of a symbol."""
         instruments = await self._ask(self._dialect.decode_markets, *self._dialect.markets())
         return [i for i in instruments if _NAME.fullmatch(i.base) and _NAME.fullmatch(i.quote)]
+
+    async def body(self, request: HttpRequest) -> bytes:
+        """The answer to `request` as it is sent."""
+        return await self._ask(lambda bodies: bodies[0], request)
 
     async def trade_history(self, query: HistoryQuery) -> AsyncIterator[HistoryPage]:
         """The pages of `query`, until the exchange has no more or the query is covered."""
@@ -153,8 +155,7 @@ class ExchangeRest:
 
     async def _fetch(self, request: HttpRequest) -> bytes:
         """The body of one answer of status 200. Raises Rejected for everything else."""
-        bucket = self._buckets[request.address]
-        await self._take_turn(bucket, request.weight)
+        await self._take_turn(request)
         url = resolve(self._dialect, request.address, self._origin) + request.path
         timeout = aiohttp.ClientTimeout(total=ATTEMPT_SECONDS)
         try:
@@ -165,28 +166,32 @@ class ExchangeRest:
                 status, retry_after = response.status, response.headers.get("Retry-After", "")
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Rejected("no answer", is_transient=True) from error
-        if status in REFUSED_SECONDS:
-            bucket.block(_refused_for(status, retry_after), time.monotonic())
-        if status != HTTPStatus.OK:
-            said = _UNPRINTABLE.sub(" ", body[:_LONGEST_MESSAGE].decode("ascii", "replace"))
-            raise Rejected(f"status {status}: {said}", is_transient=status in REFUSED_SECONDS or status >= 500)
-        return body
+        if status == HTTPStatus.OK:
+            return body
+        said = f"status {status}: {_UNPRINTABLE.sub(' ', body[:_LONGEST_MESSAGE].decode('ascii', 'replace'))}"
+        refused = self._dialect.refused_seconds.get(status)
+        if refused is not None:
+            self._buckets[request.address].block(_refused_for(refused, retry_after), time.monotonic())
+            self._refusals[request.address] = said
+        raise Rejected(said, is_transient=refused is not None or status >= 500)
 
-    async def _take_turn(self, bucket: TokenBucket, weight: int) -> None:
+    async def _take_turn(self, request: HttpRequest) -> None:
         """Wait until the request may be sent. Raises Rejected where the exchange refuses us for too long."""
-        wait = bucket.reserve(weight, time.monotonic())
+        bucket = self._buckets[request.address]
+        wait = bucket.reserve(request.weight, time.monotonic())
         while True:
             if (refused := bucket.blocked_for(time.monotonic())) > self._deadline:
-                raise Rejected(f"it refuses our requests for {refused:.0f} s")
+                raise Rejected(f"it refuses our requests for {refused:.0f} s: {self._refusals[request.address]}")
             if wait <= 0:
                 return
             await asyncio.sleep(wait)
             wait = bucket.blocked_for(time.monotonic())
 
 
-def _refused_for(status: int, retry_after: str) -> float:
+def _refused_for(unsaid: float, retry_after: str) -> float:
+    """How long (s) a refusal lasts: as long as its header says, or `unsaid`."""
     is_number = retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 8
-    return min(float(retry_after), LONGEST_REFUSAL) if is_number else REFUSED_SECONDS[status]
+    return min(float(retry_after), LONGEST_REFUSAL) if is_number else unsaid
 
 
 async def _bounded_body(response: aiohttp.ClientResponse) -> bytes:

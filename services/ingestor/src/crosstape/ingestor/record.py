@@ -14,15 +14,15 @@ import gzip
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
 
-from crosstape.common.errors import PlatformError
+from crosstape.common.errors import ExchangeError, PlatformError
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.symbols import SymbolTable
 from crosstape.exchanges import dialect_of
@@ -74,22 +74,18 @@ def write(output: IO[bytes], now: int, direction: str, source: str, frame: str) 
     output.write(_encoder.encode({"t": now, "dir": direction, "src": source, "frame": frame}) + b"\n")
 
 
-async def note_book(
-    dialect: Dialect, instrument: Instrument, origin: str | None, session: aiohttp.ClientSession, output: IO[bytes]
-) -> None:
+async def note_book(dialect: Dialect, instrument: Instrument, rest: ExchangeRest, output: IO[bytes]) -> None:
     """Write the book's snapshot where the exchange's socket sends none. A failure is said, and nothing else ends."""
     request = dialect.book_snapshot(instrument)
     if request is None:
         return
-    url = resolve(dialect, request.address, origin) + request.path
     try:
-        async with session.get(url, params=request.params, raise_for_status=True) as response:
-            body = await response.text()
-    except (aiohttp.ClientError, TimeoutError) as error:
+        body = await rest.body(request)
+    except ExchangeError as error:
         print(f"record: no book of {instrument.symbol}: {error}", file=sys.stderr)
         return
     source = f"{dialect.addresses[request.address]}{request.path}?{urlencode(request.params)}"
-    write(output, time.time_ns(), "http", source, body)
+    write(output, time.time_ns(), "http", source, body.decode("utf-8", "replace"))
 
 
 async def record(dialect: Dialect, symbols: Sequence[str], origin: str | None, output: IO[bytes]) -> int:
@@ -97,27 +93,32 @@ async def record(dialect: Dialect, symbols: Sequence[str], origin: str | None, o
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with aiohttp.ClientSession() as session:
-        table = SymbolTable(dialect.exchange, await ExchangeRest(dialect, origin, session).markets())
-    instruments = [table.resolve(symbol).instrument for symbol in symbols]
     recorders: list[Recorder] = []
-    feeds: list[asyncio.Task[None]] = []
-    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+    working: set[asyncio.Task[None]] = set()
+    async with aiohttp.ClientSession() as session:
+        rest = ExchangeRest(dialect, origin, session)
+        table = SymbolTable(dialect.exchange, await rest.markets())
+        instruments = [table.resolve(symbol).instrument for symbol in symbols]
+        async with asyncio.TaskGroup() as group:
 
-        def note_books(subscription: Subscription) -> None:
-            for instrument in subscription.instruments:
-                group.create_task(note_book(dialect, instrument, origin, session, output))
+            def start(work: Coroutine[Any, Any, None]) -> None:
+                task = group.create_task(work)
+                working.add(task)
+                task.add_done_callback(working.discard)
 
-        for subscription in dialect.subscriptions(instruments, frozenset({Channel.TRADES, Channel.BOOK})):
-            address, path = subscription.address, subscription.path
-            recorders.append(Recorder(output, subscription, dialect.addresses[address] + path, note_books))
-            url = resolve(dialect, address, origin) + path
-            feeds.append(group.create_task(Feed(dialect.exchange, subscription, url, recorders[-1]).run()))
-        reporting = group.create_task(_report(recorders))
-        await stop.wait()
-        reporting.cancel()
-        for feed in feeds:
-            feed.cancel()
+            def note_books(subscription: Subscription) -> None:
+                for instrument in subscription.instruments:
+                    start(note_book(dialect, instrument, rest, output))
+
+            for subscription in dialect.subscriptions(instruments, frozenset({Channel.TRADES, Channel.BOOK})):
+                address, path = subscription.address, subscription.path
+                recorders.append(Recorder(output, subscription, dialect.addresses[address] + path, note_books))
+                url = resolve(dialect, address, origin) + path
+                start(Feed(dialect.exchange, subscription, url, recorders[-1]).run())
+            start(_report(recorders))
+            await stop.wait()
+            for task in working:
+                task.cancel()
     return sum(recorder.frames for recorder in recorders)
 
 

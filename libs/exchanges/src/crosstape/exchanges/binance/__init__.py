@@ -44,6 +44,8 @@ class Binance:
     }
     # What USD-M allows; spot allows 6000.
     rate_limit = RateLimit(weight=2_400, seconds=60)
+    # 418 bans for two minutes to three days (rest-api.md#ip-limits).
+    refused_seconds: Mapping[int, float] = {418: 120.0, 429: 10.0}
     klines_per_request: int | None = 1_000
     klines_reach: int | None = None
 

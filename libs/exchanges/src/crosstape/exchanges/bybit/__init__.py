@@ -55,6 +55,8 @@ class Bybit:
     }
     # docs/v5/rate-limit: 600 in 5 s and address.
     rate_limit = RateLimit(weight=600, seconds=5)
+    # A ban (403) lasts ten minutes (docs/v5/rate-limit).
+    refused_seconds: Mapping[int, float] = {403: 600.0, 429: 10.0}
     klines_per_request: int | None = 1_000
     klines_reach: int | None = None
 

@@ -38,6 +38,7 @@ class CoinbasePro:
     }
     # docs.cdp.coinbase.com/exchange/rest-api/rate-limits: 10 a second and address.
     rate_limit = RateLimit(weight=10, seconds=1)
+    refused_seconds: Mapping[int, float] = {429: 10.0}
     klines_per_request: int | None = 300
     klines_reach: int | None = None
 

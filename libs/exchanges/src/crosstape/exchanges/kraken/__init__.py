@@ -45,6 +45,7 @@ class Kraken:
     addresses: Mapping[str, str] = {"rest": "https://api.kraken.com", "stream": "wss://ws.kraken.com"}
     # Public requests: one a second (support article 206548367).
     rate_limit = RateLimit(weight=10, seconds=10)
+    refused_seconds: Mapping[int, float] = {429: 10.0}
     klines_per_request: int | None = None
     klines_reach: int | None = 720
 

@@ -54,6 +54,7 @@ class Okx:
     addresses: Mapping[str, str] = {"rest": "https://www.okx.com", "stream": "wss://ws.okx.com:8443"}
     # Each of the requests used allows 20 in 2 s and address.
     rate_limit = RateLimit(weight=20, seconds=2)
+    refused_seconds: Mapping[int, float] = {429: 10.0}
     klines_per_request: int | None = 100
     klines_reach: int | None = None
 
