@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -12,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
 
-from crosstape.exchanges.dialect import Channel, MarketRefused, Subscription
+from crosstape.exchanges.dialect import Channel, MarketRefused, RateLimit, Subscription
+from crosstape.exchanges.rate_limit import TokenBucket
 from crosstape.ingestor import feed
 from crosstape.ingestor.feed import BASE_DELAY, LONGEST_DELAY, Feed, backoff
 
@@ -31,7 +33,8 @@ def test_back_off_doubles_until_its_cap(failures: int) -> None:
 
 
 class Server(WSListener):
-    """Sends `greeting` as it is to whoever connects, and then answers pings alone, if it `answers`."""
+    """Sends `greeting` as it is to whoever connects, and then answers pings alone, if it `answers`. `texts` is when (s)
+    texts came."""
 
     def __init__(self, greeting: bytes = b"", *, answers: bool = True):
         super().__init__()
@@ -39,6 +42,7 @@ class Server(WSListener):
         self._answers = answers
         self.connections = 0
         self.pings = 0
+        self.texts: list[float] = []
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self.connections += 1
@@ -49,6 +53,8 @@ class Server(WSListener):
             self.pings += 1
             if self._answers:
                 transport.send_pong(frame.get_payload_as_bytes())
+        elif frame.msg_type == WSMsgType.TEXT:
+            self.texts.append(time.monotonic())
 
 
 class Reader:
@@ -68,13 +74,17 @@ class Reader:
 
 
 @asynccontextmanager
-async def feeding(server: Server, ping: bytes | None = None, stall_after: float = 60.0) -> AsyncIterator[Reader]:
+async def feeding(
+    server: Server, ping: bytes | None = None, stall_after: float = 60.0, messages: tuple[bytes, ...] = ()
+) -> AsyncIterator[Reader]:
     """A feed of `server` that runs meanwhile, and has not ended when it is over; gives its handler."""
     reader = Reader()
     listening = await ws_create_server(lambda request: server, "127.0.0.1", 0, enable_auto_pong=False)
     url = f"ws://127.0.0.1:{listening.sockets[0].getsockname()[1]}/"
     channels = frozenset((Channel.TRADES,))
-    subscription = Subscription("stream", "", (), (), channels, lambda frame, time: (), ping, stall_after=stall_after)
+    subscription = Subscription(
+        "stream", "", messages, (), channels, lambda frame, time: (), ping, stall_after=stall_after
+    )
     running = asyncio.create_task(Feed("x", subscription, url, reader).run())
     try:
         yield reader
@@ -98,10 +108,20 @@ async def test_a_frame_that_breaks_the_protocol_ends_its_connection_and_not_the_
 
 
 async def test_a_quiet_socket_that_answers_pings_is_kept() -> None:
-    server = Server()
+    server, frames = Server(), feed.FRAMES.labels("x")._value.get()
     async with feeding(server, b"", stall_after=1.0):
         await until(lambda: server.pings > 6)  # three in the time after which silence is death
         assert server.connections == 1
+    assert feed.FRAMES.labels("x")._value.get() == frames, "an answer to a ping is no frame of the feed"
+
+
+async def test_subscribing_to_much_keeps_to_a_pace_that_all_sockets_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "SUBSCRIBING", TokenBucket(RateLimit(weight=20, seconds=1.0)))
+    servers = Server(), Server()
+    async with feeding(servers[0], messages=(b"{}",) * 5), feeding(servers[1], messages=(b"{}",) * 5):
+        await until(lambda: all(len(server.texts) == 5 for server in servers))
+    sent = sorted(servers[0].texts + servers[1].texts)
+    assert sent[-1] - sent[0] > 0.3, "eight that wait, eighteen a second"
 
 
 @pytest.mark.parametrize("ping", [None, b""])

@@ -13,7 +13,8 @@ import structlog
 from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 from prometheus_client import Counter, Gauge
 
-from crosstape.exchanges.dialect import FeedError, MalformedFrame, MarketRefused, Subscription
+from crosstape.exchanges.dialect import FeedError, MalformedFrame, MarketRefused, RateLimit, Subscription
+from crosstape.exchanges.rate_limit import TokenBucket
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +31,10 @@ READ_BYTES = 64 * 1024
 
 ASK_AGAIN_SECONDS = 3_600.0
 """A market that was refused is asked for again after so long, on a new connection."""
+
+SUBSCRIBING = TokenBucket(RateLimit(weight=100, seconds=1.0))
+"""What all sockets of a process may send to subscribe: exchanges count it by address, and Coinbase allows this much
+(docs.cdp.coinbase.com/exchange/websocket-feed/rate-limits)."""
 
 SAMPLE_CHARACTERS = 300
 LONGEST_STEP = 1.0
@@ -67,7 +72,7 @@ class Feed:
         self._subscription = subscription
         self._url = url
         self._handler = handler
-        self._stall_after = stall_seconds or subscription.stall_after
+        self.stall_after = stall_seconds or subscription.stall_after
         self._transport: WSTransport | None = None
         self._is_paused = False
         self._malformed_kinds: set[str] = set()
@@ -123,26 +128,32 @@ class Feed:
         CONNECTED.labels(self._exchange).inc()
         self._heard = time.monotonic()
         try:
-            for message in self._subscription.messages:
-                transport.send(WSMsgType.TEXT, message)
             self._handler.on_connected(time.time_ns())
             if self._is_paused:
                 self.pause(True)
+            await self._subscribe(transport)
             await self._watch(transport, listener)
         finally:
             self._transport = None
-            self._frames.inc(listener.take_count())
+            self._frames.inc(listener.take_counts()[0])
             CONNECTED.labels(self._exchange).dec()
             transport.disconnect(graceful=False)
             self._handler.on_disconnected(time.time_ns())
+
+    async def _subscribe(self, transport: WSTransport) -> None:
+        for message in self._subscription.messages:
+            await asyncio.sleep(SUBSCRIBING.reserve(1, time.monotonic()))
+            if transport.is_disconnected:
+                return
+            transport.send(WSMsgType.TEXT, message)
 
     async def _watch(self, transport: WSTransport, listener: _Listener) -> None:
         """Send the exchange's pings, and leave a socket that has gone silent, until it is closed.
 
         Raises WSError when it was closed for what it said.
         """
-        ping, interval = self._subscription.ping, min(self._subscription.ping_interval, self._stall_after / 3)
-        step = min(interval, self._stall_after / 4, LONGEST_STEP)
+        ping, interval = self._subscription.ping, min(self._subscription.ping_interval, self.stall_after / 3)
+        step = min(interval, self.stall_after / 4, LONGEST_STEP)
         pinged = time.monotonic()
         closed = asyncio.ensure_future(transport.wait_disconnected())
         while not closed.done():
@@ -151,11 +162,12 @@ class Feed:
             if ping is not None and now - pinged >= interval:
                 transport.send(WSMsgType.TEXT if ping else WSMsgType.PING, ping)
                 pinged = now
-            if count := listener.take_count():
-                self._frames.inc(count)
+            messages, answers = listener.take_counts()
+            self._frames.inc(messages)
+            if messages or answers:
                 self._heard = now
-            elif now - self._heard > self._stall_after and not self._is_paused:
-                self.reconnect(f"silent for {self._stall_after:.0f} s")
+            elif now - self._heard > self.stall_after and not self._is_paused:
+                self.reconnect(f"silent for {self.stall_after:.0f} s")
             if now > self._ask_again:
                 self.reconnect("a market was refused")
         await closed
@@ -181,7 +193,7 @@ def backoff(failures: int, chance: float) -> float:
 class _Listener(WSListener):
     """Hands the socket's messages over, as one call each: another one would cost a tenth of a trade's way."""
 
-    __slots__ = ("_count", "_fragments", "_go_without", "_on_frame", "_refuse", "_skip")
+    __slots__ = ("_answers", "_fragments", "_go_without", "_messages", "_on_frame", "_refuse", "_skip")
 
     def __init__(
         self,
@@ -196,19 +208,20 @@ class _Listener(WSListener):
         self._go_without = go_without
         self._refuse = refuse
         self._fragments = bytearray()
-        self._count = 0
+        self._messages = self._answers = 0
 
-    def take_count(self) -> int:
-        """How many messages, and answers to our pings, came since it was last asked."""
-        count, self._count = self._count, 0
-        return count
+    def take_counts(self) -> tuple[int, int]:
+        """How many messages, and how many answers to our pings, came since it was last asked."""
+        counts = self._messages, self._answers
+        self._messages = self._answers = 0
+        return counts
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == _TEXT and frame.fin and not self._fragments:
             payload = frame.get_payload_as_bytes()
         elif not (payload := self._joined(transport, frame)):
             return
-        self._count += 1
+        self._messages += 1
         try:
             self._on_frame(payload, _now())
         except MalformedFrame as error:
@@ -223,7 +236,7 @@ class _Listener(WSListener):
         if frame.msg_type == WSMsgType.CLOSE:
             transport.disconnect()
         elif frame.msg_type == WSMsgType.PONG:
-            self._count += 1
+            self._answers += 1
         elif frame.msg_type in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
             self._fragments += frame.get_payload_as_bytes()
             if len(self._fragments) > MAX_FRAME_BYTES:
