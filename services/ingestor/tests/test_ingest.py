@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 import structlog
 
-from crosstape.common.market.book import BookStale, BookUpdate
+from crosstape.common.market.book import BookEvent, BookStale, BookUpdate, Level
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.ledger import Coverage
 from crosstape.common.market.trade import Source, batch_trades
@@ -88,24 +88,65 @@ def test_a_market_that_the_exchange_refuses_is_not_vouched_for_and_the_others_ar
     assert publisher.ledger_events == [Coverage("kraken", "BTC-USD", 10, 30)]
 
 
+class Books:
+    """The books A-USD and B-USD of one socket of Coinbase, which sends each its snapshot first."""
+
+    def __init__(self) -> None:
+        instruments = tuple(Instrument("coinbasepro", f"{base}-USD", base, "USD") for base in "AB")
+        subscription = type("S", (), {"decode": self.decode, "instruments": instruments})
+        self.frames: list[list[BookUpdate] | MalformedFrame] = []
+        self.published: list[BookEvent] = []
+        self.reconnects: list[str] = []
+        publisher = type("P", (), {"book": staticmethod(self.published.append)})
+        self.handler = BookHandler(
+            dialect_of("coinbasepro"), cast(Any, subscription), cast(Any, None), cast(Any, publisher)
+        )
+        self.handler.feed = cast(Any, type("F", (), {"reconnect": staticmethod(self.reconnects.append)}))
+
+    def decode(self, payload: bytes, time_received: int) -> list[BookUpdate]:
+        frame = self.frames.pop(0)
+        if isinstance(frame, MalformedFrame):
+            raise frame
+        return frame
+
+    def get(self, *frame: BookUpdate | MalformedFrame) -> None:
+        """Take a frame, of updates or one that is unreadable."""
+        self.frames = [frame[0] if isinstance(frame[0], MalformedFrame) else cast(list[BookUpdate], [*frame])]
+        self.handler.on_frame(b"", 1)
+
+
+def book(base: str, *, is_snapshot: bool, ask: Level = ("10", "1")) -> BookUpdate:
+    return BookUpdate("coinbasepro", f"{base}-USD", is_snapshot, [("9", "1")], [ask], 0, 1)
+
+
 @pytest.mark.parametrize("level", [("abc", "1"), ("", "1"), ("nan", "1"), ("5", "1e400"), ("0", "1")])
-def test_a_level_that_is_no_number_never_enters_a_book(level: tuple[str, str]) -> None:
-    instrument = Instrument("coinbasepro", "BTC-USD", "BTC", "USD")
-    frames = [
-        BookUpdate("coinbasepro", "BTC-USD", True, [("9", "1")], [("10", "1")], 0, 1),
-        BookUpdate("coinbasepro", "BTC-USD", False, [("8", "0.000")], [level], 0, 2),
-        BookUpdate("coinbasepro", "BTC-USD", False, [("8", "0.000")], [("11", "2")], 0, 3),
-    ]
-    subscription = type("S", (), {"decode": staticmethod(lambda *_: [frames.pop(0)]), "instruments": (instrument,)})
-    published: list[object] = []
-    publisher = type("P", (), {"book": staticmethod(published.append)})
-    handler = BookHandler(dialect_of("coinbasepro"), cast(Any, subscription), cast(Any, None), cast(Any, publisher))
-    handler.on_frame(b"", 1)
+def test_a_level_that_is_no_number_never_enters_a_book_and_breaks_no_other(level: Level) -> None:
+    books = Books()
+    books.get(book("A", is_snapshot=True), book("B", is_snapshot=True))
     with pytest.raises(MalformedFrame):
-        handler.on_frame(b"", 2)
-    handler.on_frame(b"", 3)
-    snapshot, stale = published
-    assert isinstance(snapshot, BookUpdate) and isinstance(stale, BookStale)
+        books.get(book("A", is_snapshot=False, ask=level), book("B", is_snapshot=False))
+    books.get(book("A", is_snapshot=False))
+    told = [(type(event), event.symbol) for event in books.published[2:]]
+    assert told == [(BookStale, "A-USD"), (BookUpdate, "B-USD")]
+    assert books.reconnects
+
+
+def test_a_snapshot_with_a_level_that_is_no_number_is_taken_anew() -> None:
+    books = Books()
+    with pytest.raises(MalformedFrame):
+        books.get(book("A", is_snapshot=True, ask=("abc", "1")))
+    assert books.published == []
+    assert books.reconnects == ["the book of A-USD broke"]
+
+
+def test_a_snapshot_that_was_unreadable_is_taken_anew_once_an_update_shows_that_it_was_one() -> None:
+    books, unreadable_frame = Books(), MalformedFrame("json", "cut short")
+    with pytest.raises(MalformedFrame):
+        books.get(unreadable_frame)
+    books.get(book("A", is_snapshot=True))
+    assert books.reconnects == [], "it was not that of A-USD"
+    books.get(book("B", is_snapshot=False))
+    assert books.reconnects == ["the book of B-USD broke"]
 
 
 class Sent:

@@ -15,7 +15,8 @@ class BookSync:
 
     Every call returns what to publish: verified updates, a snapshot after each (re)start, one BookStale when the book
     broke. `needs_snapshot` says that a snapshot must be fetched; `is_broken` that the socket's own must be awaited on
-    a new connection.
+    a new connection. Where the socket sends its own it is the first that it says of a book: an update before it, after
+    a frame that could not be read, shows that this was it.
     """
 
     def __init__(self, dialect: Dialect, instrument: Instrument):
@@ -25,6 +26,7 @@ class BookSync:
         self._buffer: list[BookUpdate] = []
         self._last_id: int | None = None
         self._was_live = False
+        self._lacks_frame = False
         self._newest: BookUpdate | None = None
         self.book = OrderBook()
         self.is_live = False
@@ -42,13 +44,18 @@ class BookSync:
 
     def lost_frame(self, time: int) -> list[BookEvent]:
         """A frame of this socket could not be read: a book that cannot notice is broken."""
+        self._lacks_frame = not self.is_live
         return self._break("malformed frame", time) if self.is_blind else []
+
+    def refuse(self, update: BookUpdate) -> list[BookEvent]:
+        """An update of this book from the socket holds what is no number: the book does not go on without it."""
+        return self._break("malformed frame", update.time_received)
 
     def restart(self, reason: str, time: int) -> list[BookEvent]:
         """The connection is new or gone: what was known no longer holds."""
         self._buffer.clear()
         self._last_id = None
-        self.is_broken = False
+        self.is_broken = self._lacks_frame = False
         return self._stale(reason, time)
 
     def update(self, update: BookUpdate) -> list[BookEvent]:
@@ -60,6 +67,8 @@ class BookSync:
         if self._fetches_snapshot:
             self._buffer.append(update)
             del self._buffer[:-MAX_BUFFERED]
+        elif self._lacks_frame:
+            self.is_broken = True
         return []
 
     def snapshot(self, snapshot: BookUpdate) -> list[BookEvent]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import structlog
 from prometheus_client import Gauge
 
 from crosstape.common.errors import ExchangeError
-from crosstape.common.market.book import BookUpdate
+from crosstape.common.market.book import BookEvent, BookUpdate
 from crosstape.common.market.ledger import Coverage
 from crosstape.common.market.trade import Trade
 from crosstape.exchanges.answers import checked_levels
@@ -125,18 +125,26 @@ class BookHandler:
     def on_frame(self, payload: bytes, time_received: int) -> None:
         try:
             events = self._decode(payload, time_received)
-            updates = [checked_levels(event) for event in events if isinstance(event, BookUpdate)]
         except MalformedFrame:
             for symbol, book in self.books.items():
-                for event in book.lost_frame(time_received):
-                    self._publisher.book(event)
-                self._look_after(symbol, book)
+                self._tell(symbol, book.lost_frame(time_received))
             raise
-        for update in updates:
-            book = self.books[update.symbol]
-            for event in book.update(update):
-                self._publisher.book(event)
-            self._look_after(update.symbol, book)
+        refusal: MalformedFrame | None = None
+        for event in events:
+            if isinstance(event, BookUpdate):
+                book = self.books[event.symbol]
+                try:
+                    self._tell(event.symbol, book.update(checked_levels(event)))
+                except MalformedFrame as error:
+                    refusal = error
+                    self._tell(event.symbol, book.refuse(event))
+        if refusal is not None:
+            raise refusal
+
+    def _tell(self, symbol: str, events: Sequence[BookEvent]) -> None:
+        for event in events:
+            self._publisher.book(event)
+        self._look_after(symbol, self.books[symbol])
 
     def _look_after(self, symbol: str, book: BookSync) -> None:
         if book.is_broken and self.feed is not None:
@@ -161,10 +169,7 @@ class BookHandler:
                 continue
             failures = 0
             self._fetching.discard(symbol)
-            book = self.books[symbol]
-            for event in book.snapshot(snapshot):
-                self._publisher.book(event)
-            self._look_after(symbol, book)
+            self._tell(symbol, self.books[symbol].snapshot(snapshot))
 
     async def publish_snapshots(self, every: float) -> None:
         """Publish each kept book whole once in `every` seconds, spread evenly; a crossed one is taken anew."""
