@@ -83,6 +83,22 @@ async def test_a_trade_that_no_tape_can_hold_is_given_up_by_its_number_and_the_o
     assert not parts.repair.is_busy
 
 
+async def test_neighbours_that_no_tape_can_hold_are_given_up_as_one_hole_that_nobody_calls_repaired() -> None:
+    parts = Parts(lambda query: [HistoryPage([], None, is_exhaustive=True, refused=[trade(3), trade(2)])], 1, 4)
+    await parts.repair.repair()
+    assert parts.bus.holes(GapState.OPEN) == parts.bus.holes(GapState.UNFILLABLE) == [(2, 3)]
+    assert parts.bus.holes(GapState.REPAIRED) == []
+
+
+async def test_neighbours_within_a_repaired_hole_are_given_up_as_one() -> None:
+    answer = HistoryPage([trade(2)], None, is_exhaustive=True, refused=[trade(3), trade(4)])
+    parts = Parts(lambda query: [answer], 1, 6)
+    await parts.repair.repair()
+    assert parts.bus.holes(GapState.REPAIRED) == [(2, 5)]
+    assert parts.bus.holes(GapState.UNFILLABLE) == [(3, 4)]
+    assert parts.bus.holes(GapState.ABSENT) == [(5, 5)]
+
+
 async def test_a_late_history_is_asked_as_often_for_a_hole_in_many_parts_as_for_a_whole_one() -> None:
     parts = Parts(lambda query: [page([], is_exhaustive=False)], 1, 5_000)
     await parts.repair.repair()

@@ -47,6 +47,14 @@ def test_closing_a_range_removes_exactly_its_ids(ids: list[int], first: int, len
     assert all(hole.first_id <= hole.last_id for hole in sequence.holes)
 
 
+@given(st.lists(st.tuples(st.integers(1, 30), st.integers(0, 9))))
+def test_a_hole_without_ranges_is_what_they_leave_of_it(taken: list[tuple[int, int]]) -> None:
+    parts = Hole(10, 20, 1, 2).without((first, first + more) for first, more in taken)
+    left = [i for part in parts for i in range(part.first_id, part.last_id + 1)]
+    assert left == [i for i in range(10, 21) if not any(first <= i <= first + more for first, more in taken)]
+    assert all((part.start, part.end) == (1, 2) for part in parts)
+
+
 @given(IDS, st.integers(1, 60))
 def test_resuming_from_the_tape_opens_the_hole_before_the_first_live_trade(ids: list[int], stored: int) -> None:
     live = [100, *(100 + i for i in ids)]

@@ -85,15 +85,9 @@ class HoleRepair:
 
     def _open_hole(self, hole: Hole, cause: str) -> None:
         """Open what no open hole holds of `hole`: it may have been reopened beside one that is partly filled."""
-        first_id = hole.first_id
-        held = sorted((opened.hole.first_id, opened.hole.last_id) for opened in self._open)
-        for held_first, held_last in [*held, (hole.last_id + 1, hole.last_id + 1)]:
-            last_id = min(held_first - 1, hole.last_id)
-            if first_id <= last_id:
-                opened = _OpenHole(Hole(first_id, last_id, hole.start, hole.end), cause)
-                self._open.append(opened)
-                self._teller.hole(opened.hole, cause, GapState.OPEN)
-            first_id = max(first_id, held_last + 1)
+        for part in hole.without((opened.hole.first_id, opened.hole.last_id) for opened in self._open):
+            self._open.append(_OpenHole(part, cause))
+            self._teller.hole(part, cause, GapState.OPEN)
 
     def _missing(self, asked: Iterable[_Asked]) -> list[_Asked]:
         """What is still missing of `asked`, ascending."""
@@ -152,12 +146,12 @@ class HoleRepair:
 
     def _settle(self, opened: _OpenHole) -> None:
         """Tell the ledger how a hole ended: what history lacks does not exist, unless it does not reach that far."""
-        hole = opened.hole
-        if opened.left and len(opened.left[0][0]) == len(hole):
-            self._teller.hole(hole, opened.cause, opened.left[0][1])
+        hole, left = opened.hole, _joined(opened.left)
+        if left and len(left[0][0]) == len(hole):
+            self._teller.hole(hole, opened.cause, left[0][1])
             return
         self._teller.hole(hole, opened.cause, GapState.REPAIRED, opened.trades)
-        for part, state in opened.left:
+        for part, state in left:
             self._teller.hole(part, opened.cause, state)
 
     async def fetch_newer(self, cause: str, until: int) -> int:
@@ -181,6 +175,19 @@ class HoleRepair:
                     self.note(hole, cause)
             await self._teller.room()
         return published
+
+
+def _joined(parts: Iterable[tuple[Hole, GapState]]) -> list[tuple[Hole, GapState]]:
+    """`parts`, ascending, with neighbours of one state as one."""
+    joined: list[tuple[Hole, GapState]] = []
+    for part, state in sorted(parts, key=lambda one: one[0].first_id):
+        if joined and joined[-1][1] is state and joined[-1][0].last_id + 1 == part.first_id:
+            before, _ = joined.pop()
+            start, end = min(before.start, part.start), max(before.end, part.end)
+            joined.append((Hole(before.first_id, part.last_id, start, end), state))
+        else:
+            joined.append((part, state))
+    return joined
 
 
 def _spans(parts: Sequence[_Asked]) -> list[list[_Asked]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 
 from msgspec import Struct
 
@@ -18,6 +19,17 @@ class Hole(Struct, frozen=True, array_like=True):
     def __len__(self) -> int:
         return self.last_id - self.first_id + 1
 
+    def without(self, ranges: Iterable[tuple[int, int]]) -> list[Hole]:
+        """What is left, ascending, once the ids of `ranges` (first, last) are taken out."""
+        left: list[Hole] = []
+        first_id = self.first_id
+        for taken_first, taken_last in [*sorted(ranges), (self.last_id + 1, self.last_id + 1)]:
+            last_id = min(taken_first - 1, self.last_id)
+            if first_id <= last_id:
+                left.append(Hole(first_id, last_id, self.start, self.end))
+            first_id = max(first_id, taken_last + 1)
+        return left
+
 
 class TradeSequence:
     """Follows the ids of one market. Every id from the first observed to `newest_id` was observed or is in `holes`.
@@ -29,7 +41,7 @@ class TradeSequence:
     def __init__(self) -> None:
         self.newest_id: int | None = None
         self.newest_time = 0
-        self._oldest_id = 0
+        self._oldest_id, self._oldest_time = 0, 0
         self._holes: list[Hole] = []
 
     @property
@@ -41,7 +53,7 @@ class TradeSequence:
         """Note one trade; returns the hole it reveals in front of itself."""
         newest = self.newest_id
         if newest is None:
-            self.newest_id, self.newest_time, self._oldest_id = trade_id, time, trade_id
+            self.newest_id, self.newest_time = self._oldest_id, self._oldest_time = trade_id, time
             return None
         if trade_id == newest + 1:
             self.newest_id, self.newest_time = trade_id, time
@@ -69,14 +81,20 @@ class TradeSequence:
     def resume(self, stored_id: int, stored_time: int) -> Hole | None:
         """The tape ends at `stored_id`. Returns the hole between it and the first id observed since."""
         if self.newest_id is None:
-            self.newest_id, self.newest_time, self._oldest_id = stored_id, stored_time, stored_id
+            self.newest_id, self.newest_time = self._oldest_id, self._oldest_time = stored_id, stored_time
             return None
         if stored_id >= self._oldest_id - 1:
             return None
         hole = Hole(stored_id + 1, self._oldest_id - 1, stored_time, self.newest_time)
-        self._oldest_id = stored_id
+        self._oldest_id, self._oldest_time = stored_id, stored_time
         self._holes.insert(0, hole)
         return hole
+
+    def followed(self, after_id: int, after_time: int, before_id: int, before_time: int) -> list[Hole]:
+        """What was observed between two trades, as far as it is followed."""
+        first_id, start = max(after_id + 1, self._oldest_id), max(after_time, self._oldest_time)
+        between = Hole(first_id, before_id - 1, start, before_time)
+        return between.without((hole.first_id, hole.last_id) for hole in self._holes)
 
     def reopen(self, hole: Hole) -> Hole | None:
         """The tape lacks ids that were observed: they are missing again. None when one is missing already."""
