@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import cast
 
@@ -12,7 +13,8 @@ from crosstape.common.errors import ExchangeError
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.testing.builders import make_trade
 from crosstape.ingestor import audit
-from crosstape.ingestor.audit import ROUNDS_AFTER_LOSS, Auditor
+from crosstape.ingestor.audit import LOOKED_BACK, ROUNDS_AFTER_LOSS, Auditor
+from crosstape.ingestor.feed import Feed
 from crosstape.ingestor.intervals import Outage
 from crosstape.ingestor.market import Market
 from crosstape.ingestor.repair import MarketRepair
@@ -51,12 +53,13 @@ class Looks:
 class Noted:
     """A repair that keeps what it is asked for; its audit fails where it should."""
 
-    def __init__(self, *, fails: bool = False):
+    def __init__(self, *, fails: bool = False, finds: int = 0):
         self.holes: list[Hole] = []
         self.outages: list[str] = []
         self.repeats = 0
         self.audits = 0
         self._fails = fails
+        self.finds = finds
 
     def hole(self, hole: Hole, cause: str) -> None:
         self.holes.append(hole)
@@ -67,18 +70,35 @@ class Noted:
     def repeat_newest(self) -> None:
         self.repeats += 1
 
-    async def audit(self) -> None:
+    async def audit(self) -> int:
         self.audits += 1
         if self._fails:
             raise ExchangeError("poisoned")
+        return self.finds
 
 
-async def audited(markets: Sequence[Market], repairs: Sequence[Noted], tape: Looks, *, is_lost: bool = False) -> None:
-    """Resume, then a round for each further thing that `tape` says."""
+class Socket:
+    """A feed that is stuck after a minute of silence, and keeps why it was left."""
+
+    stall_after = 60.0
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def reconnect(self, reason: str) -> None:
+        self.reasons.append(reason)
+
+
+async def audited(
+    markets: Sequence[Market], repairs: Sequence[Noted], tape: Looks, *, is_lost: bool = False
+) -> list[str]:
+    """Resume, then a round for each further thing that `tape` says; returns why their socket was left."""
+    socket = Socket()
     auditor = Auditor(
         "binance",
         {market.symbol: market for market in markets},
         {market.symbol: cast(MarketRepair, repair) for market, repair in zip(markets, repairs, strict=True)},
+        {market.symbol: cast(Feed, socket) for market in markets},
         cast(Tape, tape),
         every=0.001,
     )
@@ -88,6 +108,7 @@ async def audited(markets: Sequence[Market], repairs: Sequence[Noted], tape: Loo
     async with asyncio.timeout(10):
         await tape.is_over.wait()
     running.cancel()
+    return socket.reasons
 
 
 def numbered(newest_id: int) -> Market:
@@ -101,6 +122,20 @@ async def test_ids_the_tape_lost_are_a_hole_between_the_times_of_its_neighbours(
     repair = Noted()
     await audited([numbered(9)], [repair], Looks(ends(9), ends(9, LOST), ends(9, LOST)))
     assert repair.holes == [LOST]
+
+
+@pytest.mark.parametrize(
+    ("given_up", "asked"),
+    [
+        pytest.param([(6, 6), (7, 8)], [], id="by ids that are neighbours"),
+        pytest.param([(7, 7)], [Hole(6, 6, 50, 90), Hole(8, 8, 50, 90)], id="in part"),
+    ],
+)
+async def test_ids_that_were_given_up_are_not_missing_again(given_up: list[tuple[int, int]], asked: list[Hole]) -> None:
+    market, repair = numbered(9), Noted()
+    market.unfillable += given_up
+    await audited([market], [repair], Looks(ends(9), ends(9, LOST), ends(9, LOST)))
+    assert repair.holes == asked
 
 
 async def test_ids_the_tape_lacks_at_the_start_are_too() -> None:
@@ -122,6 +157,24 @@ async def test_the_last_records_before_a_silence_are_found_behind_the_newest_one
     assert repair.holes == [LOST]
 
 
+async def test_what_the_bus_lost_before_the_tape_held_anything_is_missing_though_the_tape_shows_no_hole() -> None:
+    market, repair = Market(INSTRUMENT, is_numbered=True), Noted()
+    for number in range(100, 121):
+        market.observe(make_trade(number, time=number * 10))
+    await audited([market], [repair], Looks(NOTHING, NOTHING, NOTHING, ends(120), ends(120)))
+    assert repair.repeats == 1
+    assert repair.holes == [Hole(100, 119, 1_000, 1_200)]
+
+
+async def test_what_the_bus_lost_after_a_silence_longer_than_the_tape_looks_back_is_missing() -> None:
+    market, repair, later = numbered(5), Noted(), 2 * LOOKED_BACK
+    for number in range(6, 10):
+        market.observe(make_trade(number, time=later + number))
+    again = Watermarks({SYMBOL: Watermark(SYMBOL, 9, later + 9, [])}, {})
+    await audited([market], [repair], Looks(ends(5), ends(5), ends(5), again, again))
+    assert repair.holes == [Hole(6, 8, 50, later + 9)]
+
+
 async def test_a_loss_on_the_bus_is_made_up_for_though_history_was_away_when_it_was_due(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -139,3 +192,38 @@ async def test_a_market_whose_audit_keeps_failing_keeps_no_other_from_its_turn()
     repairs = [Noted(fails=True), Noted(), Noted()]
     await audited(markets, repairs, Looks(NOTHING, NOTHING, NOTHING))
     assert [repair.audits for repair in repairs] == [2, 1, 1]
+
+
+class Racing(Noted):
+    """A repair that finds a trade which its market's socket brings right after."""
+
+    def __init__(self, market: Market):
+        super().__init__(finds=1)
+        self._market = market
+
+    async def audit(self) -> int:
+        asyncio.get_running_loop().call_soon(self._bring)
+        return await super().audit()
+
+    def _bring(self) -> None:
+        self._market.last_trade_received = time.time_ns()
+
+
+@pytest.mark.parametrize("finds", [0, 1])
+async def test_a_connection_that_does_not_bring_what_audits_find_is_left(finds: int) -> None:
+    market = numbered(9)
+    market.connected_since = 1
+    reasons = await audited([market], [Noted(finds=finds)], Looks(NOTHING, NOTHING, NOTHING))
+    assert bool(reasons) == bool(finds)
+
+
+async def test_a_connection_that_brings_a_trade_later_than_the_history_is_kept() -> None:
+    market = numbered(9)
+    market.connected_since = 1
+    assert await audited([market], [Racing(market)], Looks(*[NOTHING] * 5)) == []
+
+
+async def test_a_young_connection_is_kept() -> None:
+    market = numbered(9)
+    market.connected_since = time.time_ns()
+    assert await audited([market], [Noted(finds=1)], Looks(*[NOTHING] * 5)) == []

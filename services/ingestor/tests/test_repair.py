@@ -66,6 +66,27 @@ async def test_an_outage_before_the_first_known_trade_is_compared_by_time() -> N
     assert ends_of(bus) == [(1_000, 2_000, GapState.OPEN, 0), (1_000, 2_000, GapState.REPAIRED, 1)]
 
 
+async def test_an_audit_that_finds_no_trade_leaves_an_outage_to_be_compared_by_time() -> None:
+    outage = Outage(NOW - HISTORY_LAG + 1, NOW - HISTORY_LAG + 9, "disconnect")
+    left_out, live = make_trade(5, time=outage.start + 1), make_trade(6, time=NOW)
+    _, market, bus, made = parts(lambda query: [HistoryPage([left_out, live], None, is_exhaustive=True)])
+    made.outage(outage)
+    await made.audit()
+    market.observe(live)
+    await repaired(made, is_vouched(bus, outage))
+    assert bus.published == [left_out]
+
+
+async def test_outages_that_are_made_up_for_as_one_leave_out_nothing_of_any() -> None:
+    _, _, bus, made = parts(lambda query: [HistoryPage([], None, is_exhaustive=True)], is_numbered=False)
+    for start, end in [(1, 2), (1_000, 2_000), (1_100, 1_200), (500, 1_500)]:
+        made.outage(Outage(start, end, "malformed"))
+    await repaired(made, lambda: len(ends_of(bus)) == 6)
+    told = [(start, end) for start, end, state, _ in ends_of(bus) if state is GapState.OPEN]
+    ended = [(start, end) for start, end, state, _ in ends_of(bus) if state is GapState.REPAIRED]
+    assert told == ended == [(1, 2), (1_000, 2_000), (500, 1_500)]
+
+
 async def test_a_hole_among_the_first_trades_is_repaired_too() -> None:
     trades = [make_trade(number, time=1_500) for number in (5, 6, 7)]
 

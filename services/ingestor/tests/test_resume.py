@@ -57,7 +57,7 @@ async def test_only_an_end_that_was_before_this_process_is_an_outage(
     for trade_id in LIVE:
         market.sequence.observe(trade_id, trade_id)
     repairs = cast(dict[str, MarketRepair], {"BTC-USD": noted})
-    auditor = Auditor("kraken", {"BTC-USD": market}, repairs, cast(Tape, Stored(newest_id)), every=1_000)
+    auditor = Auditor("kraken", {"BTC-USD": market}, repairs, {}, cast(Tape, Stored(newest_id)), every=1_000)
     running = asyncio.create_task(auditor.run())
     async with asyncio.timeout(10):
         while not auditor.has_resumed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import cast
+from typing import Any, cast
 
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.ledger import Coverage, Gap, GapState
@@ -13,6 +13,7 @@ from crosstape.common.testing.builders import make_trade
 from crosstape.exchanges.dialect import HistoryPage, HistoryQuery, Subscription
 from crosstape.exchanges.rest import ExchangeRest
 from crosstape.ingestor.audit import Auditor
+from crosstape.ingestor.feed import Feed
 from crosstape.ingestor.ingest import TradeHandler
 from crosstape.ingestor.intervals import HISTORY_LAG, OVERLAP, Outage
 from crosstape.ingestor.market import LEAST_REACH, Market
@@ -238,18 +239,21 @@ async def test_a_market_that_waits_for_its_history_keeps_no_other_from_being_com
     stuck, compared = asyncio.Event(), asyncio.Event()
 
     class Stuck:
-        async def audit(self) -> None:
+        async def audit(self) -> int:
             await stuck.wait()
+            return 0
 
     class Quick:
-        async def audit(self) -> None:
+        async def audit(self) -> int:
             compared.set()
+            return 0
 
     markets = {name: Market(INSTRUMENT, is_numbered=False) for name in ("A-B", "C-D")}
     for market in markets.values():
         market.connected_since, market.unaudited = 0, LEAST_REACH
     repairs = cast(dict[str, MarketRepair], {"A-B": Stuck(), "C-D": Quick()})
-    auditor = Auditor("bybit", markets, repairs, cast(Tape, None), every=1_000)
+    feeds = dict.fromkeys(markets, cast(Feed, cast(Any, type("F", (), {"stall_after": 60.0}))))
+    auditor = Auditor("bybit", markets, repairs, feeds, cast(Tape, None), every=1_000)
     running = asyncio.create_task(auditor.run_busy())
     async with asyncio.timeout(10):
         await compared.wait()

@@ -53,17 +53,19 @@ class Ingestor:
         self._repairs = {
             symbol: MarketRepair(market, rest, self._publisher) for symbol, market in self._markets.items()
         }
+        trades = [
+            (subscription, self._feed(subscription, self._trade_handler(subscription)))
+            for subscription in dialect.subscriptions(instruments, frozenset({Channel.TRADES}))
+        ]
+        self._trade_feeds = [feed for _, feed in trades]
         self._auditor = Auditor(
             dialect.exchange,
             self._markets,
             self._repairs,
+            {instrument.symbol: feed for subscription, feed in trades for instrument in subscription.instruments},
             Tape(session, settings.history_url, settings.internal_tokens("ingestor"), dialect.exchange),
             every=settings.audit_seconds,
         )
-        self._trade_feeds = [
-            self._feed(subscription, TradeHandler(subscription, self._markets, self._repairs, self._publisher))
-            for subscription in dialect.subscriptions(instruments, frozenset({Channel.TRADES}))
-        ]
         self._books = [
             BookHandler(dialect, subscription, rest, self._publisher)
             for subscription in dialect.subscriptions(instruments, frozenset({Channel.BOOK}))
@@ -75,6 +77,9 @@ class Ingestor:
         origin = self._settings.exchange_origin or None
         url = resolve(self._dialect, subscription.address, origin) + subscription.path
         return Feed(self._dialect.exchange, subscription, url, handler, stall_seconds=self._settings.stall_seconds)
+
+    def _trade_handler(self, subscription: Subscription) -> TradeHandler:
+        return TradeHandler(subscription, self._markets, self._repairs, self._publisher)
 
     def _book_feed(self, book: BookHandler) -> Feed:
         book.feed = self._feed(book.subscription, book)

@@ -3,9 +3,10 @@
 A socket reveals a hole only with the next trade, and the bus may lose records that were sent. So on a timer, and at
 once after the bus reported a loss, the tape's own holes are asked for and repaired like any other. Where the tape ends
 before what was published, its store is late or the bus lost the last records: the newest trade is sent again, which
-does no harm, and behind it everything else that was lost is a hole. Markets that have been silent are looked up in the
-exchange's history, and those whose trades have no numbers always: before so many have come that its history no longer
-reaches what the socket may have left out.
+does no harm, and behind it everything else that was lost is a hole. Where the tape ended before all that we followed,
+or so long ago that it does not look back there, it tells of none: then all is repaired that it should have by now.
+Markets that have been silent are looked up in the exchange's history, and those whose trades have no numbers always:
+before so many have come that its history no longer reaches what the socket may have left out.
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Mapping
 
 import structlog
 from msgspec import Struct
 
 from crosstape.common.errors import ExchangeError
+from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.waiting import pause
+from crosstape.ingestor.feed import Feed
 from crosstape.ingestor.intervals import Outage
 from crosstape.ingestor.market import Market
 from crosstape.ingestor.repair import MarketRepair
-from crosstape.ingestor.sequence import TradeSequence
+from crosstape.ingestor.sequence import Hole, TradeSequence
 from crosstape.ingestor.watermarks import Tape, Watermark
 
 log = structlog.get_logger(__name__)
@@ -33,25 +37,33 @@ SILENT_NANOSECONDS = 3_000_000_000
 ROUNDS_AFTER_LOSS = 4
 """How many quick rounds follow a loss on the bus: two to see that the tape ends too early, two that a hole stays."""
 
+LOOKED_BACK = 6 * 3_600 * NANOSECONDS
+"""How long (ns) before the exchange's newest trade the tape tells its holes."""
+
 QUICK_SECONDS = 2.5
 BUSY_SECONDS = 0.1
 
 
 class _Belief(Struct, frozen=True):
-    """What a round found: the id ranges that the tape lacked, and our newest id."""
+    """What a round found: the id ranges that the tape lacked, our newest id, and where the tape ended (time in ns), at
+    0 where it held nothing. `is_late` when that was before what had been published a round earlier."""
 
     holes: frozenset[tuple[int, int]]
     published: int
+    stored_id: int
+    stored_time: int
+    is_late: bool
 
 
 class Auditor:
-    """Compares tape, exchange and belief of every market of this process."""
+    """Compares tape, exchange and belief of every market of this process. `feeds` bring their trades, by symbol."""
 
     def __init__(
         self,
         exchange: str,
         markets: dict[str, Market],
         repairs: dict[str, MarketRepair],
+        feeds: Mapping[str, Feed],
         tape: Tape,
         *,
         every: float,
@@ -59,10 +71,12 @@ class Auditor:
         self._exchange = exchange
         self._markets = markets
         self._repairs = repairs
+        self._feeds = feeds
         self._tape = tape
         self._every = every
         self._began = time.time_ns()
         self._beliefs: dict[str, _Belief] = {}
+        self._found: dict[str, int] = {}
         self._turns = deque(markets)
         self._under_audit: set[str] = set()
         self._quick_rounds = 0
@@ -134,8 +148,9 @@ class Auditor:
         watermarks = await self._tape.look()
         if watermarks is None:
             return
+        newest = max((stored.newest_time for stored in watermarks.markets.values()), default=0)
         for symbol, market in self._markets.items():
-            self._compare(market, watermarks.markets.get(symbol))
+            self._compare(market, watermarks.markets.get(symbol), newest - LOOKED_BACK)
         if self._lost_since is not None and self._quick_rounds == 0:
             lost_since, self._lost_since = self._lost_since, None
             for symbol, market in self._markets.items():
@@ -144,21 +159,30 @@ class Auditor:
                     start = min(lost_since, stored.newest_time) if stored is not None else lost_since
                     self._repairs[symbol].outage(Outage(start - 10_000_000_000, time.time_ns(), "bus"))
 
-    def _compare(self, market: Market, stored: Watermark | None) -> None:
-        """Repair what the tape lacked in this round and the one before: younger holes may be on their way."""
+    def _compare(self, market: Market, stored: Watermark | None, looked_from: int) -> None:
+        """Repair what the tape lacked in this round and the one before: younger holes may be on their way. Of the time
+        before `looked_from` (ns) the tape told none."""
         sequence, repair = market.sequence, self._repairs[market.symbol]
         if sequence is None or sequence.newest_id is None:
             return
-        stored_id = stored.newest_trade_id if stored is not None and isinstance(stored.newest_trade_id, int) else 0
+        stored_id, stored_time = 0, 0
+        if stored is not None and isinstance(stored.newest_trade_id, int):
+            stored_id, stored_time = stored.newest_trade_id, stored.newest_time
         holes = {(hole.first_id, hole.last_id): hole for hole in (stored.holes if stored is not None else ())}
         before = self._beliefs.get(market.symbol)
-        self._beliefs[market.symbol] = _Belief(frozenset(holes), sequence.newest_id)
+        is_late = before is not None and stored_id < before.published
+        self._beliefs[market.symbol] = _Belief(frozenset(holes), sequence.newest_id, stored_id, stored_time, is_late)
         if before is None:
             return
-        for ids in sorted((holes.keys() & before.holes) - set(market.unfillable)):
-            if (hole := sequence.reopen(holes[ids])) is not None:
-                repair.hole(hole, "bus")
-        if stored_id < before.published:
+        lost: list[Hole] = []
+        is_told = sequence.has_met(before.stored_id) and before.stored_time >= looked_from
+        if not is_told and (before.is_late or self._lost_since is not None):
+            lost += sequence.followed(before.stored_id, before.stored_time, stored_id, stored_time)
+        lost += [holes[ids] for ids in sorted((holes.keys() & before.holes) - set(market.unfillable))]
+        for lacking in (part for hole in lost for part in hole.without(market.unfillable)):
+            if (reopened := sequence.reopen(lacking)) is not None:
+                repair.hole(reopened, "bus")
+        if is_late:
             repair.repeat_newest()
 
     async def _audit_exchange(self) -> None:
@@ -177,10 +201,22 @@ class Auditor:
             return True
         self._under_audit.add(symbol)
         try:
-            await self._repairs[symbol].audit()
+            found = await self._repairs[symbol].audit()
         except ExchangeError as error:
             log.warning("audit_delayed", exchange=self._exchange, symbol=symbol, error=error.message)
             return False
         finally:
             self._under_audit.discard(symbol)
+        self._leave_stuck(symbol)
+        if found:
+            self._found[symbol] = time.time_ns()
         return True
+
+    def _leave_stuck(self, symbol: str) -> None:
+        """Leave a connection that has brought nothing since an earlier audit found trades: though it answers pings, it
+        does not bring them."""
+        market, feed = self._markets[symbol], self._feeds[symbol]
+        heard = max(market.last_trade_received, market.connected_since or 0)
+        is_silent = time.time_ns() - heard > feed.stall_after * NANOSECONDS
+        if is_silent and heard < self._found.get(symbol, 0):
+            feed.reconnect(f"it leaves out the trades of {symbol}")

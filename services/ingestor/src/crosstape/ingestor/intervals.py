@@ -34,12 +34,14 @@ class Outage(Struct, frozen=True):
 
 
 class Compared(Struct, frozen=True):
-    """What an audit compared (ns): [since, until), of which the history, by its `page`, reached back to `reached`."""
+    """What an audit compared (ns): [since, until), of which the history, by its `page`, reached back to `reached`, and
+    how many trades it `missed`, which are published now."""
 
     since: int
     reached: int
     until: int
     page: set[TradeId]
+    missed: int
 
 
 class _Held(Struct, frozen=True):
@@ -59,7 +61,6 @@ class IntervalRepair:
         self._clock = clock
         self._awaited: dict[TradeId, Trade] = {}
         self._last_page: set[TradeId] = set()
-        self._refused: set[TradeId] = set()
         self._begun: int | None = None
 
     async def audit(self) -> Compared:
@@ -79,7 +80,7 @@ class IntervalRepair:
         if missed := self._publish((one for one in self._awaited.values() if one.time < until), "sequence"):
             start, end = missed[0].time, missed[-1].time + 1
             self._teller.interval(start, end, "sequence", GapState.REPAIRED, len(missed))
-        return Compared(since, reached, until, page)
+        return Compared(since, reached, until, page, len(missed))
 
     def vouch(self, connected_since: int, compared: Compared) -> None:
         """What was `compared` is all that lacked since `connected_since` (ns).
@@ -93,7 +94,7 @@ class IntervalRepair:
             self._market.compared_until = max(self._market.compared_until, compared.until)
             self._teller.vouch(connected_since, compared.until)
 
-    async def has_traded(self, since: int, until: int) -> bool:
+    async def holds_any(self, since: int, until: int) -> bool:
         """Whether the history has a trade of [since, until) ns. Raises ExchangeError."""
         held = await self._history(since, until)
         return any(since <= trade.time < until for trade in held.trades)
@@ -122,20 +123,12 @@ class IntervalRepair:
         async for page in self._rest.trade_history(query):
             is_exhaustive = page.is_exhaustive
             trades += page.trades
-            self._refuse(page.refused)
+            self._teller.refuse_without_numbers(page.refused)
             self._market.reach = max(self._market.reach, len(page.trades))
         self._market.unaudited = max(0, self._market.unaudited - unaudited)
         is_young = len(trades) < LEAST_REACH and (trades or not self._market.has_traded)  # it never had more trades
         oldest = min((trade.time for trade in trades), default=end)
         return _Held(trades, start if is_exhaustive or is_young else min(max(oldest, start), end))
-
-    def _refuse(self, trades: list[Trade]) -> None:
-        """Name what no tape can hold, once for as long as the history's newest page shows it."""
-        for trade in trades:
-            if trade.trade_id not in self._refused:
-                self._teller.refuse(trade)
-                self._teller.interval(trade.time, trade.time + 1, "malformed", GapState.UNFILLABLE)
-        self._refused = {trade.trade_id for trade in trades}
 
     def _await(self, trades: Iterable[Trade]) -> None:
         """The socket may yet bring the youngest ones: they are held until it has, or should have."""

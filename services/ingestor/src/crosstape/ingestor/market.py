@@ -20,11 +20,12 @@ LEAST_REACH = 60
 class Market:
     """One instrument: its id sequence (where ids are numbered), and since when it is connected.
 
-    `connected_since`, `disconnected_at` and `compared_until` are ns of our clock; up to `compared_until` trades without
-    numbers were compared with the exchange's history, 0 while none were. `unfillable` are id ranges that its history
-    does not reach: they are not asked for again by this process. `unaudited` trades without numbers came since the
-    exchange's history was last compared, which reaches back at least `reach` trades. `newest` is the trade of the
-    sequence's newest number, None while the tape's end is all that is known.
+    `connected_since`, `disconnected_at` and `compared_until` are ns of our clock. Trades without numbers from before
+    `compared_until` were compared with the exchange's history, or are from before the first connection and nobody's to
+    compare; it is 0 before that. `unaudited` of them were observed, live or repaired, since the last comparison began;
+    the history reaches back at least `reach` trades. `unfillable` are id ranges that the history does not reach, or of
+    trades that no tape can hold: they are not asked for again by this process. `newest` is the trade of the sequence's
+    newest number, None while the tape's end is all that is known.
     """
 
     def __init__(self, instrument: Instrument, *, is_numbered: bool):

@@ -58,11 +58,12 @@ class MarketRepair:
     def outage(self, outage: Outage) -> None:
         """Repair what happened in `outage` soon; in the ledger it is open from now on."""
         if self._is_unknown():
-            self._unknown_until = outage.end
+            self._unknown_until = max(self._unknown_until, outage.end)
         if len(self._outages) > 1:  # the first one may be under way
             last = self._outages[-1]
-            if last.cause == outage.cause and outage.start - last.end < CLOSE:
-                self._outages[-1] = Outage(last.start, outage.end, outage.cause)
+            # Its start is its name in the ledger: one that began earlier has its own.
+            if last.cause == outage.cause and last.start <= outage.start < last.end + CLOSE:
+                self._outages[-1] = Outage(last.start, max(last.end, outage.end), outage.cause)
                 return
         self._outages.append(outage)
         self._teller.interval(outage.start, outage.end, outage.cause, GapState.OPEN)
@@ -93,33 +94,36 @@ class MarketRepair:
             market = {"exchange": instrument.exchange, "symbol": instrument.symbol}
             log.warning("repair_delayed", **market, error=error.message)
 
-    async def audit(self) -> None:
-        """Ask the exchange for trades that no later trade would reveal.
+    async def audit(self) -> int:
+        """Ask the exchange for trades that no later trade would reveal; returns how many were found.
 
         Raises ExchangeError.
         """
         connected_since = self._market.connected_since
         if self._holes is not None and not self._is_unknown():
-            await self._fetch_newer(self._holes, "sequence")
-        elif connected_since is None:
-            return
-        elif self._holes is not None:
-            await self._look_for_first(connected_since)
-        else:
-            compared = await self._intervals.audit()
-            if not self._outages:  # else their repair vouches first
-                self._intervals.vouch(connected_since, compared)
+            return await self._fetch_newer(self._holes, "sequence")
+        if connected_since is None:
+            return 0
+        if self._holes is not None:
+            return await self._look_for_first(connected_since)
+        compared = await self._intervals.audit()
+        if not self._outages:  # else their repair vouches first
+            self._intervals.vouch(connected_since, compared)
+        return compared.missed
 
     def _is_unknown(self) -> bool:
         """Whether trades are numbered, but none is known yet: no number can tell what is missing before the first."""
         sequence = self._market.sequence
         return sequence is not None and sequence.newest_id is None
 
-    async def _look_for_first(self, connected_since: int) -> None:
-        """Trades since `connected_since` (ns) that the history has by now were left out, every one."""
-        until = self._unknown_until = self._clock() - HISTORY_LAG
-        if await self._intervals.has_traded(connected_since, until):
+    async def _look_for_first(self, connected_since: int) -> int:
+        """Trades since `connected_since` (ns) that the history has by now were left out, every one; 1 if there are."""
+        until = self._clock() - HISTORY_LAG
+        self._unknown_until = max(self._unknown_until, until)
+        has_any = await self._intervals.holds_any(connected_since, until)
+        if has_any:
             self.outage(Outage(connected_since, until, "sequence"))
+        return int(has_any)
 
     async def _repair_outages(self) -> None:
         """Repair them in their order; one that fails is behind the others from then on. Raises ExchangeError."""
