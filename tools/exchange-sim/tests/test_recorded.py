@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 
 from crosstape.exchange_sim.instruments import Kind
+from crosstape.exchange_sim.replay.frames import unabridged
 from crosstape.exchange_sim.replay.recordings import Line, address_of, read_lines
 from crosstape.exchange_sim.testing import PATIENCE_S, SMALL, Client, client_of
 
@@ -113,3 +115,15 @@ def test_a_file_that_was_cut_off_is_read_up_to_its_last_whole_line(
     file.write_bytes(gzip.compress(content)[:-8] if name.endswith(".gz") else content)
     assert list(read_lines(file)) == [Line(1, "open", "wss://ws.kraken.com")] * 2
     assert bool(caplog.records) == (file.read_bytes() != LINES)
+
+
+def test_a_last_line_that_lacks_only_its_end_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "written-by-hand.jsonl"
+    file.write_bytes(LINES.removesuffix(b"\n"))
+    assert list(read_lines(file)) == [Line(1, "open", "wss://ws.kraken.com")] * 2
+    assert caplog.records == []
+
+
+def test_a_number_whose_digits_would_fill_memory_keeps_its_exponent() -> None:
+    numbers = {"1e-7": "0.0000001", "1.50e3": "1500", "0.10": "0.10", "1e999999999": "1e999999999"}
+    assert {text: unabridged(msgspec.Raw(text.encode())) for text in numbers} == numbers

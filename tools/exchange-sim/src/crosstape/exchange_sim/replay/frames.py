@@ -145,14 +145,20 @@ def read_kraken(payload: bytes) -> FrameContent | None:
         return None
     content = FrameContent(frame.channel, rows[0].symbol)
     if content.name == "trade":
-        content.trades = [RecordedTrade(str(one.trade_id), ns_of_iso(one.timestamp), plain_text(one.price),
-                                        plain_text(one.qty), one.side) for one in rows]  # fmt: skip
+        content.trades = [RecordedTrade(str(one.trade_id), ns_of_iso(one.timestamp), unabridged(one.price),
+                                        unabridged(one.qty), one.side) for one in rows]  # fmt: skip
     return content
 
 
-def plain_text(number: msgspec.Raw) -> str:
-    """A JSON number as it is written, without an exponent."""
-    return f"{Decimal(bytes(number).decode()):f}"
+LONGEST_EXPONENT = 100
+
+
+def unabridged(number: msgspec.Raw) -> str:
+    """A JSON number with every digit that it was sent with, and without an exponent, but for one whose digits would
+    fill memory (1e999999999)."""
+    text = bytes(number).decode()
+    value = Decimal(text)
+    return f"{value:f}" if abs(value.adjusted()) < LONGEST_EXPONENT else text
 
 
 def read_kraken_v1(payload: bytes) -> FrameContent:

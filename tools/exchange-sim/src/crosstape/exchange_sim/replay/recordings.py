@@ -91,9 +91,12 @@ def read_lines(path: Path) -> Iterator[Line]:
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
         try:
             for line in lines:
-                if not line.endswith(b"\n"):
-                    raise EOFError
-                yield decoder.decode(line)
+                try:
+                    yield decoder.decode(line)
+                except msgspec.DecodeError:
+                    if line.endswith(b"\n"):
+                        raise
+                    raise EOFError from None
         except EOFError:
             logging.warning("%s is cut off: it is played up to its last whole line", path)
 
