@@ -70,6 +70,12 @@ async def test_a_trade_as_the_contract_shows_it(client: Client, sink: Sink, symb
         "side": list(TakerSide)[1].name.lower(),
     }
     assert b"0.00000001" in answer.body
+    for span in (f"start={OPEN}&limit=2", "limit=2"):
+        quoted = json.loads(
+            (await client(f"/api/v1/trades/binance/{symbol}?{span}&numbers=string")).body, parse_float=Decimal
+        )["trades"]
+        assert all(isinstance(trade["timestamp"], Decimal) for trade in quoted), "a time is no price"
+        assert (quoted[-1]["price"], quoted[0]["quantity"][:4]) == (f"{quoted[-1]['trade_id'] + 1}.5", "0.00")
     latest = (await client(f"/api/v1/trades/binance/{symbol}?limit=2")).json
     assert [trade["trade_id"] for trade in latest["trades"]] == [1, 2]
 

@@ -1,7 +1,7 @@
 -- The newest trades of a market of time [start, end) in ns, newest first.
 SELECT
     if(trade_uid = '', trade_seq::Variant(String, UInt64), trade_uid::Variant(String, UInt64)) AS trade_id,
-    toDecimal128(toUnixTimestamp64Micro(time), 6) / 1000000 AS timestamp,
+    toUnixTimestamp64Micro(time) / 1000000 AS timestamp,
     price,
     quantity,
     multiIf(side = 1, 'buy', side = -1, 'sell', 'unknown') AS side

@@ -1,7 +1,7 @@
 -- Trades of a market from the id (trade_seq, trade_uid) on, of time [start, end) in ns, in the order of their ids.
 SELECT
     if(trade_uid = '', trade_seq::Variant(String, UInt64), trade_uid::Variant(String, UInt64)) AS trade_id,
-    toDecimal128(toUnixTimestamp64Micro(time), 6) / 1000000 AS timestamp,
+    toUnixTimestamp64Micro(time) / 1000000 AS timestamp,
     price,
     quantity,
     multiIf(side = 1, 'buy', side = -1, 'sell', 'unknown') AS side
