@@ -73,7 +73,8 @@ def new_symbol() -> str:
 
 class FakeExchanges:
     """Exchanges whose candles are made up from their times, and which count how often they were asked. They have
-    `offered` lengths, and where they have a `reach` no candle that opens before `oldest` (ms)."""
+    `offered` lengths, and where they have a `reach` no candle that opens before `oldest` (ms). What they are asked for
+    beyond `fails_after` times fails."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[Interval, int, int]] = []
@@ -81,6 +82,7 @@ class FakeExchanges:
         self.offered: list[Interval] = [Interval.M1, Interval.H1, Interval.D1]
         self.reach: int | None = None
         self.oldest = 0
+        self.fails_after: int | None = None
 
     async def markets(self, exchange: str) -> list[Instrument]:
         if exchange not in self.lists:
@@ -95,6 +97,8 @@ class FakeExchanges:
 
     async def klines(self, instrument: Instrument, interval: Interval, start: int, end: int) -> Klines:
         self.asked.append((interval, start, end))
+        if self.fails_after is not None and len(self.asked) > self.fails_after:
+            raise ExchangeError(f"{instrument.exchange} is away")
         step = interval.seconds * 1000
         since = max(start, self.oldest)
         opened = range(-(-since // step) * step, end, step)

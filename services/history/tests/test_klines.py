@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
 from collections.abc import Callable
@@ -72,6 +73,43 @@ async def test_seed_1_s_list_and_the_second_call_does_not_touch_the_exchange(
     assert len(exchanges.asked) == 1
     await client(f"/klines/binance/{symbol}?start_date=2025-01-01&end_date=2025-01-09&interval=1d")
     assert [(end - start) // 86_400_000 for _, start, end in exchanges.asked] == [7, 2]
+
+
+async def test_a_week_of_minutes_is_one_call(client: Client, symbol: str) -> None:
+    body = (await client(f"/klines/binance/{symbol}?start_date=2025-01-01&end_date=2025-01-07&interval=1m")).json
+    first = _ms("2025-01-01T00:00:00")
+    assert [kline["timestamp"] for kline in body] == [first + n * MINUTE for n in range(10_080)]
+
+
+async def test_what_came_before_an_exchange_failed_is_kept(
+    client: Client, store: Store, exchanges: FakeExchanges, symbol: str
+) -> None:
+    target = f"/klines/binance/{symbol}?start_date=2025-01-01&end_date=2025-01-02&interval=1m"
+    exchanges.fails_after = 2
+    assert (await client(target)).json["error_code"] == "EXCHANGE_ERROR"
+    came = exchanges.asked[-1][1]
+    exchanges.asked, exchanges.fails_after = [], None
+    assert [kline["timestamp"] for kline in (await client(target)).json] == [
+        _ms("2025-01-01T00:00:00") + n * MINUTE for n in range(2_880)
+    ]
+    assert min(start for _, start, _ in exchanges.asked) == came > _ms("2025-01-01T00:00:00")
+    place = {"exchange": "binance", "symbol": symbol, "interval": "1m"}
+    whole = (_ms("2025-01-01T00:00:00"), _ms("2025-01-03T00:00:00"))
+    assert await store.rows("kline_ranges", **place, start=0, end=_ms("2027-01-01T00:00:00")) == [whole]
+
+
+async def test_a_range_that_takes_too_long_is_an_error_that_says_what_to_do(
+    client: Client, exchanges: FakeExchanges, symbol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*asked: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(exchanges, "klines", never)
+    monkeypatch.setattr("crosstape.history.api.klines.REQUEST_SECONDS", 0.01)
+    async with asyncio.timeout(30):
+        answer = await client(f"/klines/binance/{symbol}?start_date=2025-01-01&end_date=2025-01-02")
+    assert (answer.status, answer.json["error_code"]) == (502, "EXCHANGE_ERROR")
+    assert "Ask again" in answer.json["message"]
 
 
 @pytest.mark.usefixtures("forgetful")
@@ -215,7 +253,7 @@ async def test_months_made_of_days_need_no_dates(client: Client, symbol: str, at
     at("2026-02-26T12:00:00")
     body = (await client(f"/klines/binance/{symbol}?interval=1M")).json
     assert [k["date"] for k in body[-2:]] == ["2026-01-01 00:00:00", "2026-02-01 00:00:00"]
-    assert len(body) == 10_000 * 12 // 365
+    assert len(body) == 500 * 31 * 12 // 365
 
 
 def test_the_reach_is_that_of_the_exchange_s_dialect() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import aiohttp
 
-from crosstape.common.errors import ExchangeNotFound
+from crosstape.common.errors import ExchangeError, ExchangeNotFound
 from crosstape.common.market.bar import Interval
 from crosstape.common.market.instrument import Instrument
 from crosstape.exchanges import DIALECTS
@@ -16,8 +17,8 @@ from crosstape.exchanges.ccxt_generic import CcxtExchange, open_exchange
 from crosstape.exchanges.dialect import Klines
 from crosstape.exchanges.rest import ExchangeRest
 
-REQUEST_SECONDS = 20.0
-"""How long a caller waits for an exchange; then EXCHANGE_ERROR."""
+REQUEST_SECONDS = 8.0
+"""How long a caller waits for an exchange; then EXCHANGE_ERROR. Less than the gateway waits for us."""
 
 _EXCHANGE_ID = re.compile(r"[a-z0-9_]{2,32}", re.ASCII)
 
@@ -37,7 +38,8 @@ class Exchanges:
 
     async def markets(self, exchange: str) -> list[Instrument]:
         """The instruments of `exchange`. Raises ExchangeNotFound, ExchangeError."""
-        return await (await self._open(exchange)).markets()
+        async with _in_time(exchange):
+            return await (await self._open(exchange)).markets()
 
     async def intervals(self, exchange: str) -> Sequence[Interval]:
         """The candle lengths `exchange` offers. Raises ExchangeNotFound."""
@@ -53,7 +55,8 @@ class Exchanges:
 
     async def klines(self, instrument: Instrument, interval: Interval, start: int, end: int) -> Klines:
         """The candles that open in [start, end) ms. Raises ExchangeNotFound, ExchangeError."""
-        return await (await self._open(instrument.exchange)).klines(instrument, interval, start, end)
+        async with _in_time(instrument.exchange):
+            return await (await self._open(instrument.exchange)).klines(instrument, interval, start, end)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -76,3 +79,13 @@ class Exchanges:
                 raise ExchangeNotFound("No such exchange. GET /exchanges lists them.")
             generic = await asyncio.to_thread(open_exchange, exchange)
             return self._generic.setdefault(exchange, generic)
+
+
+@asynccontextmanager
+async def _in_time(exchange: str) -> AsyncIterator[None]:
+    """However many requests it takes, and whoever makes them: ccxt knows no deadline of ours. Raises ExchangeError."""
+    try:
+        async with asyncio.timeout(REQUEST_SECONDS):
+            yield
+    except TimeoutError as error:
+        raise ExchangeError(f"{exchange} did not answer within {REQUEST_SECONDS:g} s.") from error

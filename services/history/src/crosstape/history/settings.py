@@ -47,7 +47,7 @@ class HistorySettings(InternalSettings, BusUserSettings):
     flush_seconds: float = Field(1.0, gt=0, description="seconds after which a batch is stored, however small")
     grace_seconds: float = Field(1.0, ge=0, description="how long after its end a minute may still get trades")
     quiet_seconds: float = Field(1.0, ge=0, description="how long a minute gets no trade before it is closed")
-    query_seconds: float = Field(15.0, gt=0, description="deadline of one query of a request")
+    query_seconds: float = Field(8.0, gt=0, description="deadline of one query of a request")
     query_threads: int = Field(4, ge=1, description="queries answered at the same time")
     export_threads: int = Field(2, ge=1, description="exports and audits running at the same time")
 

@@ -18,6 +18,12 @@ def json_response(body: Any, headers: Mapping[str, str] | None = None) -> Respon
     return Response(_encoder.encode(body), headers=dict(headers or {}), media_type="application/json")
 
 
+def tell_quote_alias(market: Market, response: Response) -> None:
+    """Say in a header of `response` which quote stands in for the one asked for: its body has no place for it."""
+    if market.quote_alias:
+        response.headers["X-Quote-Alias"] = market.quote_alias
+
+
 def page_response(
     market: Market, asked: str, name: str, lines: Sequence[bytes], cursor: str | None, headers: Mapping[str, str]
 ) -> Response:

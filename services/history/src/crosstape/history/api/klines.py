@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import time
 from collections.abc import Sequence
@@ -12,21 +13,25 @@ from fastapi import APIRouter, Query, Response
 from msgspec.structs import astuple
 from pydantic import BaseModel, Field
 
-from crosstape.common.errors import ValidationFailed
+from crosstape.common.errors import ExchangeError, ValidationFailed
 from crosstape.common.market.bar import Interval
 from crosstape.common.time import UserTime, parse_time
 from crosstape.exchanges.dialect import Kline
 from crosstape.exchanges.times import MILLISECOND
 from crosstape.history.api import examples
+from crosstape.history.api.answers import tell_quote_alias
 from crosstape.history.api.markets import Market
 from crosstape.history.api.parameters import Numbers
 from crosstape.history.api.resources import Context, Resources
 from crosstape.history.api.spans import Span, Spans
+from crosstape.history.exchanges import REQUEST_SECONDS
 
 router = APIRouter(tags=["klines"])
 
-MOST_KLINES = 10_000
+MOST_KLINES = 20_000
 DEFAULT_KLINES = 500
+KLINES_AT_ONCE = 500
+"""How many are asked for and kept together, up to twice as many at the end: Kraken's whole reach lies in that."""
 DAY_SECONDS = 86_400
 GRACE_MS = 10_000
 """How long after its end a candle may still change: clocks differ, and exchanges publish late."""
@@ -55,6 +60,7 @@ async def klines(
     context: Context, response: Response, exchange: str, symbol: str, asked: Annotated[_Asked, Query()]
 ) -> Response:
     now = time.time_ns() // MILLISECOND
+    deadline = asyncio.get_running_loop().time() + REQUEST_SECONDS
     market = await context.markets.resolve_any(exchange, symbol)
     source = source_interval(asked.interval, await context.exchanges.intervals(market.exchange))
     reach = context.exchanges.klines_reach(market.exchange)
@@ -67,11 +73,19 @@ async def klines(
     if source is not asked.interval:
         start, end = _whole_bars(asked.interval, start, end)
         end = min(end, now)
-    place = {"exchange": market.exchange, "symbol": market.symbol, "interval": source.value}
+    place = _place(market, source)
     held = Spans(await context.reads.rows("kline_ranges", **place, start=start, end=end))
     not_kept: list[Kline] = []
-    for lacking in held.lacking(start, end):
-        not_kept += await _ask(context, market, source, held, lacking, now)
+    try:
+        async with asyncio.timeout_at(deadline):
+            for lacking in held.lacking(start, end):
+                not_kept += await _ask(context, market, source, held, lacking, now)
+    except TimeoutError as error:
+        raise ExchangeError(
+            f"{market.exchange} did not give all of these candles within {REQUEST_SECONDS:g} s. Ask again: those that "
+            "it gave are kept."
+        ) from error
+    tell_quote_alias(market, response)
     not_kept = [kline for kline in not_kept if kline.open_time < end]
     # Another request may keep them meanwhile: nothing that is told beside the store is read from it as well.
     span = {"start": start, "end": not_kept[0].open_time if not_kept else end}
@@ -143,18 +157,31 @@ def _whole_bars(interval: Interval, start: int, end: int) -> Span:
 
 
 async def _ask(
-    context: Resources, market: Market, interval: Interval, held: Spans, part: Span, now: int
+    context: Resources, market: Market, interval: Interval, held: Spans, lacking: Span, now: int
 ) -> list[Kline]:
-    """Ask the exchange for [start, end) ms, keep what is settled, return what is not (and may open after the end).
+    """Ask the exchange for [start, end) ms part by part, so that nobody asks again for what came before a failure. What
+    is settled is kept, what is not is returned (and may open after the end).
 
     Raises ExchangeError, and ValidationFailed where the exchange no longer gives what is asked for.
     """
-    start, end = part
-    place = {"exchange": market.exchange, "symbol": market.symbol, "interval": interval.value}
-    key = tuple(place.values())
-    newest = context.newest.find(key, start)
+    start, end = lacking
+    newest = context.newest.find(_key(market, interval), start)
     if newest is not None:
         return newest
+    step = KLINES_AT_ONCE * interval.seconds * 1000
+    # The last part is the longer one: what comes before it has been settled for long.
+    for first in range(start, end - 2 * step, step):
+        start = first + step
+        await _ask_part(context, market, interval, held, (first, start), now)
+        held = Spans([*held, (first, start)])
+    return await _ask_part(context, market, interval, held, (start, end), now)
+
+
+async def _ask_part(
+    context: Resources, market: Market, interval: Interval, held: Spans, part: Span, now: int
+) -> list[Kline]:
+    start, end = part
+    place = _place(market, interval)
     reaches_now = end > settled_until(interval, [], now)  # then all of the newest, as who asks next may want more
     found = await context.exchanges.klines(market.instrument, interval, start, now if reaches_now else end)
     until = settled_until(interval, found.rows, now)
@@ -170,10 +197,18 @@ async def _ask(
         columns = {name: pa.array(values, pa.int64()).cast(MILLISECONDS) for name, values in times.items()}
         await context.reads.insert("kline_ranges", pa.table({name: [value] for name, value in place.items()} | columns))
     if reaches_now:
-        context.newest.remember(key, max(since, until), not_settled)
+        context.newest.remember(_key(market, interval), max(since, until), not_settled)
     if since > start:
         raise _out_of_reach(market.exchange, interval, since)
     return not_settled
+
+
+def _place(market: Market, interval: Interval) -> dict[str, str]:
+    return {"exchange": market.exchange, "symbol": market.symbol, "interval": interval.value}
+
+
+def _key(market: Market, interval: Interval) -> tuple[str, ...]:
+    return tuple(_place(market, interval).values())
 
 
 def settled_until(interval: Interval, klines: Sequence[Kline], now: int) -> int:
