@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from crosstape.common.errors import DatabaseConnectionError, ExchangeNotFound
-from crosstape.common.market.instrument import Instrument
+from crosstape.common.errors import DatabaseConnectionError, ExchangeError, ExchangeNotFound, SymbolNotFound
+from crosstape.common.market.instrument import Instrument, Kind
 from crosstape.history.api import markets as module
 from crosstape.history.api.markets import Markets
 from crosstape.history.store import Store
@@ -58,6 +58,50 @@ async def test_an_invented_exchange_costs_no_query_and_leaves_nothing(
         with pytest.raises(ExchangeNotFound):
             await markets.instruments(f"invented{number}")
     assert not markets._looks
+
+
+async def test_a_symbol_without_its_exchange_is_the_one_market_that_has_it(
+    store: Store, exchanges: FakeExchanges, symbol: str
+) -> None:
+    quoted = {"east": "USDT", "north": "USD", "west": "USDT"}
+    exchanges.lists = {name: [Instrument(name, f"SOL{quote}", "SOL", quote)] for name, quote in quoted.items()}
+    perpetual = Instrument("west", "SOL-USDT-SWAP", "SOL", "USDT", Kind.PERPETUAL)
+    exchanges.lists["west"].append(perpetual)
+    markets = Markets(list(quoted), exchanges.markets, store)
+    assert (await markets.resolve_anywhere("solusdt.p")).instrument == perpetual
+    found = await markets.resolve_anywhere("SOL-USD")
+    assert (found.exchange, found.quote_alias) == ("north", None), "USDT stands in for USD where there is none"
+    for several in ("SOLUSDT", "SOL/USDT"):
+        with pytest.raises(SymbolNotFound) as told:
+            await markets.resolve_anywhere(several)
+        assert told.value.details == {"suggestions": ["EAST:SOLUSDT", "WEST:SOLUSDT"]}
+    for suggested in ("EAST:SOLUSDT", "WEST:SOLUSDT", "WEST:SOLUSDT.P"):
+        assert (await markets.resolve_anywhere(suggested)).exchange == suggested.partition(":")[0].lower()
+
+
+async def test_a_symbol_that_no_exchange_has_is_told_the_nearest_of_each(
+    store: Store, exchanges: FakeExchanges
+) -> None:
+    exchanges.lists = {
+        name: [Instrument(name, f"SOL{quote}", "SOL", quote) for quote in ("USDT", "USDC", "EUR", "BTC")]
+        for name in ("east", "west")
+    }
+    markets = Markets(["east", "west"], exchanges.markets, store)
+    with pytest.raises(SymbolNotFound) as told:
+        await markets.resolve_anywhere("SOLUSDD")
+    suggestions = told.value.details["suggestions"]
+    assert {suggestion.partition(":")[0] for suggestion in suggestions[:2]} == {"EAST", "WEST"}
+    assert 2 < len(suggestions) <= 5
+    for suggestion in suggestions:
+        assert (await markets.resolve_anywhere(suggestion)).instrument.base == "SOL"
+
+
+async def test_while_a_list_is_lacking_nobody_says_that_one_exchange_alone_has_a_symbol(
+    store: Store, exchanges: FakeExchanges, symbol: str
+) -> None:
+    markets = Markets(["binance", "listless"], exchanges.markets, store)
+    with pytest.raises(ExchangeError):
+        await markets.resolve_anywhere(symbol)
 
 
 async def test_callers_that_come_together_ask_the_exchange_once(store: Store, exchanges: FakeExchanges) -> None:

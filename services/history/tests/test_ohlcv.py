@@ -9,11 +9,13 @@ from decimal import Decimal
 
 import pytest
 
+from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.ledger import Coverage
 from crosstape.common.market.trade import TakerSide
 from crosstape.common.testing.builders import make_trade
 from crosstape.common.testing.strategies import START
 from crosstape.history.api.cursor import BarCursor, TradeCursor, encode_cursor
+from crosstape.history.api.export import Layout
 from services.history.tests.conftest import Client
 from services.history.tests.harness import FakeExchanges, Sink
 
@@ -78,6 +80,39 @@ async def test_usd_finds_the_usdt_market_and_says_so(client: Client, traded: str
     asked = symbol.replace("USDT", "USD")
     body = (await client(f"/api/v1/ohlcv/binance/{asked}?start={OPEN}")).json
     assert (body["symbol"], body["canonical"], body["quote_alias"], len(body["bars"])) == (asked, symbol, "USDT", 3)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/api/v1/ohlcv?symbol=BINANCE:{}&start=2025-07-01T00:00:00Z",
+        "/api/v1/ohlcv/latest?symbol=BINANCE:{}",
+        "/klines/binance/{}?start_date=2025-01-01&end_date=2025-01-02",
+    ],
+)
+async def test_bodies_that_the_seeds_fixed_say_so_in_a_header(
+    client: Client, traded: str, symbol: str, target: str
+) -> None:
+    aliased = await client(target.format(symbol.replace("USDT", "USD")))
+    assert (aliased.status, aliased.headers["x-quote-alias"]) == (200, "USDT")
+    assert "x-quote-alias" not in (await client(target.format(symbol))).headers
+
+
+@pytest.mark.parametrize(("quote", "told"), [("USD", "USDT"), ("USDT", None)])
+async def test_seed_2_s_fields_can_say_so_too(
+    client: Client, traded: str, symbol: str, quote: str, told: str | None
+) -> None:
+    asked = symbol.replace("USDT", quote)
+    target = f"/api/v1/ohlcv?symbol=BINANCE:{asked}&start=2025-07-01T00:00:00Z&fields=quote_alias,trades"
+    candles = (await client(target)).json["data"]
+    assert [(candle["quote_alias"], candle["trades"]) for candle in candles] == [(told, 2), (told, 1), (told, 1)]
+
+
+@pytest.mark.parametrize("kind", ["ohlcv", "trades"])
+async def test_a_file_says_so_in_a_header(client: Client, traded: str, symbol: str, kind: str) -> None:
+    asked = symbol.replace("USDT", "USD")
+    answer = await client(f"/api/v1/{kind}/binance/{asked}?start={OPEN}", accept="text/csv")
+    assert (answer.status, answer.headers["x-quote-alias"]) == (200, "USDT")
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3])
@@ -164,7 +199,7 @@ async def test_seed_2_s_invalid_times_get_its_sentence(client: Client, text: str
         ("limit=10001", "limit"),
         ("limit=1_000", "limit"),
         ("limit=999999999999999999999", "limit"),
-        ("offset=100001", "offset"),
+        ("offset=10000001", "offset"),
         ("interval=7m", "interval"),
         ("end=2024-01-01T00:00:00Z", "end"),
         ("fields=secret", "fields"),
@@ -177,10 +212,21 @@ async def test_what_is_out_of_bounds_is_422_and_named(client: Client, query: str
     assert parameter in json.dumps(answer.json)
 
 
-async def test_a_symbol_without_its_exchange_is_told_how(client: Client) -> None:
+async def test_a_symbol_that_one_exchange_alone_has_need_not_name_it(
+    client: Client, traded: str, exchanges: FakeExchanges
+) -> None:
+    exchanges.lists |= {"kraken": [Instrument("kraken", "XBTUSDT", "BTC", "USDT")], "okx": [], "bybit": []}
+    body = (await client(f"/api/v1/ohlcv?symbol={traded}&start=2025-07-01T00:00:00Z")).json
+    assert [candle["symbol"] for candle in body["data"]] == [traded] * 3
+    assert (await client(f"/api/v1/ohlcv/latest?symbol={traded}")).json["data"][0]["symbol"] == traded
     answer = await client("/api/v1/ohlcv?symbol=BTCUSDT&start=2025-07-01T00:00:00Z")
-    assert answer.status == 422
-    assert "BINANCE:BTCUSDT" in answer.json["message"]
+    assert (answer.status, answer.json["error_code"]) == (404, "SYMBOL_NOT_FOUND")
+    assert answer.json["details"] == {"suggestions": ["BINANCE:BTCUSDT", "KRAKEN:BTCUSDT"]}
+
+
+async def test_an_offset_of_ten_million_is_answered(client: Client, traded: str) -> None:
+    answer = await client(f"/api/v1/ohlcv?symbol=BINANCE:{traded}&start=2025-07-01T00:00:00Z&offset=10000000")
+    assert (answer.status, answer.json["data"], answer.json["metadata"]["has_more"]) == (200, [], False)
 
 
 @pytest.mark.parametrize("name", ["nope", "..%2f..%2fetc", "' OR 1=1", "file()", "BTC%00USDT", "\\"])
@@ -235,6 +281,20 @@ async def test_empty_intervals_are_filled_only_where_somebody_listened(
     assert [bar["timestamp"] - OPEN for bar in rest["bars"]] == [180]
     before = (await client(f"/api/v1/ohlcv/binance/{traded}?start={OPEN + 120}&end={OPEN + 180}&fill=ffill")).json
     assert [bar["close"] for bar in before["bars"]] == [16542.2]
+
+
+@pytest.mark.parametrize("layout", list(Layout))
+async def test_a_file_begins_at_the_cursor_and_is_refused_what_it_cannot_have(
+    client: Client, traded: str, layout: Layout
+) -> None:
+    target = f"/api/v1/ohlcv/binance/{traded}?start={OPEN}"
+    cursor = (await client(f"{target}&limit=1")).json["next_cursor"]
+    answer = await client(f"{target}&cursor={cursor}", accept=layout.value)
+    rest = await client(f"/api/v1/ohlcv/binance/{traded}?start={OPEN + 60}", accept=layout.value)
+    assert (answer.status, answer.body) == (200, rest.body)
+    refused = await client(f"{target}&fill=zero", accept=layout.value)
+    assert (refused.status, refused.json["error_code"]) == (422, "VALIDATION_ERROR")
+    assert "leave fill out" in refused.json["message"]
 
 
 async def test_a_range_without_rows_is_200_and_empty(client: Client, traded: str) -> None:

@@ -5,16 +5,34 @@ from __future__ import annotations
 from typing import Any
 
 Responses = dict[int | str, dict[str, Any]]
+Headers = dict[str, dict[str, Any]]
 
 
-def _json(example: Any) -> Responses:
-    return {200: {"content": {"application/json": {"example": example}}}}
+_LEGACY_TIMES = {
+    "Deprecation": {
+        "description": "Where a time came as `YYYYMMDD-HHmm`: write ISO 8601.",
+        "schema": {"type": "string", "const": "true"},
+    }
+}
+_QUOTE_ALIAS = {
+    "X-Quote-Alias": {
+        "description": "The market's quote, such as `USDT`, where it stands in for the one asked for.",
+        "schema": {"type": "string"},
+    }
+}
+_OF_EXCHANGES: Responses = {502: {"description": "An exchange answered with an error, or not in time."}}
+"""Of what looks a symbol up in the exchanges' own lists."""
+
+
+def _json(example: Any, headers: Headers | None = None) -> Responses:
+    return {200: {"content": {"application/json": {"example": example}}, "headers": headers or {}}}
 
 
 def _or_file(example: Any) -> Responses:
     files = ("text/csv", "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet")
     content: dict[str, Any] = {"application/json": {"example": example}} | {media_type: {} for media_type in files}
-    return {200: {"description": "A page as JSON, or all rows as a file by `Accept`.", "content": content}}
+    page = {"description": "A page as JSON, or all rows as a file by `Accept`.", "content": content}
+    return {200: page | {"headers": _LEGACY_TIMES | _QUOTE_ALIAS}} | _OF_EXCHANGES
 
 
 BARS = _or_file(
@@ -53,64 +71,72 @@ TRADES = _or_file(
     }
 )
 
-CANDLES = _json(
-    {
-        "success": True,
-        "data": [
-            {
-                "candle_time": "2025-07-01T00:00:00",
-                "symbol": "BINANCE:BTCUSDT.P",
-                "open": 50000.0,
-                "high": 51000.0,
-                "low": 49500.0,
-                "close": 50500.0,
-                "volume": 1234567.89,
-            }
-        ],
-        "metadata": {
-            "total_records": 1,
-            "limit": 100,
-            "offset": 0,
-            "has_more": False,
-            "query_time_ms": 45.2,
-            "timestamp": "2025-11-13T10:30:45.123Z",
-        },
-    }
-)
-
-KLINES = _json(
-    [
+_CANDLES = {
+    "success": True,
+    "data": [
         {
-            "timestamp": 1735689600000,
-            "date": "2025-01-01 00:00:00",
-            "open": 93576,
-            "high": 95151.15,
-            "low": 92888,
-            "close": 94591.79,
-            "volume": 10373.32613,
+            "candle_time": "2025-07-01T00:00:00",
+            "symbol": "BINANCE:BTCUSDT.P",
+            "open": 50000.0,
+            "high": 51000.0,
+            "low": 49500.0,
+            "close": 50500.0,
+            "volume": 1234567.89,
         }
-    ]
-)
+    ],
+    "metadata": {
+        "total_records": 1,
+        "limit": 100,
+        "offset": 0,
+        "has_more": False,
+        "query_time_ms": 45.2,
+        "timestamp": "2025-11-13T10:30:45.123Z",
+    },
+}
+CANDLES = _json(_CANDLES, _LEGACY_TIMES | _QUOTE_ALIAS) | _OF_EXCHANGES
+LATEST_CANDLE = _json(_CANDLES, _QUOTE_ALIAS) | _OF_EXCHANGES
 
-COMPLETENESS = _json(
-    {
-        "exchange": "binance",
-        "symbol": "btcusdt",
-        "canonical": "BTC-USDT",
-        "minutes": [
+KLINES = (
+    _json(
+        [
             {
-                "timestamp": 1672531200,
-                "status": "repaired",
-                "cause": "disconnect",
-                "trades": 18204,
-                "first_trade_id": 2388102,
-                "last_trade_id": 2406305,
+                "timestamp": 1735689600000,
+                "date": "2025-01-01 00:00:00",
+                "open": 93576,
+                "high": 95151.15,
+                "low": 92888,
+                "close": 94591.79,
+                "volume": 10373.32613,
             }
         ],
-        "missing_ids": [],
-        "next_cursor": None,
-    }
+        _LEGACY_TIMES | _QUOTE_ALIAS,
+    )
+    | _OF_EXCHANGES
+)
+
+COMPLETENESS = (
+    _json(
+        {
+            "exchange": "binance",
+            "symbol": "btcusdt",
+            "canonical": "BTC-USDT",
+            "minutes": [
+                {
+                    "timestamp": 1672531200,
+                    "status": "repaired",
+                    "cause": "disconnect",
+                    "trades": 18204,
+                    "first_trade_id": 2388102,
+                    "last_trade_id": 2406305,
+                }
+            ],
+            "missing_ids": [],
+            "next_cursor": None,
+        },
+        _LEGACY_TIMES,
+    )
+    | _OF_EXCHANGES
 )
 
 EXCHANGES = _json({"exchanges": ["binance", "kraken", "coinbasepro", "okx"]})
-SYMBOLS = _json({"symbols": ["BTCUSDT", "ETHUSDT", "BNBUSDT"]})
+SYMBOLS = _json({"symbols": ["BTCUSDT", "ETHUSDT", "BNBUSDT"]}) | _OF_EXCHANGES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -11,9 +12,9 @@ import pyarrow as pa
 import structlog
 from msgspec import Struct
 
-from crosstape.common.errors import DatabaseError, ExchangeError, SymbolNotFound, ValidationFailed
+from crosstape.common.errors import DatabaseError, ExchangeError, SymbolNotFound
 from crosstape.common.market.instrument import Instrument, Kind
-from crosstape.common.symbols import SymbolTable, exchange_id, exchange_not_found, split_tradingview
+from crosstape.common.symbols import SUGGESTIONS, SymbolTable, exchange_id, exchange_not_found, split_tradingview
 from crosstape.history.store import Store
 
 log = structlog.get_logger(__name__)
@@ -79,16 +80,35 @@ class Markets:
             found = (await self._table(exchange)).resolve(symbol)
         return Market(exchange, found.instrument, found.quote_alias)
 
-    async def resolve_prefixed(self, symbol: str) -> Market:
-        """The market of a symbol that names its exchange too: `BINANCE:BTCUSDT.P`."""
+    async def resolve_anywhere(self, symbol: str) -> Market:
+        """The market of a symbol that names its exchange too (`BINANCE:BTCUSDT.P`), or that one exchange alone has.
+
+        Raises ExchangeNotFound, SymbolNotFound with symbols that name their exchange, ValidationFailed, and
+        ExchangeError where a list is lacking: nobody knows then whether it has this market too.
+        """
         exchange, rest = split_tradingview(symbol)
-        if exchange is None:
-            raise ValidationFailed(
-                "symbol must name its exchange, such as BINANCE:BTCUSDT or BINANCE:BTCUSDT.P. "
-                "Or ask /api/v1/ohlcv/{exchange}/{symbol}.",
-                {"parameter": "symbol"},
-            )
-        return await self.resolve(exchange, rest)
+        if exchange is not None:
+            return await self.resolve(exchange, rest)
+        looks = await asyncio.gather(*(self._look(exchange, symbol) for exchange in self.exchanges))
+        found = [market for market in looks if isinstance(market, Market)]
+        found = [market for market in found if market.quote_alias is None] or found
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = [_tradingview(market.exchange, market.symbol) for market in found]
+            said = f"{symbol} is a market of several exchanges: name one of {', '.join(names[:SUGGESTIONS])}."
+        else:
+            near = itertools.zip_longest(*(names for names in looks if isinstance(names, list)))
+            names = [name for equally_near in near for name in equally_near if name]
+            said = f"No exchange has a symbol {symbol}. GET /{{exchange}}/symbols lists those of one."
+        raise SymbolNotFound(said, {"suggestions": names[:SUGGESTIONS]})
+
+    async def _look(self, exchange: str, symbol: str) -> Market | list[str]:
+        """The market that `symbol` names on `exchange`; where there is none, those that look most like it."""
+        try:
+            return await self.resolve_any(exchange, symbol)
+        except SymbolNotFound:
+            return [_tradingview(exchange, near) for near in (await self._table(exchange)).suggest(symbol)]
 
     async def instruments(self, exchange: str) -> Sequence[Instrument]:
         """The markets of any exchange that can be asked. Raises ExchangeNotFound, ExchangeError."""
@@ -167,6 +187,11 @@ class Markets:
     async def _on_tape(self, exchange: str) -> list[Instrument]:
         """What was recorded stays readable, whether or not the exchange still lists it."""
         return [_instrument(exchange, symbol) for (symbol,) in await self._store.rows("symbols", exchange=exchange)]
+
+
+def _tradingview(exchange: str, symbol: str) -> str:
+    """`BINANCE:BTCUSDT.P` for a canonical symbol."""
+    return f"{exchange.upper()}:{symbol.replace('-', '')}"
 
 
 def _instrument(exchange: str, symbol: str) -> Instrument:

@@ -14,11 +14,12 @@ from crosstape.common.errors import DataNotFound, ValidationFailed
 from crosstape.common.market.bar import NANOSECONDS, Interval
 from crosstape.common.time import iso_milliseconds
 from crosstape.history.api import examples
-from crosstape.history.api.answers import json_response, page_response
+from crosstape.history.api.answers import json_response, page_response, tell_quote_alias
 from crosstape.history.api.bars import BarQuery, BarRow, bar_rows, count_bars, newest_bars, oldest_bars
 from crosstape.history.api.cursor import BarCursor, bar_cursor, encode_cursor
 from crosstape.history.api.export import export_bars, layout_of
 from crosstape.history.api.fill import Fill, fill_bars, newest_intervals, oldest_intervals
+from crosstape.history.api.markets import Market
 from crosstape.history.api.parameters import (
     DEFAULT_LIMIT,
     Bars,
@@ -37,7 +38,8 @@ from crosstape.history.api.spans import Spans
 router = APIRouter(tags=["ohlcv"])
 
 SEED_FIELDS = ("candle_time", "symbol", "open", "high", "low", "close", "volume")
-MORE_FIELDS = ("volume_delta", "volume_unknown", "trades", "status", "revision")
+BAR_FIELDS = ("volume_delta", "volume_unknown", "trades", "status", "revision")
+MORE_FIELDS = (*BAR_FIELDS, "quote_alias")
 MOST_DAYS_OF_SECONDS = 31
 """Counting all matches reads them all."""
 
@@ -60,7 +62,9 @@ class _OffsetPage(_Shape):
 
 class _CursorPage(PageParameters):
     interval: Bars = Interval.M1
-    fill: Fill = Field(Fill.NONE, description="what stands in intervals without a trade; never where nobody listened")
+    fill: Fill = Field(
+        Fill.NONE, description="what stands in intervals without a trade; never where nobody listened, nor in a file"
+    )
 
 
 @router.get(
@@ -72,28 +76,30 @@ async def ohlcv(context: Context, response: Response, asked: Annotated[_OffsetPa
     if asked.interval is Interval.S1:
         check_days(span, MOST_DAYS_OF_SECONDS)
     more = _fields(asked.fields)
-    market = await context.markets.resolve_prefixed(asked.symbol)
+    market = await context.markets.resolve_anywhere(asked.symbol)
     query = BarQuery(market, asked.interval, *span.seconds, quote_decimals=asked.numbers == "string")
     lines = await oldest_bars(context.reads, query, context.closed, limit=asked.limit, offset=asked.offset)
     total = await count_bars(context.reads, query)
-    data = [_candle(row, asked.symbol, more) for row in bar_rows(lines)]
+    tell_quote_alias(market, response)
+    data = [_candle(row, asked.symbol, market, more) for row in bar_rows(lines)]
     return _seed_body(data, total, asked.limit, asked.offset, started, response)
 
 
 @router.get(
     "/api/v1/ohlcv/latest",
     summary="The most recent bar of a symbol that names its exchange",
-    responses=examples.CANDLES,
+    responses=examples.LATEST_CANDLE,
 )
 async def latest(context: Context, response: Response, asked: Annotated[_Shape, Query()]) -> Response:
     started = time.perf_counter()
     more = _fields(asked.fields)
-    market = await context.markets.resolve_prefixed(asked.symbol)
+    market = await context.markets.resolve_anywhere(asked.symbol)
     query = BarQuery(market, asked.interval, 0, int(time.time()) + 1, quote_decimals=asked.numbers == "string")
     lines = await newest_bars(context.reads, query, limit=1)
     if not lines:
         raise DataNotFound(f"No data found for symbol {asked.symbol}", {"symbol": asked.symbol})
-    data = [_candle(row, asked.symbol, more) for row in bar_rows(lines)]
+    tell_quote_alias(market, response)
+    data = [_candle(row, asked.symbol, market, more) for row in bar_rows(lines)]
     return _seed_body(data, 1, 1, 0, started, response)
 
 
@@ -109,12 +115,18 @@ async def bars(
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
     span = time_range(asked.start, asked.end, response, unix=True)
+    layout = layout_of(accept)
+    if layout is not None and asked.fill is not Fill.NONE:
+        raise ValidationFailed(
+            "A file has no filled bars: leave fill out, or ask for application/json.", {"parameter": "fill"}
+        )
     market = await context.markets.resolve(exchange, symbol)
     query = BarQuery(market, asked.interval, *span.seconds, quote_decimals=asked.numbers == "string")
-    if (layout := layout_of(accept)) is not None:
-        return await export_bars(context.exports, query, layout, response.headers)
     if asked.cursor is not None:
         query = msgspec.structs.replace(query, start=bar_cursor(asked.cursor).open_time)
+    if layout is not None:
+        tell_quote_alias(market, response)
+        return await export_bars(context.exports, query, layout, response.headers)
     is_latest = span.start is None and asked.cursor is None
     if asked.fill is not Fill.NONE:
         lines, following = await _filled_page(context, query, asked.fill, asked.limit, is_latest=is_latest)
@@ -165,7 +177,7 @@ def _fields(text: str) -> list[str]:
     return [name for name in dict.fromkeys(names) if name in MORE_FIELDS]
 
 
-def _candle(row: BarRow, symbol: str, more: list[str]) -> dict[str, Any]:
+def _candle(row: BarRow, symbol: str, market: Market, more: list[str]) -> dict[str, Any]:
     candle: dict[str, Any] = {
         "candle_time": dt.datetime.fromtimestamp(row.timestamp, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S"),
         "symbol": symbol,
@@ -175,7 +187,7 @@ def _candle(row: BarRow, symbol: str, more: list[str]) -> dict[str, Any]:
         "close": row.close,
         "volume": row.volume,
     }
-    return candle | {name: getattr(row, name) for name in more}
+    return candle | {name: getattr(row if name in BAR_FIELDS else market, name) for name in more}
 
 
 def _seed_body(

@@ -16,7 +16,7 @@ from crosstape.common.time import parse_time
 
 DEFAULT_LIMIT = 1_000
 MAX_LIMIT = 10_000
-MAX_OFFSET = 100_000
+MAX_OFFSET = 10_000_000
 LATEST_SECOND = 4_291_747_200
 """2106-01-01. What the store's times hold ends in the February after: the end of a bar around it fits too."""
 
@@ -29,15 +29,21 @@ def _whole(value: object) -> object:
     return value
 
 
+# Bounds stand before the validator: behind it they would be no `minimum` and `maximum` in the document.
 Limit = Annotated[
-    int, BeforeValidator(_whole), Field(ge=1, le=MAX_LIMIT, description=f"rows of a page, 1 to {MAX_LIMIT}")
+    int, Field(ge=1, le=MAX_LIMIT, description=f"rows of a page, 1 to {MAX_LIMIT}"), BeforeValidator(_whole)
 ]
 Offset = Annotated[
-    int, BeforeValidator(_whole), Field(ge=0, le=MAX_OFFSET, description=f"rows to skip, 0 to {MAX_OFFSET}")
+    int, Field(ge=0, le=MAX_OFFSET, description=f"rows to skip, 0 to {MAX_OFFSET}"), BeforeValidator(_whole)
 ]
 SymbolText = Annotated[
     str,
-    Field(description="symbol with its exchange", examples=["BINANCE:BTCUSDT.P"], min_length=1, max_length=64),
+    Field(
+        description="symbol, with its exchange where several have it",
+        examples=["BINANCE:BTCUSDT.P"],
+        min_length=1,
+        max_length=64,
+    ),
 ]
 TimeText = Annotated[
     str,

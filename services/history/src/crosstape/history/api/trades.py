@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Query, Response
 from msgspec import Struct
 
 from crosstape.history.api import examples
-from crosstape.history.api.answers import page_response
+from crosstape.history.api.answers import page_response, tell_quote_alias
 from crosstape.history.api.cursor import TradeCursor, encode_cursor, trade_cursor
 from crosstape.history.api.export import export_trades, layout_of
 from crosstape.history.api.parameters import PageParameters, time_range
@@ -43,6 +43,7 @@ async def trades(
     first = FIRST if asked.cursor is None else trade_cursor(asked.cursor)
     query = TradeQuery(market, span.start or 0, span.end, first)
     if (layout := layout_of(accept)) is not None:
+        tell_quote_alias(market, response)
         return await export_trades(context.exports, query, layout, response.headers)
     quoted, limit = asked.numbers == "string", asked.limit
     if span.start is None and asked.cursor is None:
