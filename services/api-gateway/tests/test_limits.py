@@ -178,10 +178,24 @@ class TestAnswers:
         assert int(refused.headers["RateLimit-Reset"]) >= 290
         assert len(platform.service.seen) <= 4
         assert (await platform.gateway.ask("/exchanges")).status == 200, "others have their own"
-        assert (await platform.gateway.ask("/health", headers=headers)).status == 200, "probes are not counted"
+        assert (await platform.gateway.ask("/health", headers=headers)).status == 200, "health is not counted"
         text = (await platform.gateway.ask("/metrics", headers=headers)).body.decode()
         assert 'crosstape_gateway_limited_total{bucket="user"}' in text
         assert "crosstape_gateway_limiter_shared 1.0" in text
+
+    @pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready"])
+    async def test_health_tells_of_the_caller_s_full_bucket_and_takes_nothing(
+        self, open_platform: Any, path: str
+    ) -> None:
+        platform = await open_platform(limit_anonymous="0.01/s burst 11", limit_quant="0.01/s burst 33")
+        quant = bearer(platform.auth.token(Role.QUANT))
+        assert (await platform.gateway.ask("/exchanges", headers=quant)).headers["RateLimit-Remaining"] == "32"
+        for shown, limit in (({}, "11"), (quant, "33"), (bearer("nonsense"), "11"), ({"Authorization": "x"}, "11")):
+            reply = await platform.gateway.ask(path, headers=shown)
+            assert reply.status == 200
+            told = [reply.headers[f"RateLimit-{name}"] for name in ("Limit", "Remaining", "Reset")]
+            assert told == [limit, limit, "0"]
+        assert (await platform.gateway.ask("/exchanges", headers=quant)).headers["RateLimit-Remaining"] == "31"
 
     async def test_of_refused_reads_at_most_one_a_second_reaches_the_service(self, open_platform: Any) -> None:
         platform = await open_platform(limit_user="0.01/s burst 3")

@@ -98,6 +98,19 @@ def test_another_method_is_refused_with_those_there_are() -> None:
     assert refused.value.headers == {"Allow": "GET, HEAD"}
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+def test_an_order_that_is_named_as_a_path_of_ours_can_be_read_and_cancelled(method: str) -> None:
+    target = RouteTable().find(method, ("orders", "twap"))
+    assert target
+    assert (target.route.pattern, target.path) == ("/orders/{order_id}", "/orders/twap")
+
+
+def test_a_method_that_no_pattern_of_the_path_has_is_refused_with_those_of_all() -> None:
+    with pytest.raises(MethodNotAllowed) as refused:
+        RouteTable().find("PATCH", ("orders", "twap"))
+    assert refused.value.headers == {"Allow": "DELETE, GET, HEAD, POST"}
+
+
 def test_what_only_the_edge_may_state_does_not_pass_to_a_service() -> None:
     forged = [
         (b"host", b"evil"), (b"connection", b"keep-alive, X-Secret"), (b"x-secret", b"1"), (b"te", b"trailers"),

@@ -11,7 +11,7 @@ from crosstape.api_gateway.exchange import Exchange
 from crosstape.api_gateway.headers import Header
 from crosstape.api_gateway.limiter import Limiter
 from crosstape.api_gateway.metrics import LIMITED
-from crosstape.api_gateway.rates import Rate, Verdict
+from crosstape.api_gateway.rates import Rate, Verdict, untouched
 from crosstape.api_gateway.routes import Route
 from crosstape.api_gateway.settings import GatewaySettings
 from crosstape.common.errors import PlatformError, RateLimited, ServiceUnavailable, Unauthenticated
@@ -70,6 +70,15 @@ class Admission:
         if route:
             self._check(route, caller)
         return caller
+
+    def bucket_of(self, headers: Iterable[Header]) -> Verdict:
+        """The caller's bucket with nothing taken. Nobody is asked, so a credential that is not known is none."""
+        try:
+            credential = credential_of(headers)
+        except Unauthenticated:
+            credential = None
+        principal = self._authenticator.remembered(credential) if credential else None
+        return untouched(self._rates[principal.role] if principal else self._settings.limit_anonymous)
 
     async def _principal(self, headers: Iterable[Header], address: str, exchange: Exchange) -> Principal | None:
         try:

@@ -14,7 +14,7 @@ from crosstape.common.web.errors import error_response
 
 _EXPOSED = (
     "X-Request-ID", "X-Process-Time", "Deprecation", "Retry-After", "RateLimit-Limit", "RateLimit-Remaining",
-    "RateLimit-Reset",
+    "RateLimit-Reset", "X-Next-Cursor", "X-Quote-Alias",
 )  # fmt: skip
 
 

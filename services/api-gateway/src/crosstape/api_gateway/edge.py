@@ -15,7 +15,7 @@ from crosstape.api_gateway.deadline import Deadlines
 from crosstape.api_gateway.exchange import Exchange, exchange_of
 from crosstape.api_gateway.failures import unavailable
 from crosstape.api_gateway.passage import forward
-from crosstape.api_gateway.routes import UNLIMITED, RouteTable, Target, segments_of
+from crosstape.api_gateway.routes import HEALTH, UNLIMITED, RouteTable, Target, segments_of
 from crosstape.api_gateway.settings import GatewaySettings
 from crosstape.api_gateway.sockets import Sockets
 from crosstape.api_gateway.upstream import Upstream
@@ -86,6 +86,8 @@ class Edge:
         route = target.route if target else None
         exchange.route = route.pattern if route else "unknown" if refusal else self._own_label(scope["path"])
         if refusal is None and scope["path"] in UNLIMITED:
+            if scope["path"] in HEALTH:
+                exchange.verdict = self._admission.bucket_of(scope["headers"])
             await self._answer_ourselves(scope, receive, send)
             return
         address = self._addresses.of(scope["client"], scope["headers"])

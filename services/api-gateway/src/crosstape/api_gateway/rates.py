@@ -48,6 +48,11 @@ class Verdict(Struct, frozen=True):
     retry_after: int
 
 
+def untouched(rate: Rate) -> Verdict:
+    """What a bucket says from which nothing was ever taken."""
+    return Verdict(rate.burst, rate.burst, 0, 0)
+
+
 def verdict(rate: Rate, debt: float, early: float) -> Verdict:
     """`debt`: microseconds until the bucket is full. `early`: microseconds the request came too soon, 0 if it fits."""
     room = rate.burst * rate.interval - debt

@@ -122,8 +122,10 @@ ROUTES = (
     Route(pattern="/ws/v1/stream", upstream=STREAM_HUB, summary="Many channels", is_open=True, is_socket=True),
 )
 
-UNLIMITED = frozenset({"/health", "/health/live", "/health/ready", "/livez", "/readyz", "/metrics"})
-"""Probes and scrapers: they show no credential and are not counted."""
+HEALTH = frozenset({"/health", "/health/live", "/health/ready"})
+"""They take nothing from the caller's bucket and refuse nobody, but say how large it is, as every answer to a user."""
+UNLIMITED = HEALTH | {"/livez", "/readyz", "/metrics"}
+"""Of probes and scrapers: not counted, and no credential is looked at but for the bucket's size."""
 
 _INTERNAL = "internal"
 _NAME_CHARACTERS = 64
@@ -143,7 +145,8 @@ class Target(Struct, frozen=True):
 
 
 class RouteTable:
-    """Finds the route of a path. Earlier routes win, so literal paths stand before the patterns that contain them."""
+    """Finds the route of a path. Earlier routes win, so literal paths stand before the patterns that contain them. What
+    a literal one has no method for may be the pattern's: GET /orders/twap is the order of that id."""
 
     def __init__(self, routes: Iterable[Route] = ROUTES):
         self.routes = tuple(routes)
@@ -160,17 +163,21 @@ class RouteTable:
         if segments[0] == _INTERNAL:
             return None
         path = "/" + "/".join(segment.replace("/", _SLASH_INSIDE) for segment in segments)
+        others: set[str] = set()
         for pattern, methods in self._patterns:
             found = pattern.fullmatch(path)
             if not found:
                 continue
             route = methods.get("GET" if method == "HEAD" else method)
             if route is None:
-                raise method_not_allowed(method, methods)
+                others.update(methods)
+                continue
             for parameter, text in found.groupdict().items():
                 if len(text) > _NAME_CHARACTERS:
                     raise ValidationFailed(f"{parameter}: at most {_NAME_CHARACTERS} characters.")
             return Target(route, "/" + "/".join(quote(segment, safe=":@") for segment in segments))
+        if others:
+            raise method_not_allowed(method, others)
         return None
 
 
