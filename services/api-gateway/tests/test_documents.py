@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from crosstape.api_gateway.openapi import Components, ServiceDocument, platform_document
-from crosstape.api_gateway.responses import error_codes
+from crosstape.api_gateway.responses import components, error_codes
 from crosstape.api_gateway.routes import HISTORY, ROUTES, UNLIMITED, Route
+from crosstape.common.errors import SymbolNotFound
+from crosstape.common.market.instrument import Instrument
+from crosstape.common.symbols import SymbolTable
 
 asynchronous = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.integration]
 
@@ -95,8 +98,8 @@ class TestDocument:
                     assert response == {"$ref": f"#/components/responses/Error{status}"}, (path, status)
                 for status, response in operation["responses"].items():
                     if int(status) < 400:
-                        assert {"X-Request-ID", "X-Process-Time"} <= response["headers"].keys()
-                        assert ("RateLimit-Remaining" in response["headers"]) is (path not in UNLIMITED)
+                        told = {"X-Request-ID", "X-Process-Time", "RateLimit-Limit", "RateLimit-Remaining"}
+                        assert told <= response["headers"].keys(), path
         for name, response in document["components"]["responses"].items():
             content = response["content"]["application/json"]
             assert content["schema"] == {"$ref": "#/components/schemas/Error"}
@@ -162,6 +165,15 @@ class TestDocument:
             if "start-" in path:
                 assert b"/openapi.json" in asset.body
                 assert b"http" not in asset.body
+
+
+def test_the_example_of_404_is_what_an_unknown_symbol_is_told() -> None:
+    table = SymbolTable("binance", [Instrument("binance", f"BTC{quote}", "BTC", quote) for quote in ("USDT", "USDC")])
+    with pytest.raises(SymbolNotFound) as told:
+        table.resolve("BTC-USX")
+    example = components()["responses"]["Error404"]["content"]["application/json"]["example"]
+    assert example["message"] == told.value.message
+    assert example["details"] == told.value.details
 
 
 def test_schemas_of_one_name_and_two_meanings_stay_apart() -> None:

@@ -26,7 +26,7 @@ _MESSAGES = {
     400: "This is not an HTTP request that can be understood in one way.",
     401: "This needs a Bearer token: log in (POST /login), or use an API key.",
     403: "This credential lacks the scope orders:write.",
-    404: "No instrument 'BTC-USX' on binance.",
+    404: "binance has no symbol BTC-USX. GET /binance/symbols lists them.",
     405: "POST is not allowed here.",
     408: "The head of the request did not arrive within 10 s.",
     409: "This exists already.",
@@ -36,11 +36,16 @@ _MESSAGES = {
     429: "Too many requests. Try again in 2 s.",
     431: "The headers may have 16384 bytes, and be 100.",
     500: "An unexpected error occurred. It has been logged.",
-    502: "binance answered with an error.",
+    502: "binance failed: no answer",
     503: "The history service is not available at the moment. Try again shortly.",
     504: "The history service took longer than 10 s.",
 }
 _EXAMPLE_CODES = {404: "SYMBOL_NOT_FOUND", 503: "SERVICE_UNAVAILABLE"}
+_DETAILS: dict[int, Json] = {
+    404: {"suggestions": ["BTC-USDT", "BTC-USDC"]},
+    405: {"allowed": ["GET", "HEAD"]},
+    429: {"retry_after": 2},
+}
 
 _OF_EVERY_ROUTE = (400, 408, 414, 422, 431, 500)
 _OF_LIMITED_ROUTES = (401, 429)
@@ -82,7 +87,7 @@ def components() -> Json:
 
 def complete_own(operation: Json, *, is_limited: bool) -> None:
     """Add to one of the gateway's own operations what it shares with all others."""
-    _complete(operation, (*_OF_EVERY_ROUTE, *(_OF_LIMITED_ROUTES if is_limited else ())), is_limited=is_limited)
+    _complete(operation, (*_OF_EVERY_ROUTE, *(_OF_LIMITED_ROUTES if is_limited else ())))
     operation["security"] = []
 
 
@@ -93,7 +98,7 @@ def complete_proxied(operation: Json, route: Route, *, anonymous_read: bool) -> 
         statuses.add(403)
     if route.method != "GET":
         statuses.update(_OF_CHANGES)
-    _complete(operation, statuses, is_limited=True)
+    _complete(operation, statuses)
     needed = [{BEARER: [route.scope.value] if route.scope else []}]
     if route.is_login:
         operation["security"] = []
@@ -107,13 +112,12 @@ def complete_proxied(operation: Json, route: Route, *, anonymous_read: bool) -> 
     operation.setdefault("tags", [{AUTH: "accounts", "twap-engine": "orders"}.get(route.upstream, "market data")])
 
 
-def _complete(operation: Json, statuses: Iterable[int], *, is_limited: bool) -> None:
+def _complete(operation: Json, statuses: Iterable[int]) -> None:
     responses: Json = operation.setdefault("responses", {})
     named = {int(status) for status in responses if status.isdigit() and int(status) >= 400}
     for status in sorted({*statuses, *named}):
         responses[str(status)] = {"$ref": f"#/components/responses/Error{status}"}
-    headers = {**_HEADERS, **(_LIMIT_HEADERS if is_limited else {})}
-    references = {name: {"$ref": f"#/components/headers/{name}"} for name in headers}
+    references = {name: {"$ref": f"#/components/headers/{name}"} for name in (*_HEADERS, *_LIMIT_HEADERS)}
     for code, response in responses.items():
         if not code.isdigit() or int(code) < 400:
             response.setdefault("headers", {}).update(references)
@@ -153,7 +157,7 @@ def _error_response(status: int) -> Json:
         "success": False,
         "error_code": _EXAMPLE_CODES.get(status) or (codes or ["INTERNAL_ERROR"])[-1],
         "message": message,
-        "details": {},
+        "details": _DETAILS.get(status, {}),
         "timestamp": "2025-11-13T10:30:45.123Z",
         "detail": message,
     }
