@@ -16,6 +16,7 @@ from kubernetes_validate import utils as validating
 from crosstape.common.bus.topics import TRADES
 from crosstape.history.sink.service import GROUP
 from tests.deploy import code
+from tests.deploy.commands import kafka_tools
 from tests.deploy.containers import deployments, pods
 from tests.deploy.tools import OVERLAYS, ROOT, compose, of_kind, overlay
 
@@ -111,24 +112,49 @@ def _templates(name: str) -> list[tuple[str, dict[str, Any]]]:
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_pods_meet_the_restricted_standard(name: str) -> None:
     for who, template in _templates(name):
-        pod = template["spec"]
-        assert pod["securityContext"]["runAsNonRoot"], who
-        assert pod["securityContext"]["runAsUser"] > 0, who
-        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, who
-        assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys(), who
-        assert {next(iter(volume.keys() - {"name"})) for volume in pod["volumes"]} <= {
-            "emptyDir",
-            "projected",
-            "secret",
-        }
-        for container in pod["containers"]:
-            context = container["securityContext"]
-            assert context["allowPrivilegeEscalation"] is False, who
-            assert context["readOnlyRootFilesystem"], who
-            assert context["capabilities"] == {"drop": ["ALL"]}, who
-            assert not [port for port in container["ports"] if "hostPort" in port], who
+        _check_restricted(who, template["spec"])
     for namespace in of_kind(name, "Namespace"):
         assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def _check_restricted(who: str, pod: dict[str, Any]) -> None:
+    assert pod["securityContext"]["runAsNonRoot"], who
+    assert pod["securityContext"]["runAsUser"] > 0, who
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, who
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys(), who
+    assert {next(iter(volume.keys() - {"name"})) for volume in pod["volumes"]} <= {"emptyDir", "projected", "secret"}
+    for container in pod["containers"]:
+        context = container["securityContext"]
+        assert context["allowPrivilegeEscalation"] is False, who
+        assert context["readOnlyRootFilesystem"], who
+        assert context["capabilities"] == {"drop": ["ALL"]}, who
+        assert not [port for port in container.get("ports", ()) if "hostPort" in port], who
+
+
+def test_kafkas_commands_run_in_a_pod_as_ours_are_and_as_the_user_of_the_services() -> None:
+    for resource in kafka_tools():
+        kubernetes_validate.validate(resource, KUBERNETES[0], strict=True)
+    (pod,) = [resource["spec"] for resource in kafka_tools() if resource["kind"] == "Pod"]
+    _check_restricted("kafka-tools", pod)
+    assert pod["automountServiceAccountToken"] is False
+    (container,) = pod["containers"]
+    assert container["image"] == compose()["services"]["kafka"]["image"]
+    (folder,) = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "kafka"]
+    mounted = {
+        f"{folder}/{item['path']}": (source["secret"]["name"], item["key"])
+        for volume in pod["volumes"]
+        for source in volume.get("projected", {}).get("sources", ())
+        for item in source["secret"]["items"]
+    }
+    sink = next(container for container in pods("prod") if container.name == "history-sink")
+    username = sink.environment["CROSSTAPE_KAFKA_SASL_USERNAME"]
+    authority = sink.files[sink.environment["CROSSTAPE_KAFKA_SSL_CA_FILE"]]
+    assert sorted(mounted.values()) == sorted([authority, (username, "password")])
+    script = container["command"][-1]
+    assert f"security.protocol={sink.environment['CROSSTAPE_KAFKA_SECURITY_PROTOCOL']}\n" in script
+    assert f"sasl.mechanism={sink.environment['CROSSTAPE_KAFKA_SASL_MECHANISM']}\n" in script
+    assert f'username="{username}"' in script
+    assert all(path in script for path in mounted)
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
