@@ -7,6 +7,7 @@ import pytest
 
 from crosstape.api_gateway.routes import ROUTES
 from tests.deploy import code
+from tests.deploy.commands import kafka_tools
 from tests.deploy.containers import deployments, pods
 from tests.deploy.tools import OVERLAYS, of_kind
 
@@ -93,6 +94,31 @@ def test_nobody_of_ours_reaches_anything_else(name: str) -> None:
                 policies, "ingress", everything[target], labels[source], port
             )
             assert not passes, f"{source} needs no {target}:{port}"
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_kafkas_commands_reach_kafka_while_they_are_there(name: str) -> None:
+    (tools,) = [resource["metadata"]["labels"] for resource in kafka_tools() if resource["kind"] == "Pod"]
+    kafka, port = ENGINES["CROSSTAPE_KAFKA_BOOTSTRAP"]
+    always = of_kind(name, "NetworkPolicy")
+    besides = [resource for resource in kafka_tools() if resource["kind"] == "NetworkPolicy"]
+    for way, one, other in (("egress", tools, kafka), ("ingress", kafka, tools)):
+        assert not _allows(always, way, one, other, port)
+        assert _allows(besides, way, one, other, port)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_strimzis_own_policy_admits_nobody_whom_ours_does_not(name: str) -> None:
+    """Policies add up, and Strimzi writes one for each listener: for everybody where the listener names no peers."""
+    (kafka,) = of_kind(name, "Kafka")
+    (policy,) = [policy for policy in of_kind(name, "NetworkPolicy") if policy["metadata"]["name"] == "kafka"]
+    for listener in kafka["spec"]["kafka"]["listeners"]:
+        (ours,) = [
+            rule["from"]
+            for rule in policy["spec"]["ingress"]
+            if listener["port"] in {entry["port"] for entry in rule["ports"]}
+        ]
+        assert listener.get("networkPolicyPeers") == ours
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
