@@ -2,8 +2,6 @@
 
 import re
 import shlex
-from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,18 +9,13 @@ import pytest
 from crosstape.api_gateway.routes import ROUTES
 from crosstape.twap_engine.order import Shortfall
 from tests.deploy import code
-from tests.deploy.tools import ROOT, compose, of_kind
+from tests.deploy.commands import blocks, check_kubectl
+from tests.deploy.tools import ROOT, compose
 
 FOLDER = ROOT / "docs/runbooks"
 PAGES = sorted(path for path in FOLDER.glob("*.md") if path.name != "README.md")
-COMMANDS = [
-    (path, line)
-    for path in PAGES
-    for block in re.findall(r"```sh\n(.*?)```", path.read_text(), re.DOTALL)
-    for line in block.splitlines()
-]
+COMMANDS = [(path, line) for path in PAGES for block in blocks(path, "sh") for line in block.splitlines()]
 VERBS = frozenset({"logs", "get", "describe", "exec", "rollout", "scale", "set", "top", "port-forward"})
-WORKLOADS = {"deploy": "Deployment", "statefulset": "StatefulSet", "hpa": "HorizontalPodAutoscaler"}
 
 
 def test_there_is_a_page_for_each_alert_and_none_beside() -> None:
@@ -64,39 +57,29 @@ def test_command_names_what_exists(path: Path, line: str) -> None:
         asked = "/" + url.split("/", 3)[3].partition("?")[0]
         assert asked == "/health/ready" or any(_fits(route.pattern, asked) for route in ROUTES), asked
         return
-    assert words[:3] == ["kubectl", "-n", "crosstape"], "runbooks type kubectl and curl"
-    assert words[3] in VERBS
-    for word in words[4:]:
-        kind, _, name = word.partition("/")
-        if kind in WORKLOADS and name:
-            _exists(kind, name)
-    for kind, name in pairwise(words):
-        if kind == "hpa" and not name.startswith("-"):
-            _exists(kind, name)
-        if kind == "-m":
-            assert find_spec(name), name
-    for selector in re.findall(r" -l (\S+)", line):
-        assert _labelled(selector), selector
+    check_kubectl(words, VERBS)
+
+
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        ("exec tape-broker-0 -- bin/kafka-get-offsets.sh --topic dead-letters", "tape-broker-0"),
+        ("exec kafka-tools -- bin/kafka-get-offsets.sh --bootstrap-server localhost:9092", "localhost:9092"),
+        ("port-forward deploy/api-gateway 8000:9092", "9092"),
+        ("logs deploy/history", "history"),
+        ("get pods -l app.kubernetes.io/name=history", "history"),
+    ],
+)
+def test_a_command_that_names_what_there_is_not_is_noticed(command: str, what: str) -> None:
+    """The check above can fail."""
+    with pytest.raises(AssertionError, match=what):
+        check_kubectl(["kubectl", "-n", "crosstape", *command.split()], VERBS)
 
 
 def test_slices_short_says_what_to_do_about_every_reason_that_there_is() -> None:
     to_do = (FOLDER / "slices-short.md").read_text().partition("## What to do")[2]
     reasons = [name for names in re.findall(r"^\d+\. (.+?): ", to_do, re.MULTILINE) for name in names.split(", ")]
     assert sorted(reasons) == sorted(f"`{reason}`" for reason in Shortfall)
-
-
-def _exists(kind: str, name: str) -> None:
-    assert name in {resource["metadata"]["name"] for resource in of_kind("prod", WORKLOADS[kind])}, name
-
-
-def _labelled(selector: str) -> bool:
-    """Whether we give some pod that label; the operators' own are those of our network policies."""
-    key, _, value = selector.partition("=")
-    pods = [
-        resource["spec"]["template"]["metadata"]["labels"] for resource in of_kind("prod", "Deployment", "StatefulSet")
-    ]
-    chosen = [policy["spec"]["podSelector"].get("matchLabels", {}) for policy in of_kind("prod", "NetworkPolicy")]
-    return any(labels.get(key) == value for labels in [*pods, *chosen])
 
 
 def _fits(pattern: str, path: str) -> bool:
