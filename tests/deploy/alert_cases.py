@@ -4,19 +4,24 @@ Series are in promtool's notation (`0+10x60`: from 0, 10 more at each of 60 step
 29 minutes, and must be silent until its `for` is over.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Series = dict[str, str]
 
 STILL, GROWS = "5x60", "5+10x60"
 RAN = GROWS
 """A counter that shows that the service works."""
+ENDED = "5+10x20"
+"""A counter whose process was there for ten minutes."""
 
 
 @dataclass(frozen=True)
 class Case:
+    """`gone`: what it must fire at besides, because nothing is left to compare."""
+
     fires: Series
     quiet: Series
+    gone: Series = field(default_factory=dict)
 
 
 def _counter(series: str) -> Case:
@@ -38,8 +43,15 @@ def _histogram(name: str, labels: str, below: str, above: str) -> Case:
     return Case(buckets("0x60"), buckets(GROWS))
 
 
+def _up(values: str, *jobs: str) -> Series:
+    """That these jobs, or all that there must be, are scraped."""
+    all_jobs = ("history-sink", "history-api", "auth", "stream-hub", "twap-engine", "api-gateway")
+    return {f'up{{job="{job}",instance="a"}}': values for job in jobs or all_jobs}
+
+
 CASES = {
     "ServiceDown": Case({'up{job="auth",instance="a"}': "0x60"}, {'up{job="auth",instance="a"}': "1x60"}),
+    "ServiceAbsent": Case({**_up("1x60"), **_up("1x20", "auth")}, _up("1x60")),
     "ServiceRestarting": Case(
         {'process_start_time_seconds{job="auth",instance="a"}': "100+1x60"},
         {'process_start_time_seconds{job="auth",instance="a"}': "100x60"},
@@ -51,6 +63,7 @@ CASES = {
             'crosstape_ingestor_frames_total{exchange="okx",instance="a"}': STILL,
             'crosstape_ingestor_frames_total{exchange="okx",instance="b"}': GROWS,
         },
+        gone={'crosstape_ingestor_frames_total{exchange="okx",instance="a"}': ENDED},
     ),
     "TradesSilent": Case(
         {'crosstape_ingestor_last_trade_age_seconds{exchange="okx",instance="a"}': "0+30x60"},

@@ -80,6 +80,8 @@ def test_alerts_of_processes_watch_every_service_by_the_name_of_its_job() -> Non
     for name in ("ServiceDown", "ServiceRestarting"):
         (pattern,) = re.findall(r'job=~"([^"]+)"', ALERTS[name]["expr"])
         assert all(re.fullmatch(pattern, job) for job in jobs)
+    missed = re.findall(r'absent\(up\{job="([^"]+)"\}\)', ALERTS["ServiceAbsent"]["expr"])
+    assert set(missed) == {job for job in jobs if not job.startswith("ingestor-")}
 
 
 def test_kubernetes_has_the_same_alerts() -> None:
@@ -96,7 +98,8 @@ def test_every_alert_has_a_case() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_cases_are_of_series_that_the_services_have(name: str) -> None:
     known = code.metrics().keys() | {"up"}
-    assert {series.partition("{")[0] for series in CASES[name].fires | CASES[name].quiet} <= known
+    case = CASES[name]
+    assert {series.partition("{")[0] for series in case.fires | case.quiet | case.gone} <= known
 
 
 def test_prometheus_takes_its_configuration_and_rules() -> None:
@@ -112,7 +115,8 @@ def test_alerts_fire_when_they_must_and_only_then(tmp_path: Path) -> None:
     program = promtool() or pytest.skip(NO_PROMTOOL)
     for name, case in CASES.items():  # a suite for each: promtool evaluates every rule of a suite's files in each test
         (tmp_path / f"{name}.rules").write_text(yaml.safe_dump({"groups": [{"name": name, "rules": [ALERTS[name]]}]}))
-        tests = [_test(name, case.fires, 1), _test(name, case.quiet, 0)]
+        firing = [series for series in (case.fires, case.gone) if series]
+        tests = [*(_test(name, series, 1) for series in firing), _test(name, case.quiet, 0)]
         suite = {"rule_files": [f"{name}.rules"], "evaluation_interval": STEP, "tests": tests}
         (tmp_path / f"{name}.yml").write_text(yaml.safe_dump(suite))
     command = [program, "test", "rules", *(f"{name}.yml" for name in CASES)]
