@@ -106,5 +106,7 @@ $(BENCH_VENV)/.installed: $(VENV)/.bootstrap requirements-bench.lock $(KAFKA_LOC
 bench: $(BENCH_VENV)/.installed ## Speed against peers, into bench/README.md (PART=decode, TRADES=100000000)
 	@$(BENCH_VENV)/bin/python -m bench.run $(PART)
 
-clean: ## Remove .venv and all state (.crosstape)
-	rm -rf $(VENV) .crosstape
+clean: ## Remove .venv and .crosstape, all but what cannot be made anew in it: compose-secrets and live
+	rm -rf $(VENV)
+	@test ! -d .crosstape || find .crosstape -mindepth 1 -maxdepth 1 ! -name compose-secrets ! -name live -exec rm -rf {} +
+	@for kept in .crosstape/compose-secrets .crosstape/live; do test ! -e $$kept || echo "kept $$kept: remove it yourself if nothing needs it"; done

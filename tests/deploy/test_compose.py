@@ -97,6 +97,22 @@ def test_secrets_are_made_by_the_script_and_stay_when_it_runs_again(tmp_path: Pa
     assert all(len(text) > 32 for text in made.values())
 
 
+def test_cleaning_up_keeps_what_a_running_deployment_cannot_do_without(tmp_path: Path) -> None:
+    """Its volumes would outlive their passwords, and a tape of the real exchanges is not made anew."""
+    secrets = {Path(secret["file"]).relative_to(ROOT) for secret in compose()["secrets"].values()}
+    kept = {*secrets, Path(".crosstape/live/auth/auth.db")}
+    for file in {*kept, Path(".crosstape/demo/auth/auth.db"), Path(".crosstape/mypy/a"), Path(".venv/bin/python")}:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    done = subprocess.run(
+        ["make", "-f", str(ROOT / "Makefile"), "clean"], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()} == kept
+    assert re.findall(r"^kept (\S+):", done.stdout, re.MULTILINE) == [
+        ".crosstape/compose-secrets", ".crosstape/live"
+    ]  # fmt: skip
+
+
 def test_secrets_are_not_committed() -> None:
     files = [secret["file"] for secret in compose()["secrets"].values()]
     ignored = subprocess.run(["git", "check-ignore", *files], cwd=ROOT, capture_output=True, text=True, check=False)
