@@ -11,7 +11,7 @@ from crosstape.common.testing.identity import INTERNAL_SECRET, SIGNING_KEY_SECRE
 from crosstape.dashboard import launch
 from tests.deploy import code
 from tests.deploy.containers import SECRETS_VARIABLE, Container, all_containers, pods
-from tests.deploy.tools import OVERLAYS
+from tests.deploy.tools import OVERLAYS, ROOT
 from tests.engines.certificates import Authority
 
 SERVICES = [container for container in all_containers() if container.module]
@@ -102,6 +102,15 @@ def test_every_service_runs_and_history_in_both_roles(where: str) -> None:
     assert {container.module for container in services} == code.service_modules()
     roles = {container.own["CROSSTAPE_ROLE"] for container in services if container.module == "crosstape.history"}
     assert roles == {"sink", "api"}
+
+
+def test_the_protocol_tells_how_many_sockets_each_door_takes() -> None:
+    text = " ".join((ROOT / "docs/websocket.md").read_text().split())
+    gateway = code.settings_class("crosstape.api_gateway").model_fields
+    hub = code.settings_class("crosstape.stream_hub").model_fields
+    assert f"{hub['connections_per_user'].default} sockets an account" in text
+    assert f"the gateway takes {gateway['sockets_per_address'].default} sockets" in text
+    assert f"the hub's own door takes {hub['connections_per_address'].default} " in text
 
 
 @pytest.mark.parametrize("container", SERVICES, ids=str)
