@@ -1,18 +1,23 @@
 """A small service, run as a process by test_lifecycle.py: `python service_under_test.py WORK`."""
 
 import asyncio
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from crosstape.common import tracing
 from crosstape.common.bus.refusal import BrokerRefused
 from crosstape.common.runtime.health import Health
 from crosstape.common.runtime.lifecycle import Work, run_service
 from crosstape.common.runtime.settings import ServiceSettings
+from crosstape.common.web.closing import close_last
 from crosstape.common.web.errors import install_error_handlers
 from crosstape.common.web.operations import operations_routes
 from crosstape.common.web.request_context import RequestContext
@@ -63,6 +68,20 @@ async def failing_lifespan(app: FastAPI) -> Any:
     yield
 
 
+async def held(request: Request) -> Response:
+    """Answers after SIGUSR1."""
+    released = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, released.set)
+    print("held", flush=True)
+    await released.wait()
+    print("answered", flush=True)
+    return Response("answered")
+
+
+async def close() -> None:
+    print("closed", flush=True)
+
+
 async def build(stop: asyncio.Event) -> tuple[Any, Sequence[Work]]:
     kind = sys.argv[1]
     if kind == "build_fails":
@@ -71,7 +90,9 @@ async def build(stop: asyncio.Event) -> tuple[Any, Sequence[Work]]:
         print("building", flush=True)
         await asyncio.Event().wait()
     lifespan = failing_lifespan if kind == "lifespan_fails" else None
-    app = FastAPI(routes=operations_routes(Health(stopping=stop)), lifespan=lifespan)
+    app = FastAPI(routes=[*operations_routes(Health(stopping=stop)), Route("/held", held)], lifespan=lifespan)
+    if kind == "holds":
+        close_last(app, close)
     install_error_handlers(app)
     app.add_middleware(RequestContext)
     work = [idle] if kind not in WORK else [WORK[kind], idle]

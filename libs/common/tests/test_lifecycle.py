@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,30 @@ def test_work_finishes_after_a_signal_and_meanwhile_the_port_answers_not_ready(s
     assert service.get("/readyz")[0] == 503
     assert service.get("/livez")[0] == 200
     assert service.end() == (0, "work finished\n")
+
+
+def test_a_request_under_way_at_a_signal_is_answered_before_anything_is_closed(start: Start) -> None:
+    service = start("holds")
+    port = service.wait_for("serving")["port"]
+    assert service.process.stdout is not None
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(service.get, "/held")
+        assert service.process.stdout.readline() == "held\n"
+        service.process.terminate()
+        deadline = time.monotonic() + PATIENCE
+        while is_listening(port) and time.monotonic() < deadline:  # as long as there is work
+            time.sleep(0.01)
+        service.process.send_signal(signal.SIGUSR1)
+        assert answer.result(PATIENCE) == (200, b"answered")
+    assert service.end() == (0, "answered\nclosed\n")
+
+
+def is_listening(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def test_a_busy_port_gives_one_line_and_exit_1(start: Start) -> None:

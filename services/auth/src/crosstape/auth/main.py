@@ -17,6 +17,7 @@ from crosstape.common.runtime.health import Health
 from crosstape.common.runtime.lifecycle import Work, run_service
 from crosstape.common.runtime.preparing import prepared
 from crosstape.common.runtime.settings import read_settings
+from crosstape.common.web.closing import close_last
 
 
 def main() -> None:
@@ -32,18 +33,17 @@ async def build(settings: AuthSettings, stop: asyncio.Event) -> tuple[Any, Seque
     health.watch("revocations", resources.revoker.check)
 
     async def work(stop: asyncio.Event) -> None:
-        try:
-            if not await prepared(stop, partial(_prepare, settings, resources)):
-                return
-            async with asyncio.TaskGroup() as group:
-                group.create_task(health.watch_database(resources.database.ping, stop), name="watch database")
-                group.create_task(resources.keys.run(stop), name="signing keys")
-                group.create_task(resources.revoker.run(stop), name="revocations")
-                group.create_task(keep_forgetting(resources.database, resources.clock, stop), name="upkeep")
-        finally:
-            await resources.close()
+        if not await prepared(stop, partial(_prepare, settings, resources)):
+            return
+        async with asyncio.TaskGroup() as group:
+            group.create_task(health.watch_database(resources.database.ping, stop), name="watch database")
+            group.create_task(resources.keys.run(stop), name="signing keys")
+            group.create_task(resources.revoker.run(stop), name="revocations")
+            group.create_task(keep_forgetting(resources.database, resources.clock, stop), name="upkeep")
 
-    return create_app(resources, health, settings.internal_tokens(AUTH)), [work]
+    app = create_app(resources, health, settings.internal_tokens(AUTH))
+    close_last(app, resources.close)
+    return app, [work]
 
 
 async def _prepare(settings: AuthSettings, resources: Resources) -> None:

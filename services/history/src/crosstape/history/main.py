@@ -12,6 +12,7 @@ from crosstape.common.runtime.lifecycle import Work, run_service
 from crosstape.common.runtime.preparing import prepared
 from crosstape.common.runtime.settings import read_settings
 from crosstape.common.waiting import unless_stopped
+from crosstape.common.web.closing import close_last
 from crosstape.history.api.app import create_app
 from crosstape.history.api.markets import Markets
 from crosstape.history.api.resources import Resources
@@ -47,19 +48,21 @@ async def build(settings: HistorySettings, stop: asyncio.Event) -> tuple[Any, Se
     resources = Resources(reads, exports, probes, markets, exchanges, health, has_tables)
 
     async def work(stop: asyncio.Event) -> None:
-        try:
-            if not await prepared(stop, partial(migrate, exports, settings.clickhouse_cluster)):
-                return
-            has_tables.set()
-            async with asyncio.TaskGroup() as group:
-                group.create_task(health.watch_database(probes.ping, stop), name="watch database")
-                if settings.role.has_api:
-                    group.create_task(unless_stopped(stop, markets.refresh()), name="market lists")
-                if settings.role.has_sink:
-                    group.create_task(run_sink(settings, health, stop), name="sink")
-        finally:
-            await exchanges.close()
-            for store in (reads, exports, probes):
-                await store.close()
+        if not await prepared(stop, partial(migrate, exports, settings.clickhouse_cluster)):
+            return
+        has_tables.set()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(health.watch_database(probes.ping, stop), name="watch database")
+            if settings.role.has_api:
+                group.create_task(unless_stopped(stop, markets.refresh()), name="market lists")
+            if settings.role.has_sink:
+                group.create_task(run_sink(settings, health, stop), name="sink")
 
-    return create_app(resources, settings.internal_tokens("history")), [work]
+    async def close() -> None:
+        await exchanges.close()
+        for store in (reads, exports, probes):
+            await store.close()
+
+    app = create_app(resources, settings.internal_tokens("history"))
+    close_last(app, close)
+    return app, [work]

@@ -53,7 +53,7 @@ async def run_until_stopped(
     """Serve `app` on `listener` and do `work` until `stop` is set or a part fails; then drain within the deadline.
 
     `http` is what uvicorn makes the protocol of a connection with. Work stops first, so that what is in hand takes
-    effect; the port answers (not ready) until the end.
+    effect; the port answers (not ready) until the end, and what the app needs for that is closed by its lifespan.
     """
     server = _Server(
         uvicorn.Config(
