@@ -28,6 +28,7 @@ from crosstape.stream_hub.directory import Directory
 from crosstape.stream_hub.door import Door
 from crosstape.stream_hub.fanout import Outbox
 from crosstape.stream_hub.founding import Founder
+from crosstape.stream_hub.history import NotListed
 from crosstape.stream_hub.hub import Hub
 from crosstape.stream_hub.limits import Admissions
 from crosstape.stream_hub.main import SESSIONS
@@ -65,13 +66,15 @@ def snapshot(exchange: str, symbol: str, bids: Any, asks: Any, last_id: int | No
 class FakeHistory:
     """REST over a tape: minutes before `closed_until` (Unix s) are closed. `revisions` count what changed since.
 
-    It answers pages and bars while `answers` is set; `asked` counts the questions.
+    It answers pages and bars while `answers` is set; `asked` counts the questions. `unlisted` are the exchanges, and
+    the markets as (exchange, symbol), that it does not know.
     """
 
     def __init__(self) -> None:
         self.tape: dict[tuple[str, str, int | str], Trade] = {}
         self.closed_until = 0
         self.revisions: dict[tuple[str, str, int], int] = {}
+        self.unlisted: set[str | tuple[str, str]] = set()
         self.is_away = False
         self.answers = asyncio.Event()
         self.answers.set()
@@ -85,6 +88,8 @@ class FakeHistory:
         return [one for one in self.tape.values() if (one.exchange, one.symbol) == (exchange, symbol)]
 
     async def closed_minutes(self, exchange: str, symbols: Sequence[str], since: int) -> dict[str, list[Bar]]:
+        if exchange in self.unlisted:
+            raise NotListed
         return {
             symbol: [
                 bar
@@ -140,6 +145,8 @@ class FakeHistory:
 
     async def trades(self, exchange: str, symbol: str, start: int, end: int) -> AsyncGenerator[list[Trade], None]:
         await self._ask()
+        if (exchange, symbol) in self.unlisted:
+            raise NotListed
         found = [one for one in self.market(exchange, symbol) if start <= one.time < end]
         found.sort(key=lambda one: (one.time, str(one.trade_id)))
         for place in range(0, len(found), PAGE):

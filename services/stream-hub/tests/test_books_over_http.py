@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 import pytest
+from fastapi import FastAPI
 
 from crosstape.common.identity.internal import InternalTokens
 from crosstape.common.runtime.health import Check, Health
@@ -29,3 +30,14 @@ async def test_right_after_a_start_a_book_is_not_yet_read_rather_than_not_record
     health.watch("bus", lambda: Check(is_up=True))
     late = await request(app, "GET", url, headers=own_headers("stream-hub"))
     assert (late.status, late.json()["error_code"]) == (404, "DATA_NOT_FOUND")
+
+
+@pytest.fixture
+def app(platform: harness.Platform) -> FastAPI:
+    return create_app(platform.desk, InternalTokens("stream-hub", [INTERNAL_SECRET]), Health(), anonymous_read=True)
+
+
+async def test_every_exchange_at_once_is_no_exchange_of_one_book(platform: harness.Platform, app: FastAPI) -> None:
+    platform.book(harness.snapshot("kraken", "BTC-USD", [("60000", "1")], [("60001", "1")], None))
+    answer = await request(app, "GET", "/api/v1/book/*/BTC-USD", headers=own_headers("stream-hub"))
+    assert (answer.status, answer.json()["error_code"]) == (404, "EXCHANGE_NOT_FOUND")

@@ -169,12 +169,15 @@ async def test_new_replica_knows_the_day_from_history_and_the_rest_from_the_bus(
     [
         ("/ws/v1/cvd/binance/DOGEUSD", 4404, "SYMBOL_NOT_FOUND"),
         ("/ws/v1/cvd/mtgox/BTCUSD", 4404, "EXCHANGE_NOT_FOUND"),
+        ("/ws/v1/cvd/*/BTC-USD", 4404, "EXCHANGE_NOT_FOUND"),
     ],
 )
-async def test_unknown_market_closes_with_4404(platform, path, code, error):
+async def test_unknown_market_closes_with_4404_and_leaves_nothing_behind(platform, path, code, error):
     async with platform.client(path, **headers(platform)) as socket:
         found, (message,) = await h.closed(socket)
         assert (found, message["error_code"]) == (code, error)
+    assert not platform.hub.markets()
+    assert not platform.founder.missing
 
 
 async def test_malformed_query_is_said_before_the_close(platform):

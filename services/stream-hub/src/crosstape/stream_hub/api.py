@@ -69,7 +69,7 @@ async def book(
     request: Request, caller: VerifiedBy, exchange: str, symbol: str, depth: Depth = DEFAULT_DEPTH
 ) -> Response:
     desk = _desk(request, caller.principal is not None)
-    found = desk.find(exchange, symbol)
+    found = desk.find_one(exchange, symbol)
     shown = [show(target, depth, time.time()) for target in _known(desk, found) if target.market.book.was_heard]
     venue, sides = shown[0] if shown else (None, None)
     if venue is None or sides is None:

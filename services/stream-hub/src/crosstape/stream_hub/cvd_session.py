@@ -37,7 +37,7 @@ class CvdSession:
         _, exchange, symbol = hello.path
         interval = read_interval(hello.query.get("interval", "1m"))
         anchor = read_anchor(hello.query.get("anchor", "utc_day"), time.time_ns())
-        found = desk.find(exchange, symbol)
+        found = desk.find_one(exchange, symbol)
         market = desk.hub.market(found.exchange, found.symbol)
         await desk.founder.ensure(market)
         earlier = await earlier_hours(market, interval, desk.history)

@@ -54,12 +54,17 @@ class Desk(Struct, frozen=True):
     channels: Channels
 
     def find(self, exchange: str, symbol: str) -> Found:
-        """The market or markets that a client names. Raises what `Directory` raises."""
-        if exchange == EVERY:
-            listed = self.directory.resolve_everywhere(symbol)
-            return Found(EVERY, common_symbol(symbol, listed), listed)
-        listed = [self.directory.resolve(exchange, symbol)]
-        return Found(listed[0].exchange, listed[0].symbol, listed)
+        """The market that a client names, or with `*` those of all exchanges. Raises what `Directory` raises."""
+        if exchange != EVERY:
+            return self.find_one(exchange, symbol)
+        listed = self.directory.resolve_everywhere(symbol)
+        return Found(EVERY, common_symbol(symbol, listed), listed)
+
+    def find_one(self, exchange: str, symbol: str) -> Found:
+        """The market that a client names where only one can be meant: `*` is no exchange here. Raises what
+        `Directory.resolve` raises."""
+        listed = self.directory.resolve(exchange, symbol)
+        return Found(listed.exchange, listed.symbol, [listed])
 
     def targets(self, found: Found) -> list[Target]:
         """The markets to show."""

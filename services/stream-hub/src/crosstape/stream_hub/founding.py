@@ -14,7 +14,7 @@ from crosstape.common.errors import ServiceUnavailable
 from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.trade import Trade
 from crosstape.stream_hub.flow import DAY, DETAILED_SECONDS
-from crosstape.stream_hub.history import History
+from crosstape.stream_hub.history import History, NotListed
 from crosstape.stream_hub.market import MarketState
 
 log = structlog.get_logger(__name__)
@@ -23,6 +23,8 @@ AT_ONCE = 4
 TOGETHER = 8
 """So many markets of an exchange are asked for in one request: some thousand minutes."""
 RETRY_SECONDS = 1.0
+RELISTED_SECONDS = 600.0
+"""When history is asked again for a market that trades and that it did not know: it reads its lists once an hour."""
 HOUR, MINUTE = 3_600, 60
 
 
@@ -51,7 +53,7 @@ class Founder:
             self._line_up(market)
 
     async def ensure(self, market: MarketState, seconds: float = 5.0) -> None:
-        """Return once `market` is founded. Raises ServiceUnavailable when that takes longer."""
+        """Return once `market` is founded. Raises ServiceUnavailable when that takes longer, or never comes."""
         self.want(market)
         try:
             async with asyncio.timeout(seconds):
@@ -78,12 +80,28 @@ class Founder:
             markets = [waiting.popleft() for _ in range(min(TOGETHER, len(waiting)))]
             if not markets:  # those of this turn were taken with another's
                 continue
-            try:
-                await self._found(exchange, markets)
-            except ServiceUnavailable:
-                await asyncio.sleep(RETRY_SECONDS)
+            await self._try(exchange, markets)
+
+    async def _try(self, exchange: str, markets: Sequence[MarketState]) -> None:
+        try:
+            await self._found(exchange, markets)
+        except NotListed:
+            if len(markets) == 1:
+                self._give_up(markets[0])
+            else:  # which of them is not said
                 for market in markets:
-                    self._line_up(market)
+                    await self._try(exchange, [market])
+        except ServiceUnavailable:
+            await asyncio.sleep(RETRY_SECONDS)
+            for market in markets:
+                self._line_up(market)
+
+    def _give_up(self, market: MarketState) -> None:
+        """Whoever wants it again asks again; so do we where trades came of it, as history will come to know it."""
+        log.warning("market_not_listed", exchange=market.exchange, symbol=market.symbol)
+        del self._founded[market]
+        if not market.flow.is_empty:
+            asyncio.get_running_loop().call_later(RELISTED_SECONDS, self.want, market)
 
     async def _found(self, exchange: str, markets: Sequence[MarketState]) -> None:
         """Closed minutes come as history's bars, the others as its trades: whatever is not stored yet is on the bus."""

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from crosstape.common.errors import ServiceUnavailable
+from crosstape.common.errors import ExchangeNotFound, ServiceUnavailable, SymbolNotFound
 from crosstape.common.identity.internal import InternalTokens
 from crosstape.common.market.bar import NANOSECONDS, Bar, BarStatus, Interval
 from crosstape.common.market.trade import TakerSide, Trade, TradeId
@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 PAGE = 10_000
 TIMEOUT_SECONDS = 20.0
+UNKNOWN = (ExchangeNotFound.error_code, SymbolNotFound.error_code)
 _SIDES = {"buy": TakerSide.BUY, "sell": TakerSide.SELL}
 
 Answer = TypeVar("Answer")
@@ -67,8 +68,20 @@ class _Trades(Struct):
     next_cursor: str | None
 
 
+class _Refusal(Struct):
+    error_code: str
+
+
+class NotListed(ServiceUnavailable):
+    """History knows no such exchange or market (any more, or yet), however often it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__("The platform's history does not know this market: try again later.")
+
+
 class History:
-    """Every method raises ServiceUnavailable when history is away or does not know an answer."""
+    """Every method raises ServiceUnavailable when history is away or does not know an answer, and of those NotListed
+    when it does not know the market."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession, tokens: InternalTokens):
         self._url = url.rstrip("/")
@@ -123,8 +136,12 @@ class History:
                     self._url + path, params=dict(parameters), headers=self._tokens.own(HISTORY)
                 ) as response,
             ):
+                body = await response.read()
+                # A 404 of anything else, such as an ingress with nobody behind it, says nothing of the market.
+                if response.status == 404 and msgspec.json.decode(body, type=_Refusal).error_code in UNKNOWN:
+                    raise NotListed
                 response.raise_for_status()
-                return msgspec.json.decode(await response.read(), type=kind)
+                return msgspec.json.decode(body, type=kind)
         except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
             log.warning("history_failed", path=path, error=type(error).__name__, detail=str(error)[:200])
             raise ServiceUnavailable("The platform's history is not reachable: try again in a moment.") from error
