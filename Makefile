@@ -82,10 +82,10 @@ lint: $(VENV)/.dev ## Format, ruff, mypy --strict, import contracts, secrets, kn
 	@$(BIN)/python tools/audit_dependencies.py
 
 k8s-validate: $(VENV)/.dev ## Render the Kubernetes overlays and hold them to schemas, rules and code (no Docker)
-	@$(BIN)/python -m pytest -q $(foreach t,kubernetes network settings_hold alerts dashboards runbooks,tests/deploy/test_$(t).py) $(TESTFLAGS)
+	@$(BIN)/python -m pytest -q $(foreach t,kubernetes network settings_hold alerts dashboards runbooks restore,tests/deploy/test_$(t).py) $(TESTFLAGS)
 
 compose-validate: $(VENV)/.dev ## docker-compose.yml and Dockerfile: config, hadolint, rules, code (no Docker)
-	@$(BIN)/python -m pytest -q $(foreach t,compose image settings_hold,tests/deploy/test_$(t).py) $(TESTFLAGS)
+	@$(BIN)/python -m pytest -q $(foreach t,compose image settings_hold restore,tests/deploy/test_$(t).py) $(TESTFLAGS)
 
 fix: $(VENV)/.dev ## Let ruff mend and format what it can, and write the generated pages anew
 	@$(BIN)/python -m docs.generator
