@@ -41,3 +41,19 @@ async def test_every_exchange_at_once_is_no_exchange_of_one_book(platform: harne
     platform.book(harness.snapshot("kraken", "BTC-USD", [("60000", "1")], [("60001", "1")], None))
     answer = await request(app, "GET", "/api/v1/book/*/BTC-USD", headers=own_headers("stream-hub"))
     assert (answer.status, answer.json()["error_code"]) == (404, "EXCHANGE_NOT_FOUND")
+
+
+@pytest.mark.parametrize("url", BOOKS)
+async def test_prices_and_quantities_are_the_same_texts_as_numbers_and_as_strings(
+    platform: harness.Platform, app: FastAPI, url: str
+) -> None:
+    platform.book(harness.snapshot("kraken", "BTC-USD", [("60000.10", "0.25")], [("60001", "3.0")], None))
+
+    async def text(query: bytes) -> str:
+        return (await request(app, "GET", url, headers=own_headers("stream-hub"), query=query)).body.decode()
+
+    exchange = ',"kraken"' if "consolidated" in url else ""
+    for query in (b"", b"numbers=number"):
+        assert f'"bids":[[60000.1,0.25{exchange}]],"asks":[[60001,3{exchange}]]' in await text(query)
+    assert f'"bids":[["60000.1","0.25"{exchange}]],"asks":[["60001","3"{exchange}]]' in await text(b"numbers=string")
+    assert "VALIDATION_ERROR" in await text(b"numbers=roman")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, FastAPI, Query, Request, Response
@@ -21,13 +21,17 @@ from crosstape.stream_hub.book_feed import Target, show
 from crosstape.stream_hub.book_view import Venue, consolidate
 from crosstape.stream_hub.desk import DEFAULT_DEPTH, MOST_DEPTH, Desk, Found
 from crosstape.stream_hub.directory import EVERY
-from crosstape.stream_hub.encoding import NUMBERS
+from crosstape.stream_hub.encoding import NOTATIONS
 
 router = APIRouter(tags=["book"])
 
 _encoder = msgspec.json.Encoder()
 
 Depth = Annotated[int, Query(ge=1, le=MOST_DEPTH, description="levels a side")]
+Numbers = Annotated[
+    Literal["number", "string"],
+    Query(description="prices and quantities as JSON numbers or as strings, exact either way"),
+]
 
 
 @router.get(
@@ -36,9 +40,9 @@ Depth = Annotated[int, Query(ge=1, le=MOST_DEPTH, description="levels a side")]
     responses=examples.CONSOLIDATED_BOOK,
 )
 async def consolidated_book(
-    request: Request, caller: VerifiedBy, symbol: str, depth: Depth = DEFAULT_DEPTH
+    request: Request, caller: VerifiedBy, symbol: str, depth: Depth = DEFAULT_DEPTH, numbers: Numbers = "number"
 ) -> Response:
-    desk = _desk(request, caller.principal is not None)
+    desk, notation = _desk(request, caller.principal is not None), NOTATIONS[numbers]
     now = time.time()
     found = desk.find(EVERY, symbol)
     targets = [target for target in _known(desk, found) if target.market.book.was_heard]
@@ -54,8 +58,8 @@ async def consolidated_book(
             "symbol": symbol,
             "canonical": found.symbol,
             **found.aliases,
-            **messages.book_body(NUMBERS, sides),
-            "timestamp": NUMBERS.seconds(max(target.market.book.time for target in targets)),
+            **messages.book_body(notation, sides),
+            "timestamp": notation.seconds(max(target.market.book.time for target in targets)),
             "sequence": sum(venue.sequence for venue in venues),
             "crossed": sides.is_crossed,
             "venues": in_it,
@@ -66,9 +70,14 @@ async def consolidated_book(
 
 @router.get("/api/v1/book/{exchange}/{symbol:path}", summary="The live book of one exchange", responses=examples.BOOK)
 async def book(
-    request: Request, caller: VerifiedBy, exchange: str, symbol: str, depth: Depth = DEFAULT_DEPTH
+    request: Request,
+    caller: VerifiedBy,
+    exchange: str,
+    symbol: str,
+    depth: Depth = DEFAULT_DEPTH,
+    numbers: Numbers = "number",
 ) -> Response:
-    desk = _desk(request, caller.principal is not None)
+    desk, notation = _desk(request, caller.principal is not None), NOTATIONS[numbers]
     found = desk.find_one(exchange, symbol)
     shown = [show(target, depth, time.time()) for target in _known(desk, found) if target.market.book.was_heard]
     venue, sides = shown[0] if shown else (None, None)
@@ -80,8 +89,8 @@ async def book(
             "symbol": symbol,
             "canonical": found.symbol,
             **found.aliases,
-            **messages.book_body(NUMBERS, sides),
-            "timestamp": NUMBERS.seconds(desk.hub.market(venue.exchange, venue.symbol).book.time),
+            **messages.book_body(notation, sides),
+            "timestamp": notation.seconds(desk.hub.market(venue.exchange, venue.symbol).book.time),
             "sequence": venue.sequence,
             "age_ms": round(venue.age * 1000),
         }

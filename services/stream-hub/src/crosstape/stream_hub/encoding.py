@@ -38,6 +38,8 @@ NUMBERS = Notation(_raw, lambda nanoseconds: _raw(seconds_text(nanoseconds)))
 """JSON numbers with the exact text."""
 STRINGS = Notation(str, lambda nanoseconds: _raw(seconds_text(nanoseconds)))
 """JSON with prices and volumes as strings."""
+NOTATIONS = {"number": NUMBERS, "string": STRINGS}
+"""What `?numbers=` may say."""
 PACKED = Notation(str, lambda nanoseconds: float(seconds_text(nanoseconds)))
 """MessagePack, which has no decimals: prices and volumes are strings."""
 

@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 
 from crosstape.common.errors import NotFound, ValidationFailed
 from crosstape.common.web.request_context import valid_request_id
-from crosstape.stream_hub.encoding import NUMBERS, PACKED, STRINGS, Encoding
+from crosstape.stream_hub.encoding import NOTATIONS, PACKED, Encoding
 
 BEARER = "bearer"
 DEFLATE = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
@@ -80,11 +80,11 @@ def _encoding(query: Mapping[str, str], *, is_deflated: bool) -> Encoding:
     form, numbers = query.get("format", "json"), query.get("numbers", "number")
     if form not in ("json", "msgpack"):
         raise ValidationFailed("format must be json or msgpack.", {"parameter": "format"})
-    if numbers not in ("number", "string"):
+    if numbers not in NOTATIONS:
         raise ValidationFailed("numbers must be number or string.", {"parameter": "numbers"})
     if form == "msgpack":
         return Encoding(PACKED, is_deflated)
-    return Encoding(NUMBERS if numbers == "number" else STRINGS, is_deflated)
+    return Encoding(NOTATIONS[numbers], is_deflated)
 
 
 def _offers_deflate(headers: Headers) -> bool:
