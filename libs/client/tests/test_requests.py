@@ -152,6 +152,32 @@ async def test_an_order_is_read_with_its_fills(platform: ScriptedPlatform, clien
     assert str(execution.quantity) == "0.16666666666666666"
 
 
+async def test_a_quote_that_stands_in_for_the_one_asked_for_is_told(
+    platform: ScriptedPlatform, client: AsyncClient
+) -> None:
+    platform.on(
+        "POST /orders/twap",
+        Answer({"message": "TWAP order accepted", "order_id": "a", "quote_aliases": {"okx": "USDT"}}),
+    )
+    markets = [
+        {"exchange": "kraken", "symbol": "BTC-USD"},
+        {"exchange": "okx", "symbol": "BTC-USDT", "quote_alias": "USDT"},
+    ]
+    order = {
+        "order_id": "a", "username": "al", "symbol": "BTC-USD", "side": "buy", "duration": 5, "interval": 1,
+        "total_quantity": 1, "limit_price": 2, "status": "open", "executions": [], "markets": markets,
+    }  # fmt: skip
+    platform.on("GET /orders/a", Answer(order))
+    asked = TwapOrder(
+        symbol="BTC-USD", side="buy", total_quantity=Decimal(1), limit_price=Decimal(2), duration=5, interval=1
+    )
+    assert (await client.submit_twap(asked)).quote_aliases == {"okx": "USDT"}
+    assert [(one.exchange, one.quote_alias) for one in (await client.order("a")).markets] == [
+        ("kraken", None),
+        ("okx", "USDT"),
+    ]
+
+
 async def test_nobody_there_is_one_clear_error() -> None:
     async with AsyncClient("http://127.0.0.1:1") as client:
         with pytest.raises(ConnectionFailed, match=r"http://127\.0\.0\.1:1"):

@@ -10,13 +10,16 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from twap_api import ADMIN, ALICE, BOB, Orders, serving, user
 from twap_world import snapshot
 
 from crosstape.common.errors import DatabaseConnectionError, DatabaseTimeout
 from crosstape.common.identity.principal import Scope
+from crosstape.common.market.instrument import Instrument
 from crosstape.twap_engine.api import orders as routes
 from crosstape.twap_engine.order import Market
+from crosstape.twap_engine.store import tables
 from crosstape.twap_engine.store.accept import accept
 from libs.common.tests.asgi import Answer, request
 
@@ -49,7 +52,8 @@ def refused(answer: Answer, status: int, code: str) -> str:
 
 async def test_seed_one_order_from_post_to_get(orders: Orders) -> None:
     answer = await orders.ask("POST", "/orders/twap", b"[" + SEED_BODY + b"]")
-    assert (answer.status, answer.json()) == (200, {"message": "TWAP order accepted", "order_id": "twap_001"})
+    receipt = {"message": "TWAP order accepted", "order_id": "twap_001", "quote_aliases": {"binance": "USDT"}}
+    assert (answer.status, answer.json()) == (200, receipt)
     await orders.replica.work()
     await orders.pass_time(5)
     detail = await orders.ask("GET", "/orders/twap_001")
@@ -348,7 +352,65 @@ async def test_unknown_symbols_and_exchanges_are_404_with_suggestions(orders: Or
 async def test_every_spelling_finds_its_markets(orders: Orders, fields: dict[str, Any], markets: list[Market]) -> None:
     await orders.ask("POST", "/orders/twap", SEED | fields)
     body = (await orders.ask("GET", "/orders/twap_001")).json()
-    assert [Market(**market) for market in body["markets"]] == markets
+    assert [Market(market["exchange"], market["symbol"]) for market in body["markets"]] == markets
+
+
+@pytest.mark.parametrize(
+    ("fields", "aliases"),
+    [
+        ({}, {"binance": "USDT"}),
+        ({"exchange": "binance"}, {"binance": "USDT"}),
+        ({"symbol": "BINANCE:BTC-USD"}, {"binance": "USDT"}),
+        ({"exchange": "kraken"}, {}),
+        ({"symbol": "btcusdt"}, {}),
+    ],
+)
+async def test_a_quote_that_stands_in_for_the_one_asked_for_is_told(
+    orders: Orders, fields: dict[str, Any], aliases: dict[str, str]
+) -> None:
+    receipt = (await orders.ask("POST", "/orders/twap", SEED | fields)).json()
+    assert receipt.get("quote_aliases", {}) == aliases
+    for method in ("GET", "DELETE"):
+        markets = (await orders.ask(method, "/orders/twap_001")).json()["markets"]
+        assert {one["exchange"]: one["quote_alias"] for one in markets if "quote_alias" in one} == aliases
+
+
+async def test_orders_of_before_quote_aliases_are_read(orders: Orders) -> None:
+    await orders.ask("POST", "/orders/twap", SEED)
+    async with orders.replica.database.writing() as connection:
+        await connection.execute(update(tables.orders).values(markets='[["binance","BTC-USDT"]]'))
+    body = (await orders.ask("GET", "/orders/twap_001")).json()
+    assert body["markets"] == [{"exchange": "binance", "symbol": "BTC-USDT"}]
+
+
+async def test_the_repeated_request_gets_the_first_answers_markets(orders: Orders) -> None:
+    first = await orders.ask("POST", "/orders/twap", SEED)
+    binance = [Instrument("binance", "BTCUSDT", "BTC", "USDT"), Instrument("binance", "BTCUSD", "BTC", "USD")]
+    orders.app.state.resources.directory._tables.put("binance", binance)
+    again = await orders.ask("POST", "/orders/twap", SEED)
+    assert again.body == first.body
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_decimals_are_the_same_texts_as_numbers_and_as_strings(orders: Orders, method: str) -> None:
+    await orders.ask("POST", "/orders/twap", SEED)
+    await orders.replica.work()
+    await orders.pass_time(1)
+    refused(await orders.ask(method, "/orders/twap_001", query="numbers=roman"), 422, "VALIDATION_ERROR")
+    numbers = (await orders.ask("GET", "/orders/twap_001", query="numbers=number")).body
+    assert numbers == (await orders.ask("GET", "/orders/twap_001")).body
+    strings = (await orders.ask(method, "/orders/twap_001", query="numbers=string")).json()
+    assert (strings["total_quantity"], strings["limit_price"]) == ("1.0", "30000.0")
+    assert (strings["executions"][0]["price"], strings["arrival_price"]) == ("29990", "29985")
+    assert strings["executions"][0]["receipt"]["mid_price"] == "29985"
+    assert (strings["duration"], strings["progress"]["slices"], strings["benchmark"]["vwap"]) == (5, 6, None)
+    if method == "GET":
+        assert _texts(strings) == _texts(json.loads(numbers, parse_float=str, parse_int=str))
+
+
+def _texts(body: Any) -> Any:
+    """A body with every whole number as text."""
+    return json.loads(json.dumps(body), parse_int=str)
 
 
 async def test_exact_numbers_come_back_exactly(orders: Orders) -> None:

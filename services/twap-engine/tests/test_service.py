@@ -138,6 +138,7 @@ async def test_an_order_outlives_the_process_that_accepted_it(url: str, platform
                     assert await service.ask("POST", "/orders/twap", order, name) == {
                         "message": "TWAP order accepted",
                         "order_id": "survivor",
+                        "quote_aliases": {"binance": "USDT"},
                     }
                 before = await service.ask("GET", "/orders/survivor", name=name)
                 more = before["progress"]["slices_run"] + 2

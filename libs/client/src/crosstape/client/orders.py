@@ -33,11 +33,13 @@ class TwapOrder(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class OrderAccepted(Struct, frozen=True):
-    """The receipt: of the first order, and in `orders` one of each when there were several."""
+    """The receipt: of the first order, and in `orders` one of each when there were several. `quote_aliases` are by
+    exchange the quotes that stand in for the one asked for: its limit price counts in those there."""
 
     message: str
     order_id: str
     orders: tuple[OrderAccepted, ...] = ()
+    quote_aliases: dict[str, str] = {}
 
 
 class OrderSummary(Struct, frozen=True, kw_only=True):
@@ -50,6 +52,14 @@ class OrderSummary(Struct, frozen=True, kw_only=True):
     interval: int
     order_status: str
     status: str
+
+
+class OrderMarket(Struct, frozen=True, kw_only=True):
+    """Where an order may be filled. `quote_alias` is the market's quote where another was asked for."""
+
+    exchange: str
+    symbol: str
+    quote_alias: str | None = None
 
 
 class Execution(Struct, frozen=True, kw_only=True):
@@ -102,6 +112,7 @@ class Order(Struct, frozen=True, kw_only=True):
     executions: tuple[Execution, ...]
     close_reason: str | None = None
     exchange: str | None = None
+    markets: tuple[OrderMarket, ...] = ()
     filled_quantity: Decimal | None = None
     average_price: Decimal | None = None
     benchmark: Benchmark = Benchmark()

@@ -15,9 +15,11 @@ UNTOLD_LOT = Decimal("0.00000001")
 
 
 class Place(Struct, frozen=True):
-    """Where an order may be filled. `canonical` names what is traded; `lot` is the coarsest of the markets' lots."""
+    """Where an order may be filled. `quote_aliases` are by exchange the quotes that stand in for the one asked for;
+    `canonical` names what is traded; `lot` is the coarsest of the markets' lots."""
 
     markets: tuple[Market, ...]
+    quote_aliases: dict[str, str]
     canonical: str
     lot: Decimal
 
@@ -42,6 +44,7 @@ class Directory:
         exact = [one for one in chosen if one.quote_alias is None] or chosen
         return Place(
             markets=tuple(sorted(Market(one.instrument.exchange, one.instrument.symbol) for one in chosen)),
+            quote_aliases={one.instrument.exchange: one.quote_alias for one in chosen if one.quote_alias},
             canonical=exact[0].instrument.symbol,
             lot=max(Decimal(one.instrument.lot_size) if one.instrument.lot_size else UNTOLD_LOT for one in chosen),
         )

@@ -63,9 +63,10 @@ class ParentOrder(Struct, frozen=True, kw_only=True, gc=False):
     """An accepted order; nothing of it ever changes.
 
     `id` is the database's own number for it, `order_id` the user's, unique per user. `symbol` and `exchange` are as
-    the user wrote them (no exchange: every one that has the symbol), `markets` what they came to. `duration` and
-    `interval` are seconds, `start` UTC in ns: slice k is due at start + k * interval. `lot` is the step of a slice's
-    quantity. Invariants: total_quantity, limit_price, lot > 0; interval <= duration; at least one market.
+    the user wrote them (no exchange: every one that has the symbol), `markets` what they came to, `quote_aliases` by
+    exchange the quote of those that have another than the one asked for. `duration` and `interval` are seconds, `start`
+    UTC in ns: slice k is due at start + k * interval. `lot` is the step of a slice's quantity.
+    Invariants: total_quantity, limit_price, lot > 0; interval <= duration; at least one market.
     """
 
     id: int
@@ -75,6 +76,7 @@ class ParentOrder(Struct, frozen=True, kw_only=True, gc=False):
     symbol: str
     exchange: str
     markets: tuple[Market, ...]
+    quote_aliases: dict[str, str] = {}
     side: Side
     total_quantity: Decimal
     limit_price: Decimal

@@ -1,22 +1,27 @@
-"""Bodies: seed 1's, with what the contract adds. Numbers are JSON numbers with their exact decimal text."""
+"""Bodies: seed 1's, with what the contract adds. Every decimal has its exact text."""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from decimal import Decimal, localcontext
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from starlette.responses import Response
 
 from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.decimals import decimal_text, plain_text
 from crosstape.twap_engine import analytics
-from crosstape.twap_engine.order import Status
+from crosstape.twap_engine.order import Market, ParentOrder, Status
 from crosstape.twap_engine.schedule import EXACT
 from crosstape.twap_engine.store.accept import Accepted
 from crosstape.twap_engine.store.read import Detail
 from crosstape.twap_engine.store.rows import AnyRow, benchmark_of
+
+Number = Callable[[Decimal | None], msgspec.Raw | str | None]
+"""`Notation.number`."""
 
 _encoder = msgspec.json.Encoder()
 ACCEPTED = "TWAP order accepted"
@@ -27,14 +32,22 @@ def json_response(body: Any, headers: dict[str, str] | None = None) -> Response:
     return Response(_encoder.encode(body), headers=headers, media_type="application/json")
 
 
-def number(value: Decimal | None) -> msgspec.Raw | None:
-    """The canonical text of a decimal as a JSON number."""
-    return None if value is None else msgspec.Raw(decimal_text(value).encode())
+class Notation(Struct, frozen=True):
+    """How decimals are answered: `write` takes their text."""
+
+    write: Callable[[str], msgspec.Raw | str]
+
+    def number(self, value: Decimal | None) -> msgspec.Raw | str | None:
+        """The canonical text of a decimal."""
+        return None if value is None else self.write(decimal_text(value))
+
+    def as_written(self, value: Decimal) -> msgspec.Raw | str:
+        """A decimal as the user wrote it: 1.0 stays 1.0."""
+        return self.write(plain_text(value))
 
 
-def as_written(value: Decimal) -> msgspec.Raw:
-    """A decimal as the user wrote it: 1.0 stays 1.0."""
-    return msgspec.Raw(plain_text(value).encode())
+NOTATIONS = {"number": Notation(lambda text: msgspec.Raw(text.encode())), "string": Notation(str)}
+"""What `?numbers=` may say."""
 
 
 def time_text(nanoseconds: int) -> str:
@@ -45,11 +58,14 @@ def time_text(nanoseconds: int) -> str:
 
 def receipt_body(accepted: list[Accepted], *, is_list: bool) -> dict[str, Any]:
     """What POST answers: of one order, or of the first one and each."""
-    receipts = [
-        {"message": ACCEPTED, "order_id": one.order.order_id} | ({"warnings": one.warnings} if one.warnings else {})
-        for one in accepted
-    ]
+    receipts = [_receipt(one) for one in accepted]
     return receipts[0] | ({"orders": receipts} if is_list and len(receipts) > 1 else {})
+
+
+def _receipt(accepted: Accepted) -> dict[str, Any]:
+    optional = {"quote_aliases": accepted.order.quote_aliases, "warnings": accepted.warnings}
+    told = {name: value for name, value in optional.items() if value}
+    return {"message": ACCEPTED, "order_id": accepted.order.order_id, **told}
 
 
 def summary_body(row: AnyRow) -> dict[str, Any]:
@@ -65,9 +81,9 @@ def summary_body(row: AnyRow) -> dict[str, Any]:
     }
 
 
-def detail_body(detail: Detail, now: int) -> dict[str, Any]:
+def detail_body(detail: Detail, now: int, notation: Notation) -> dict[str, Any]:
     """An order with everything that came of it; `now` is UTC in ns."""
-    order, progress = detail.order, detail.progress
+    order, progress, number = detail.order, detail.progress, notation.number
     twap, vwap = analytics.market_twap(progress.benchmark), analytics.market_vwap(progress.benchmark)
     is_open = progress.status is Status.OPEN
     split = analytics.venue_split(
@@ -83,13 +99,13 @@ def detail_body(detail: Detail, now: int) -> dict[str, Any]:
         "side": order.side.value,
         "duration": order.duration,
         "interval": order.interval,
-        "total_quantity": as_written(order.total_quantity),
-        "limit_price": as_written(order.limit_price),
+        "total_quantity": notation.as_written(order.total_quantity),
+        "limit_price": notation.as_written(order.limit_price),
         "status": progress.status.value,
         "close_reason": progress.close_reason.value if progress.close_reason else None,
-        "executions": [_execution(row, progress.arrival_price) for row in detail.executions],
+        "executions": [_execution(row, progress.arrival_price, number) for row in detail.executions],
         "exchange": order.exchange or None,
-        "markets": [{"exchange": market.exchange, "symbol": market.symbol} for market in order.markets],
+        "markets": [_market(order, market) for market in order.markets],
         "filled_quantity": number(progress.filled),
         "unfilled_quantity": number(left),
         "average_price": number(analytics.average_price(progress)),
@@ -125,7 +141,12 @@ def detail_body(detail: Detail, now: int) -> dict[str, Any]:
     }
 
 
-def _execution(row: AnyRow, arrival_price: Decimal | None) -> dict[str, Any]:
+def _market(order: ParentOrder, market: Market) -> dict[str, str]:
+    alias = order.quote_aliases.get(market.exchange)
+    return {"exchange": market.exchange, "symbol": market.symbol} | ({"quote_alias": alias} if alias else {})
+
+
+def _execution(row: AnyRow, arrival_price: Decimal | None, number: Number) -> dict[str, Any]:
     benchmark = benchmark_of(row)
     return {
         "price": number(Decimal(row.price)),

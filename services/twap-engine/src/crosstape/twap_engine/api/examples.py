@@ -95,7 +95,10 @@ _DETAIL = {
         }
     ],
     "exchange": None,
-    "markets": [{"exchange": "binance", "symbol": "ETH-USDT"}, {"exchange": "kraken", "symbol": "ETH-USD"}],
+    "markets": [
+        {"exchange": "binance", "symbol": "ETH-USDT", "quote_alias": "USDT"},
+        {"exchange": "kraken", "symbol": "ETH-USD"},
+    ],
     "filled_quantity": 0.1666,
     "unfilled_quantity": 0.8334,
     "average_price": 2611.01,
@@ -124,7 +127,16 @@ def _answers(example: Any, *statuses: int, headers: dict[str, Any] | None = None
 
 _CURSOR = {"X-Next-Cursor": {"description": "`cursor` of the next page, if there is one", "schema": {"type": "string"}}}
 
-ACCEPTED = _answers({"message": "TWAP order accepted", "order_id": "twap_001"}, 401, 403, 404, 409, 413, 422, 503)
+ACCEPTED = _answers(
+    {"message": "TWAP order accepted", "order_id": "twap_001", "quote_aliases": {"binance": "USDT"}},
+    401,
+    403,
+    404,
+    409,
+    413,
+    422,
+    503,
+)
 LIST = _answers(
     [
         {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -11,7 +11,7 @@ from crosstape.common.errors import DatabaseError, ServiceUnavailable
 from crosstape.common.identity.principal import Principal, Scope
 from crosstape.common.web.identity import VerifiedBy
 from crosstape.twap_engine.api import examples
-from crosstape.twap_engine.api.answers import detail_body, json_response, receipt_body, summary_body
+from crosstape.twap_engine.api.answers import NOTATIONS, detail_body, json_response, receipt_body, summary_body
 from crosstape.twap_engine.api.cursor import encode_cursor, read_cursor
 from crosstape.twap_engine.api.requests import ORDER_ID, OrderRequest, read_requests, warn
 from crosstape.twap_engine.api.resources import Context, Resources
@@ -31,6 +31,10 @@ router = APIRouter(tags=["orders"])
 
 Username = Annotated[
     str | None, Query(description="only of this user; an admin's, whose users may use the same order_id", max_length=64)
+]
+
+Numbers = Annotated[
+    Literal["number", "string"], Query(description="decimals as JSON numbers or as strings, exact either way")
 ]
 
 
@@ -67,6 +71,7 @@ def _new_order(context: Resources, principal: Principal, request: OrderRequest, 
         symbol=request.symbol,
         exchange=request.exchange or "",
         markets=place.markets,
+        quote_aliases=place.quote_aliases,
         side=request.side,
         total_quantity=request.total_quantity,
         limit_price=request.limit_price,
@@ -116,20 +121,24 @@ def _canonical(context: Resources, symbol: str) -> str:
 
 
 @router.get("/orders/{order_id}", summary="One order, its executions and what it cost", responses=examples.DETAIL)
-async def order(context: Context, caller: VerifiedBy, order_id: str, username: Username = None) -> Response:
+async def order(
+    context: Context, caller: VerifiedBy, order_id: str, username: Username = None, numbers: Numbers = "number"
+) -> Response:
     reader = _reader(caller.require(Scope.ORDERS_READ))
     detail = await read_order(context.database, reader, _checked(order_id), username)
-    return json_response(detail_body(detail, context.clock.utc()))
+    return json_response(detail_body(detail, context.clock.utc(), NOTATIONS[numbers]))
 
 
 @router.delete("/orders/{order_id}", summary="Cancel an open order; what is filled stays", responses=examples.CANCELLED)
-async def cancel_order(context: Context, caller: VerifiedBy, order_id: str, username: Username = None) -> Response:
+async def cancel_order(
+    context: Context, caller: VerifiedBy, order_id: str, username: Username = None, numbers: Numbers = "number"
+) -> Response:
     reader = _reader(caller.require(Scope.ORDERS_WRITE))
     now = context.clock.utc()
     number = await cancel(context.database, reader, _checked(order_id), now, username)
     context.engine.drop(number)
     detail = await read_number(context.database, number)
-    return json_response(detail_body(detail, now))
+    return json_response(detail_body(detail, now, NOTATIONS[numbers]))
 
 
 def _reader(principal: Principal) -> Reader:

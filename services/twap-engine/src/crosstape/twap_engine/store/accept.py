@@ -15,7 +15,7 @@ from crosstape.common.errors import Conflict
 from crosstape.twap_engine import events
 from crosstape.twap_engine.order import ParentOrder, Progress
 from crosstape.twap_engine.store.database import Database
-from crosstape.twap_engine.store.rows import PROGRESS_COLUMNS, AnyRow, order_values, progress_values
+from crosstape.twap_engine.store.rows import PROGRESS_COLUMNS, AnyRow, markets_of, order_values, progress_values
 from crosstape.twap_engine.store.slices import make_liquidity
 from crosstape.twap_engine.store.tables import orders, outbox
 
@@ -73,7 +73,7 @@ async def _accept(database: Database, new: Sequence[NewOrder], owner: str) -> li
 
 async def _rows(connection: AsyncConnection, new: Sequence[NewOrder]) -> Sequence[AnyRow]:
     rows = await connection.execute(
-        select(orders.c.id, orders.c.order_id, orders.c.request, orders.c.warnings).where(
+        select(orders.c.id, orders.c.order_id, orders.c.request, orders.c.markets, orders.c.warnings).where(
             orders.c.user_id == new[0].order.user_id,
             orders.c.order_id.in_([one.order.order_id for one in new]),
         )
@@ -107,6 +107,7 @@ def _begun(one: NewOrder) -> Progress:
 
 
 def _accepted(one: NewOrder, row: AnyRow, *, is_new: bool) -> Accepted:
-    order = msgspec.structs.replace(one.order, id=row.id)
+    markets, quote_aliases = markets_of(row)
+    order = msgspec.structs.replace(one.order, id=row.id, markets=markets, quote_aliases=quote_aliases)
     warnings = msgspec.json.decode(row.warnings, type=list[str])
     return Accepted(order, _begun(one), warnings, FIRST_TOKEN if is_new else None)

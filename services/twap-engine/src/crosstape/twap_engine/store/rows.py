@@ -6,17 +6,35 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from sqlalchemy import Row
 
 from crosstape.twap_engine.order import Benchmark, CloseReason, Market, ParentOrder, Progress, Side, Status
 
 AnyRow = Row[*tuple[Any, ...]]
 
-_markets = msgspec.json.Decoder(tuple[Market, ...])
+
+class _Place(Struct, frozen=True, array_like=True):
+    """A market as column `markets` has it. Rows of before have no `quote_alias`."""
+
+    exchange: str
+    symbol: str
+    quote_alias: str | None = None
+
+
+_places = msgspec.json.Decoder(tuple[_Place, ...])
+
+
+def markets_of(row: AnyRow) -> tuple[tuple[Market, ...], dict[str, str]]:
+    """Where the order may be filled, and its quote aliases by exchange."""
+    places = _places.decode(row.markets)
+    markets = tuple(Market(place.exchange, place.symbol) for place in places)
+    return markets, {place.exchange: place.quote_alias for place in places if place.quote_alias}
 
 
 def order_of(row: AnyRow) -> ParentOrder:
     """The order."""
+    markets, quote_aliases = markets_of(row)
     return ParentOrder(
         id=row.id,
         user_id=row.user_id,
@@ -24,7 +42,8 @@ def order_of(row: AnyRow) -> ParentOrder:
         order_id=row.order_id,
         symbol=row.symbol,
         exchange=row.exchange,
-        markets=_markets.decode(row.markets),
+        markets=markets,
+        quote_aliases=quote_aliases,
         side=Side(row.side),
         total_quantity=Decimal(row.total_quantity),
         limit_price=Decimal(row.limit_price),
@@ -37,13 +56,14 @@ def order_of(row: AnyRow) -> ParentOrder:
 
 def order_values(order: ParentOrder) -> dict[str, Any]:
     """Its columns, but for `id`, which the database gives."""
+    places = [_Place(one.exchange, one.symbol, order.quote_aliases.get(one.exchange)) for one in order.markets]
     return {
         "user_id": order.user_id,
         "username": order.username,
         "order_id": order.order_id,
         "symbol": order.symbol,
         "exchange": order.exchange,
-        "markets": msgspec.json.encode(order.markets).decode(),
+        "markets": msgspec.json.encode(places).decode(),
         "side": order.side.value,
         "total_quantity": exact_text(order.total_quantity),
         "limit_price": exact_text(order.limit_price),
