@@ -104,7 +104,8 @@ class Producer:
     async def _keep_connected(self) -> None:
         """See to the topics while nothing is acknowledged, and connect anew when a log started again or a send failed.
 
-        A broker that comes back empty has none, and aiokafka waits for their leaders until the records expire.
+        A broker that comes back empty has none, and aiokafka waits for their leaders until the records expire. Whoever
+        sends may have connected anew before us: what was refused and what may be lost is seen to at every turn.
         """
         acknowledged, restarts = 0, 0
         while True:
@@ -112,17 +113,20 @@ class Producer:
             if self._must_reconnect.is_set():
                 self._must_reconnect.clear()
                 await self._rebuild(self._producer)
-                refused, self._refused = self._refused, []
-                if refused:
-                    log.warning("sending_again", records=len(refused), topics=sorted({r.topic.name for r in refused}))
-                for sent in refused:
-                    await self._queue(sent)
-                if restarts != self._restarts:
-                    restarts = self._restarts
-                    self._on_loss("what was sent before the broker was connected anew")
             elif self._in_flight and self.acknowledged == acknowledged:
                 await wait_for_broker(self._settings)
+            if restarts != self._restarts and not self._must_reconnect.is_set():
+                restarts = self._restarts
+                self._on_loss("what was sent before the broker was connected anew")
+            await self._send_refused()
             acknowledged = self.acknowledged
+
+    async def _send_refused(self) -> None:
+        refused, self._refused = self._refused, []
+        if refused:
+            log.warning("sending_again", records=len(refused), topics=sorted({r.topic.name for r in refused}))
+        for sent in refused:
+            await self._queue(sent)
 
     async def _connect(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
@@ -191,6 +195,7 @@ class Producer:
             except MessageSizeTooLargeError:
                 raise
             except (KafkaError, OSError) as error:
+                self._raise_failure()
                 log.warning("delivery_failed", topic=topic, error=type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)
             else:
@@ -226,6 +231,7 @@ class Producer:
             except MessageSizeTooLargeError:
                 raise
             except (KafkaError, OSError) as error:
+                self._raise_failure()
                 log.warning("send_failed", topic=sent.topic.name, error=type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)
             else:
@@ -258,8 +264,8 @@ class Producer:
                 future: asyncio.Future[RecordMetadata] = await producer.send(
                     topic.name, value=value, key=key, headers=headers
                 )
-            except ProducerClosed:
-                await asyncio.sleep(0)
+            except ProducerClosed:  # whoever stopped it may have been cancelled before there was another
+                await self._rebuild(producer)
             except MessageSizeTooLargeError:
                 raise
             except (KafkaError, OSError):
@@ -303,7 +309,6 @@ class Producer:
             if self._producer is not broken or broken is None:
                 return
             await broken.stop()
-            self._newest.clear()
             while self._producer is broken:
                 try:
                     await wait_for_broker(self._settings)

@@ -1,0 +1,178 @@
+"""Producer over a client whose broker the test plays: what is refused is sent again, whoever connected anew."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.errors import InvalidReplicationFactorError, KafkaTimeoutError, ProducerClosed
+from aiokafka.structs import RecordMetadata, TopicPartition
+
+from crosstape.common.bus import producer as producer_module
+from crosstape.common.bus.connection import BusSettings
+from crosstape.common.bus.producer import Producer
+from crosstape.common.bus.topics import Topic
+
+TEXTS: Topic[str] = Topic("texts", str, 1)
+KEY = b"key"
+PATIENCE = 10.0
+Sending = asyncio.Future[RecordMetadata]
+
+
+class Client:
+    """aiokafka's producer, whose records wait for the test's word. One that is stopped refuses those it still has."""
+
+    def __init__(self, **options: Any) -> None:
+        self.sent: dict[str, Sending] = {}
+        self.is_stopped = False
+        self.client = SimpleNamespace(cluster=SimpleNamespace(partitions_for_topic=lambda topic: {0}))
+
+    async def start(self) -> None:
+        await asyncio.sleep(0)
+
+    async def stop(self) -> None:
+        self.is_stopped = True
+        for text in self.sent:
+            self.refuse(text)
+        await asyncio.sleep(0)
+
+    async def send(self, topic: str, *, value: bytes, **rest: Any) -> Sending:
+        if self.is_stopped:
+            raise ProducerClosed
+        return self.sent.setdefault(TEXTS.codec.decode(value), asyncio.get_running_loop().create_future())
+
+    def refuse(self, text: str) -> None:
+        if not self.sent[text].done():
+            self.sent[text].set_exception(KafkaTimeoutError())
+
+    def take(self, text: str, offset: int) -> None:
+        place = TopicPartition(TEXTS.name, 0)
+        self.sent[text].set_result(RecordMetadata(*place, place, offset, 0, 0, 0))
+
+
+class Broker:
+    """Whose clients are those that were made, in order. Waiting for it returns at once, but where it is `held`, or
+    raises `failure`."""
+
+    def __init__(self) -> None:
+        self.clients: list[Client] = []
+        self.waits = 0
+        self.held: dict[int, asyncio.Event] = {}
+        self.failure: Exception | None = None
+
+    def connect(self, **options: Any) -> Client:
+        self.clients.append(Client())
+        return self.clients[-1]
+
+    async def wait(self, settings: BusSettings) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.waits += 1
+        if (held := self.held.get(self.waits)) is not None:
+            await held.wait()
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
+    broker = Broker()
+    monkeypatch.setattr(producer_module, "AIOKafkaProducer", broker.connect)
+    monkeypatch.setattr(producer_module, "wait_for_broker", broker.wait)
+    monkeypatch.setattr(producer_module, "WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(producer_module, "RETRY_SECONDS", 0.0)
+    return broker
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def test_what_was_refused_while_a_delivery_connected_anew_is_sent_again(broker: Broker) -> None:
+    broker.held[2] = asyncio.Event()
+    async with Producer(BusSettings("nowhere:1")) as producer:
+        await producer.send(TEXTS, KEY, "sent")
+        await until(lambda: broker.waits == 2)  # the watcher, as nothing is acknowledged
+        delivering = asyncio.create_task(producer.deliver(TEXTS, KEY, "delivered"))
+        await until(lambda: "delivered" in broker.clients[0].sent)
+        broker.clients[0].refuse("delivered")
+        await until(lambda: len(broker.clients) == 2 and "delivered" in broker.clients[1].sent)
+        broker.clients[1].take("delivered", 0)
+        await delivering
+        broker.held[2].set()
+        await until(lambda: "sent" in broker.clients[1].sent)
+        broker.clients[1].take("sent", 1)
+        async with asyncio.timeout(PATIENCE):
+            await producer.flush()
+
+
+async def test_a_loss_is_told_once_more_when_a_delivery_connected_anew(broker: Broker) -> None:
+    broker.held[2] = asyncio.Event()
+    losses: list[str] = []
+    async with Producer(BusSettings("nowhere:1"), on_loss=losses.append) as producer:
+        for text in ("first", "again"):
+            await producer.send(TEXTS, KEY, text)
+        await until(lambda: broker.waits == 2)  # the watcher, as nothing is acknowledged
+        delivering = asyncio.create_task(producer.deliver(TEXTS, KEY, "delivered"))
+        await until(lambda: "delivered" in broker.clients[0].sent)
+        broker.clients[0].take("first", 5)
+        broker.clients[0].take("delivered", 0)
+        await until(lambda: len(broker.clients) == 2 and "delivered" in broker.clients[1].sent)
+        assert losses == ["the log of texts started again"]
+        broker.clients[1].take("delivered", 1)
+        await delivering
+        broker.held[2].set()
+        await until(lambda: len(losses) == 2)
+
+
+async def test_a_log_that_started_again_is_told_also_where_a_failure_comes_first(broker: Broker) -> None:
+    losses: list[str] = []
+    async with Producer(BusSettings("nowhere:1"), on_loss=losses.append) as producer:
+        delivering = asyncio.create_task(producer.deliver(TEXTS, KEY, "before"))
+        await until(lambda: "before" in broker.clients[0].sent)
+        broker.clients[0].take("before", 5)
+        await delivering
+        delivering = asyncio.create_task(producer.deliver(TEXTS, KEY, "after"))
+        await until(lambda: "after" in broker.clients[0].sent)
+        broker.clients[0].refuse("after")
+        await until(lambda: len(broker.clients) == 2 and "after" in broker.clients[1].sent)
+        broker.clients[1].take("after", 0)
+        await until(lambda: bool(losses))
+        assert losses[0] == "the log of texts started again"
+        delivering.cancel()
+        await asyncio.wait({delivering})
+
+
+async def test_senders_go_on_when_whoever_connected_anew_was_cancelled(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(producer_module, "WATCH_SECONDS", 3600.0)
+    broker.held[2] = asyncio.Event()
+    async with Producer(BusSettings("nowhere:1")) as producer:
+        delivering = asyncio.create_task(producer.deliver(TEXTS, KEY, "delivered"))
+        await until(lambda: "delivered" in broker.clients[0].sent)
+        broker.clients[0].refuse("delivered")
+        await until(lambda: broker.waits == 2)
+        delivering.cancel()
+        await asyncio.wait({delivering})
+        async with asyncio.timeout(PATIENCE):
+            await producer.send(TEXTS, KEY, "sent")
+        assert list(broker.clients[1].sent) == ["sent"]
+        broker.clients[1].take("sent", 0)
+
+
+async def test_what_waiting_cannot_mend_ends_every_sender(broker: Broker) -> None:
+    producer = Producer(BusSettings("nowhere:1"))
+    with pytest.raises(InvalidReplicationFactorError):
+        async with producer:
+            delivering = asyncio.create_task(producer.deliver(TEXTS, KEY, "delivered"))
+            await until(lambda: "delivered" in broker.clients[0].sent)
+            broker.failure = InvalidReplicationFactorError()
+            broker.clients[0].refuse("delivered")
+            async with asyncio.timeout(PATIENCE):
+                for sending in (delivering, producer.send(TEXTS, KEY, "sent"), producer.flush()):
+                    with pytest.raises(InvalidReplicationFactorError):
+                        await sending
