@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanContext
 
 from crosstape.common import tracing
 from crosstape.common.bus.codec import UndecodableRecord
-from crosstape.common.bus.connection import BusSettings, ensure_topics, stop_consumer, wait_for_broker
+from crosstape.common.bus.connection import BusSettings, ensure_topics, is_passing, stop_consumer, wait_for_broker
 from crosstape.common.bus.topics import EPOCH, Topic
 
 log = structlog.get_logger(__name__)
@@ -128,7 +128,7 @@ class Follower:
         while True:
             if self._watching.done():
                 self._watching.result()
-            if self._has_restarted.is_set():
+            while self._has_restarted.is_set():
                 await self._begin_again()
             yield await self._fetch()
 
@@ -198,10 +198,19 @@ class Follower:
                 self._ends[place] = ends[place]
 
     async def _begin_again(self) -> None:
-        """The log is another one, and all of it is new."""
+        """The log is another one, and all of it is new. To be done again when the broker was away meanwhile."""
+        try:
+            epoch = await self._epoch()
+            await self._consumer.seek_to_beginning()
+        except (KafkaError, OSError) as error:
+            if not is_passing(error):
+                raise
+            log.info("broker_away", error=type(error).__name__)
+            await asyncio.sleep(FETCH_SECONDS)
+            await wait_for_broker(self._settings)
+            return
         self._has_restarted.clear()
-        self.epoch = await self._epoch()
-        await self._consumer.seek_to_beginning()
+        self.epoch = epoch
         self.starts = dict.fromkeys(self.starts, 0)
         self._next = dict.fromkeys(self._next, 0)
         self._ends.clear()
@@ -222,12 +231,12 @@ class Follower:
                 self._has_restarted.set()
 
     async def _epoch(self) -> str:
-        """The log's epoch, marked by us if nobody did before. Raises KafkaError, TimeoutError."""
+        """The log's epoch, marked by us if nobody did before. Raises KafkaError, OSError."""
         while not (marked := await self._marked()):
             await ensure_topics(self._settings)
             producer = AIOKafkaProducer(**self._settings.client_options(), acks="all")
-            await producer.start()
             try:
+                await producer.start()
                 await producer.send_and_wait(EPOCH.name, EPOCH.codec.encode("begun"))
             finally:
                 await producer.stop()
