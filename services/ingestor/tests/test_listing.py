@@ -51,8 +51,8 @@ async def test_a_symbol_that_is_not_listed_is_left_out_and_named() -> None:
     assert listing.UNLISTED.labels("binance")._value.get() == 1
 
 
-async def test_where_no_symbol_is_listed_the_first_ones_error_says_so() -> None:
-    with pytest.raises(SymbolNotFound, match="no symbol ETH-USDT"):
+async def test_where_no_symbol_is_listed_an_error_says_so() -> None:
+    with pytest.raises(SymbolNotFound, match="none of ETH-USDT, XRP-USDT"):
         await choose("binance", source(BITCOIN), ["ETH-USDT", "XRP-USDT"])
 
 

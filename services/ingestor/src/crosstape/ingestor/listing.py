@@ -4,7 +4,6 @@ until it does again."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Sequence
 
@@ -48,22 +47,19 @@ async def choose(exchange: str, source: ExchangeRest | CcxtExchange, symbols: Se
     Raises SymbolNotFound when it is none of them or one is ambiguous, ValidationFailed for a text no symbol can be.
     """
     table = await _table(exchange, source)
-    chosen: dict[Instrument, None] = {}
-    unlisted: dict[str, SymbolNotFound] = {}
-    for symbol in symbols:
-        try:
-            chosen[_named(table, symbol)] = None
-        except SymbolNotFound as error:
-            if _is_ambiguous(table, symbol):
-                raise
-            unlisted[symbol] = error
-    for symbol, refusal in unlisted.items():
-        if not chosen:
-            raise refusal
-        log.warning("symbol_not_listed", exchange=exchange, symbol=symbol, error=refusal.message)
+    named = {symbol: _named(table, symbol) for symbol in symbols}
+    chosen = dict.fromkeys(instrument for instrument in named.values() if instrument is not None)
+    unlisted = [symbol for symbol, instrument in named.items() if instrument is None]
+    if unlisted and not chosen:
+        raise SymbolNotFound(
+            f"{exchange} lists none of {', '.join(unlisted)}. GET /{exchange}/symbols shows what it lists.",
+            {"suggestions": table.suggest(unlisted[0])},
+        )
+    for symbol in unlisted:
+        log.warning("symbol_not_listed", exchange=exchange, symbol=symbol)
     log.info("ingesting", exchange=exchange, symbols=[instrument.symbol for instrument in chosen])
     UNLISTED.labels(exchange).set(len(unlisted))
-    return Choice(list(chosen), list(unlisted))
+    return Choice(list(chosen), unlisted)
 
 
 async def until_listed(exchange: str, source: ExchangeRest | CcxtExchange, unlisted: Sequence[str]) -> None:
@@ -76,37 +72,24 @@ async def until_listed(exchange: str, source: ExchangeRest | CcxtExchange, unlis
             is_listed = any(_lists(table, symbol) for symbol in unlisted)
 
 
-def _named(table: SymbolTable, symbol: str) -> Instrument:
-    """The instrument that `symbol` names. One in another quote stands in for it where the exchange lists nothing in
-    the quote that was asked for: elsewhere the market itself is halted, and the other one is not what was meant.
+def _named(table: SymbolTable, symbol: str) -> Instrument | None:
+    """The instrument that `symbol` names, None while it is not listed. One in another quote stands in for it where the
+    exchange lists nothing in the quote that was asked for: elsewhere that market is halted, and the other not meant.
 
-    Raises SymbolNotFound, ValidationFailed.
+    Raises SymbolNotFound where it is ambiguous, ValidationFailed for a text no symbol can be.
     """
-    found = table.resolve(symbol)
+    found = table.find(symbol)
+    if found is None:
+        return None
     asked = {quote for quote, stand_ins in QUOTE_ALIASES.items() if found.quote_alias in stand_ins}
-    if any(instrument.quote in asked for instrument in table.instruments):
-        other = found.instrument.symbol
-        raise SymbolNotFound(
-            f"{table.exchange} has no symbol {symbol}. {other} is another market.", {"suggestions": [other]}
-        )
-    return found.instrument
+    return None if any(instrument.quote in asked for instrument in table.instruments) else found.instrument
 
 
 def _lists(table: SymbolTable, symbol: str) -> bool:
     try:
-        _named(table, symbol)
-    except SymbolNotFound:
+        return _named(table, symbol) is not None
+    except SymbolNotFound:  # ambiguous by now, which must not end the others
         return False
-    return True
-
-
-def _is_ambiguous(table: SymbolTable, symbol: str) -> bool:
-    """Whether `symbol`, which names none, names several: each of them, were it alone."""
-    for instrument in table.instruments:
-        with contextlib.suppress(SymbolNotFound):
-            if SymbolTable(table.exchange, (instrument,)).resolve(symbol).quote_alias is None:
-                return True
-    return False
 
 
 async def _table(exchange: str, source: ExchangeRest | CcxtExchange) -> SymbolTable:
