@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-import unicodedata
 from collections import deque
 from dataclasses import dataclass
 
@@ -26,8 +25,6 @@ from crosstape.dashboard.follower import Follower, Link
 BOOK_LEVELS = 50
 BOOK_MILLISECONDS = 500
 RECENT_ORDERS = 12
-LISTED_ORDERS = 1_000
-"""So many are asked for to find the account's own latest ones: an admin's list has everybody's."""
 
 REFRESH_SECONDS = 2.0
 """An open order is read again so often, as its benchmark moves without an event."""
@@ -52,7 +49,7 @@ class TradingFeed:
 
     def __init__(self, client: Client, username: str) -> None:
         self._client = client
-        self._owner = _name_key(username)
+        self._username = username
         self._lock = threading.Lock()
         self._stream: Stream | None = None
         self._channel = ""
@@ -106,10 +103,10 @@ class TradingFeed:
     def orders(self) -> list[Order]:
         """The account's own latest orders, newest first, as far as changes are known. Raises CrosstapeError."""
         if not self._has_listed:
-            summaries = self._client.orders(limit=LISTED_ORDERS)
-            own = [summary.order_id for summary in summaries if _name_key(summary.username) == self._owner]
+            # By name, because an admin's list has everybody's.
+            own = self._client.orders(username=self._username, limit=RECENT_ORDERS)
             with self._lock:
-                self._changed.update(own[:RECENT_ORDERS])
+                self._changed.update(summary.order_id for summary in own)
                 self._has_listed = True
         for order_id in self._due():
             self._keep(self._client.order(order_id))
@@ -179,8 +176,3 @@ class TradingFeed:
         """Whether it is the book that was asked for last: late ones of the one before are passed over."""
         exchange = book.exchange if isinstance(book, Book) else "*"
         return self._channel.startswith(f"book:{exchange}:")
-
-
-def _name_key(username: str) -> str:
-    """What is unique of a username: who logs in as Alice may be alice to the platform."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username).casefold())

@@ -30,7 +30,12 @@ from crosstape.twap_engine.store.read import (
 router = APIRouter(tags=["orders"])
 
 Username = Annotated[
-    str | None, Query(description="only of this user; an admin's, whose users may use the same order_id", max_length=64)
+    str | None,
+    Query(
+        description="only of this user, in any spelling that logs in (`Alice` is `alice`); an admin's, whose users may "
+        "use the same order_id",
+        max_length=64,
+    ),
 ]
 
 Numbers = Annotated[

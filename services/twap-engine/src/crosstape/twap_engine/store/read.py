@@ -15,6 +15,7 @@ from crosstape.twap_engine.store.database import Database
 from crosstape.twap_engine.store.rows import AnyRow, order_of, progress_of
 from crosstape.twap_engine.store.slices import end
 from crosstape.twap_engine.store.tables import fills, orders, slices
+from crosstape.twap_engine.usernames import username_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,8 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What a list is narrowed to. `symbol` is as the user wrote it, upper case, `canonical` what it came to."""
+    """What a list is narrowed to. `username` is in any spelling, `symbol` as the user wrote it, upper case, `canonical`
+    what it came to."""
 
     order_id: str | None = None
     username: str | None = None
@@ -60,7 +62,7 @@ async def list_orders(database: Database, reader: Reader, filters: Filters, limi
     if filters.order_id is not None:
         query = query.where(orders.c.order_id == filters.order_id)
     if filters.username is not None:
-        query = query.where(orders.c.username == filters.username)
+        query = query.where(orders.c.username_key == username_key(filters.username))
     if filters.status is not None:
         query = query.where(orders.c.status == filters.status.value)
     if filters.symbol is not None:
@@ -122,7 +124,7 @@ async def _find(connection: AsyncConnection, reader: Reader, order_id: str, user
     if not reader.sees_all:
         query = query.where(orders.c.user_id == reader.user_id)
     if username is not None:
-        query = query.where(orders.c.username == username)
+        query = query.where(orders.c.username_key == username_key(username))
     own_first = query.order_by((orders.c.user_id != reader.user_id), orders.c.id.desc()).limit(2)
     found = (await connection.execute(own_first)).all()
     if not found:

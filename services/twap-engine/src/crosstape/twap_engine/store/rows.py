@@ -10,6 +10,7 @@ from msgspec import Struct
 from sqlalchemy import Row
 
 from crosstape.twap_engine.order import Benchmark, CloseReason, Market, ParentOrder, Progress, Side, Status
+from crosstape.twap_engine.usernames import username_key
 
 AnyRow = Row[*tuple[Any, ...]]
 
@@ -60,6 +61,7 @@ def order_values(order: ParentOrder) -> dict[str, Any]:
     return {
         "user_id": order.user_id,
         "username": order.username,
+        "username_key": username_key(order.username),
         "order_id": order.order_id,
         "symbol": order.symbol,
         "exchange": order.exchange,

@@ -27,6 +27,7 @@ orders = Table(
     Column("id", _Id, primary_key=True),
     Column("user_id", String(64), nullable=False),
     Column("username", String(64), nullable=False),
+    Column("username_key", String(255), nullable=False),
     Column("order_id", String(64), nullable=False),
     Column("request", Text, nullable=False),
     Column("symbol", String(64), nullable=False),
@@ -60,6 +61,7 @@ orders = Table(
     UniqueConstraint("user_id", "order_id"),
     Index("ix_orders_status_owner", "status", "owner"),
     Index("ix_orders_user_id_id", "user_id", "id"),
+    Index("ix_orders_username_key_id", "username_key", "id"),
 )
 
 slices = Table(

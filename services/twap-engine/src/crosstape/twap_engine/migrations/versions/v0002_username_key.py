@@ -1,0 +1,21 @@
+"""What is unique of an order's username, so that orders are found by it in every spelling."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from crosstape.twap_engine.usernames import username_key
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    """Forward only. The default is for replicas of before, which may still insert."""
+    op.add_column("orders", sa.Column("username_key", sa.String(255), nullable=False, server_default=""))
+    orders = sa.table("orders", sa.column("username"), sa.column("username_key"))
+    connection = op.get_bind()
+    for name in connection.scalars(sa.select(orders.c.username).distinct()).all():
+        connection.execute(sa.update(orders).where(orders.c.username == name).values(username_key=username_key(name)))
+    op.create_index("ix_orders_username_key_id", "orders", ["username_key", "id"])
