@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from decimal import Decimal
 
 import pytest
+from prometheus_client import REGISTRY
 from twap_world import ALPHA, BETA, LEASE, Ledger, Replica, TestClock, change, make_order, snapshot
 
 from crosstape.common.bus.connection import BusSettings
@@ -20,6 +21,7 @@ from crosstape.common.market.ledger import Coverage
 from crosstape.common.market.trade import Source, TradeColumns, batch_columns
 from crosstape.twap_engine.feed import Feed
 from crosstape.twap_engine.order import Side
+from crosstape.twap_engine.store import replicas
 
 ASKS = [("29990", "0.1"), ("29995", "0.05"), ("30000", "2"), ("30001", "50")]
 BIDS = [("29980", "5")]
@@ -381,6 +383,28 @@ async def test_a_takeover_after_a_clock_step_moves_no_slice_of_orders_that_were_
     assert ledger.orders[1].owner == replica.engine.replica
     assert [s.number for s in ledger.slices if s.parent == ledger.orders[0].id] == [*range(11)]
     await other.close()
+
+
+async def test_an_order_cancelled_while_orders_are_read_anew_is_not_held_again(
+    replica: Replica, clock: TestClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = await replica.submit(make_order("a", clock))
+    await replica.work()
+    owned = replicas.owned
+
+    async def owned_until_cancelled(*of):
+        found = await owned(*of)
+        await replica.cancel(order)
+        return found
+
+    monkeypatch.setattr(replicas, "owned", owned_until_cancelled)
+    replica.engine.load()
+    await replica.engine.step()
+    monkeypatch.undo()
+    before = REGISTRY.get_sample_value("crosstape_twap_orders_lost_total")
+    await pass_time(clock, 2, replica)
+    assert REGISTRY.get_sample_value("crosstape_twap_orders_lost_total") == before
+    assert REGISTRY.get_sample_value("crosstape_twap_open_orders") == 0
 
 
 async def test_an_order_accepted_while_orders_are_read_anew_is_held(replica: Replica, clock: TestClock) -> None:

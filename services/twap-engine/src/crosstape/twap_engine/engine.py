@@ -131,14 +131,14 @@ class Engine:
         before = set(self._held)
         async with self._database.reading() as connection:
             ours = await replicas.owned(connection, self.replica)
-        accepted_meanwhile = self._held.keys() - before
+        accepted_meanwhile, dropped_meanwhile = self._held.keys() - before, before - self._held.keys()
         still_open = {order.id for order, _, progress in ours if progress.status is Status.OPEN}
         for order_id in before & self._held.keys() - still_open:
             self._release(order_id)
         for order, token, progress in ours:
             if progress.status is not Status.OPEN:
                 self._unsettled[order.id] = order
-            elif order.id not in accepted_meanwhile:
+            elif order.id not in accepted_meanwhile | dropped_meanwhile:
                 self.hold(order, token, progress)
 
     async def _settle(self) -> None:
