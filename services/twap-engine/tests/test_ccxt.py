@@ -17,7 +17,7 @@ from sqlalchemy import select
 from twap_world import Ledger, Replica, TestClock, make_order, snapshot
 
 from crosstape.common.errors import ExchangeError, ValidationFailed
-from crosstape.twap_engine.execution import ccxt_clients
+from crosstape.twap_engine.execution import calls, ccxt_clients
 from crosstape.twap_engine.execution.ccxt_clients import CcxtClient, OrderRefused, open_clients
 from crosstape.twap_engine.execution.ccxt_executor import CcxtExecutor
 from crosstape.twap_engine.order import Market, Side
@@ -155,6 +155,12 @@ async def desk(url: str, order: str = "1000000", day: str = "1000000") -> AsyncI
         found = Desk(url, exchange, client, Limits(Decimal(order), Decimal(day)))
         yield found
         await found.replica.close()
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every answer is waited for, however busy this machine is."""
+    monkeypatch.setattr(calls, "PATIENCE_SECONDS", 60)
 
 
 @pytest.fixture

@@ -26,11 +26,12 @@ from crosstape.twap_engine.schedule import EXACT, Over, Run, Wait, next_step
 from crosstape.twap_engine.store import replicas
 from crosstape.twap_engine.store import slices as store
 from crosstape.twap_engine.store.database import Database
+from crosstape.twap_engine.together import together
 
 log = structlog.get_logger(__name__)
 
 AT_ONCE = 500
-"""Slices in one transaction: bounds how long a cancel waits for it."""
+"""Slices in one transaction, which bounds how long a cancel waits for it, and orders that are settled together."""
 LONGEST_WAIT_NS = NANOSECONDS // 2
 RETRY_SECONDS = 0.25
 DOUBT_NS = 60 * NANOSECONDS
@@ -48,6 +49,7 @@ class Engine:
         self._clock = clock
         self._held: dict[int, Held] = {}
         self._unsettled: dict[int, ParentOrder] = {}
+        self._settle_at = 0
         self._queue: list[tuple[int, int, int]] = []
         self._turns = itertools.count()
         self._wake = asyncio.Event()
@@ -143,9 +145,18 @@ class Engine:
 
     async def _settle(self) -> None:
         """Orders that ended while a slice was on its way."""
-        for order in [*self._unsettled.values()]:
-            if await self._executor.settle(order):
-                del self._unsettled[order.id]
+        if self._clock.steady() < self._settle_at:
+            return
+        ended = [*self._unsettled.values()]
+        for first in range(0, len(ended), AT_ONCE):
+            for order in await self._settled(ended[first : first + AT_ONCE]):
+                self._unsettled.pop(order.id, None)
+        self._settle_at = self._clock.steady() + LONGEST_WAIT_NS
+
+    async def _settled(self, orders: list[ParentOrder]) -> list[ParentOrder]:
+        """Those of which no slice is on its way any more."""
+        are_settled = await together(map(self._executor.settle, orders))
+        return [order for order, is_settled in zip(orders, are_settled, strict=True) if is_settled]
 
     def _due(self) -> tuple[list[Due], list[Held]]:
         """The slices to run now, and the orders whose time is over."""
@@ -199,7 +210,8 @@ class Engine:
             self._release(held.order.id)
 
     async def _expire(self, over: list[Held]) -> None:
-        settled = {held.order.id: held for held in over if await self._executor.settle(held.order)}
+        ended = {order.id for order in await self._settled([held.order for held in over])}
+        settled = {held.order.id: held for held in over if held.order.id in ended}
         async with self._database.writing() as connection:
             locked = await store.lock(connection, {number: held.proof for number, held in settled.items()})
             ending = [(settled[number].order, settled[number].progress) for number in locked]

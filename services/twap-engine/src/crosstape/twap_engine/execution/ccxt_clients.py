@@ -135,9 +135,14 @@ class CcxtClient:
             fee=sum((Decimal(str(f["cost"])) for f in fees if f.get("currency") == quote and f.get("cost")), Decimal()),
         )
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether we have the exchange's market list, which `rounded` needs."""
+        return bool(self._client.markets)
+
     async def prepare(self) -> None:
-        """Have the exchange's market list, which `rounded` needs."""
-        if not self._client.markets:
+        """Have the market list."""
+        if not self.is_ready:
             await self._call(self._client.load_markets())
 
     def rounded(self, symbol: str, side: Side, quantity: Decimal, limit_price: Decimal) -> tuple[Decimal, Decimal]:

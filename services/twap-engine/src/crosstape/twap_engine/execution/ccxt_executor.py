@@ -5,15 +5,15 @@ or never. When the answer is lost, whoever works on the order then (after a cras
 exchange for that id until it is found, or can no longer come: then the slice got nothing, and what it wanted is spread
 over the slices left. Sending it again would not be safe: once an order is over, exchanges take its id for another one.
 Fills that came of a slice count even when its order was cancelled meanwhile: they are real.
+
+What an exchange is asked goes on by itself (`calls`); the answer is taken, and written, when its order is worked on.
 """
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, localcontext
-from typing import Any
 
 import msgspec
 import structlog
@@ -23,8 +23,9 @@ from crosstape.common.errors import ExchangeError
 from crosstape.common.market.bar import NANOSECONDS
 from crosstape.twap_engine.books import Books
 from crosstape.twap_engine.clock import Clock
-from crosstape.twap_engine.execution.ccxt_clients import CcxtClient, Executed, OrderRefused, OrderUnknown
-from crosstape.twap_engine.execution.executor import Due, Outcome
+from crosstape.twap_engine.execution.calls import Listings, Way, find, place, place_of
+from crosstape.twap_engine.execution.ccxt_clients import CcxtClient, Executed, OrderUnknown
+from crosstape.twap_engine.execution.executor import Due, Held, Outcome
 from crosstape.twap_engine.order import Benchmark, Fill, Market, ParentOrder, Progress, Shortfall, SliceResult
 from crosstape.twap_engine.schedule import EXACT, advance
 from crosstape.twap_engine.settings import Limits
@@ -32,6 +33,7 @@ from crosstape.twap_engine.store import sent as store
 from crosstape.twap_engine.store import slices
 from crosstape.twap_engine.store.database import Database
 from crosstape.twap_engine.store.sent import Sent
+from crosstape.twap_engine.together import together
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +43,8 @@ UNKNOWN_NS = 20 * NANOSECONDS
 """What an exchange does not know for so long, it never got: the sending took FRESH_NS and PLACING_SECONDS at most, and
 what is under way or in a queue of the exchange after that is refused there as too old (ccxt allows ten seconds)."""
 NOTHING = Executed(is_final=True, filled=Decimal(), average=Decimal(), fee=Decimal())
-POLLS, POLL_SECONDS = 20, 0.25
+FORGOTTEN_NS = 60 * NANOSECONDS
+"""What is ours is asked for twice a second; a slice that was not for so long is another replica's, or written."""
 
 
 class CcxtExecutor:
@@ -55,18 +58,20 @@ class CcxtExecutor:
         self._clients = clients
         self._limits = limits
         self._clock = clock
-        self._unknown_since: dict[Sent, int] = {}
+        self._listings = Listings(clients)
+        self._ways: dict[int, Way] = {}
 
     async def run(self, due: Sequence[Due]) -> Mapping[int, Outcome | None]:
         """See Executor."""
-        outcomes = await asyncio.gather(*map(self._run, due))
+        outcomes = await together(map(self._run, due))
         return {one.held.order.id: outcome for one, (is_ours, outcome) in zip(due, outcomes, strict=True) if is_ours}
 
     async def _run(self, due: Due) -> tuple[bool, Outcome | None]:
         """Whether the order is still ours, and what a slice came to if that is known: the one that is due, or an
         earlier one that is still on its way."""
         held, order = due.held, due.held.order
-        if not await self._are_ready(order):
+        ready = await self._listings.ready(order)
+        if ready is None:
             return True, None
         mid, totals = held.tracker.read(self._books, self._clock.steady())
         with localcontext(EXACT):
@@ -78,7 +83,7 @@ class CcxtExecutor:
             is_new = one is None
             if one is None:
                 before, quantity = held.progress, due.quantity
-                planned: Sent | Shortfall = self._plan(order, due.number, quantity, before, mid)
+                planned: Sent | Shortfall = self._plan(order, due.number, quantity, before, mid, ready)
                 if isinstance(planned, Sent):
                     planned = await self._reserve(connection, planned)
                 if not isinstance(planned, Sent):
@@ -89,21 +94,8 @@ class CcxtExecutor:
                 one = planned
             fresh = self._clock.steady()
         if is_new:
-            return True, await self._send(order, one, fresh, benchmark)
-        return True, await self._look_for(order, one, Benchmark())
-
-    async def _are_ready(self, order: ParentOrder) -> bool:
-        """Whether what is known of the order's exchanges is enough to send something."""
-        for market in order.markets:
-            if (client := self._clients.get(market.exchange)) is None:
-                continue
-            try:
-                await client.prepare()
-            except ExchangeError as error:
-                place = {"exchange": market.exchange, "symbol": market.symbol, "order": order.id}
-                log.warning("exchange_away", **place, error=error.message)
-                return False
-        return True
+            return True, await self._send(held, one, fresh, benchmark)
+        return True, await self._look_for(order, self._way(one), held)
 
     async def _reserve(self, connection: AsyncConnection, planned: Sent) -> Sent | Shortfall:
         """Count it against its day and note that it goes out, if the day's limit allows it."""
@@ -116,14 +108,20 @@ class CcxtExecutor:
         return planned
 
     def _plan(
-        self, order: ParentOrder, number: int, quantity: Decimal, before: Progress, mid: Decimal | None
+        self,
+        order: ParentOrder,
+        number: int,
+        quantity: Decimal,
+        before: Progress,
+        mid: Decimal | None,
+        ready: set[str],
     ) -> Sent | Shortfall:
-        """What to send where, or why nothing."""
+        """What to send to which of the exchanges that are `ready`, or why nothing."""
         now = self._clock.steady()
         touches = [
             (touch[1] if order.side.sign > 0 else touch[0], market)
             for market in order.markets
-            if market.exchange in self._clients
+            if market.exchange in ready
             and (book := self._books.tradable(market, now)) is not None
             and (touch := book.touch) is not None
         ]
@@ -146,64 +144,75 @@ class CcxtExecutor:
         """See Executor."""
         async with self._database.reading() as connection:
             one = await store.on_its_way(connection, order.id)
-        return one is None or await self._look_for(order, one, Benchmark()) is not None
+        return one is None or await self._look_for(order, self._way(one)) is not None
 
-    async def _send(self, order: ParentOrder, one: Sent, fresh: int, benchmark: Benchmark) -> Outcome | None:
+    async def _send(self, held: Held, one: Sent, fresh: int, benchmark: Benchmark) -> Outcome | None:
         """Send what was noted, and write what came of it; None while that is not known. It is ours since `fresh`."""
-        client = self._clients[one.exchange]
+        way = self._way(one)
+        way.held, way.benchmark = held, benchmark
         if self._clock.steady() - fresh > FRESH_NS:
-            return await self._write(order, one, NOTHING, Shortfall.NOT_SENT, benchmark)
-        try:
-            await client.place(one.symbol, order.side, one.quantity, one.limit_price, one.client_order_id)
-        except OrderRefused as error:
-            log.warning("slice_refused", **_place(one), error=error.message)
-            return await self._write(order, one, NOTHING, Shortfall.REFUSED, benchmark)
-        except ExchangeError as error:
-            log.warning("slice_unknown", **_place(one), error=error.message)
-            return None
-        return await self._look_for(order, one, benchmark)
+            return await self._write(held.order, one, NOTHING, Shortfall.NOT_SENT, benchmark)
+        await way.ask(place(self._clients[one.exchange], held.order, one), self._clock.steady())
+        return await self._look_for(held.order, way, held)
 
-    async def _look_for(self, order: ParentOrder, one: Sent, benchmark: Benchmark) -> Outcome | None:
+    def _way(self, one: Sent) -> Way:
+        """What we know of a slice that is on its way, and is wanted to be known now."""
+        now = self._clock.steady()
+        way = self._ways.get(one.parent)
+        if way is None or way.one.number != one.number:
+            self._ways = {order: way for order, way in self._ways.items() if now - way.wanted < FORGOTTEN_NS}
+            way = self._ways[one.parent] = Way(one)
+        way.wanted = now
+        return way
+
+    async def _look_for(self, order: ParentOrder, way: Way, held: Held | None = None) -> Outcome | None:
         """Write what came of a slice that was sent, or may have been; None while that is not known."""
-        client = self._clients.get(one.exchange)
+        one, client = way.one, self._clients.get(way.one.exchange)
         if client is None:
-            log.error("exchange_without_client", **_place(one))
+            log.error("exchange_without_client", **place_of(one))
             return None
-        try:
-            for _ in range(POLLS):
-                executed = await client.find(one.symbol, one.client_order_id)
-                if executed.is_final:
-                    reason = "" if executed.filled == one.quantity else Shortfall.NO_LIQUIDITY
-                    return await self._write(order, one, executed, reason, benchmark)
-                await asyncio.sleep(POLL_SECONDS)
-        except OrderUnknown:
-            now = self._clock.steady()
-            if now - self._unknown_since.setdefault(one, now) > UNKNOWN_NS:
-                log.warning("slice_not_found", **_place(one))
-                return await self._write(order, one, NOTHING, Shortfall.NOT_FOUND, benchmark)
-        except ExchangeError as error:
-            log.warning("slice_unknown", **_place(one), error=error.message)
+        if way.call is None:
+            await way.ask(find(client, one), self._clock.steady())
+        # Of another time that we held the order, the market's sums are none of its slices' now.
+        benchmark = way.benchmark if held is None or held is way.held else Benchmark()
+        match way.answer:
+            case None:
+                return None
+            case Shortfall() as refusal:
+                return await self._write(order, one, NOTHING, refusal, benchmark)
+            case Executed(is_final=True, filled=filled) as executed:
+                reason = "" if filled == one.quantity else Shortfall.NO_LIQUIDITY
+                return await self._write(order, one, executed, reason, benchmark)
+            case OrderUnknown():
+                if way.unknown_since is None:
+                    way.unknown_since = self._clock.steady()
+                if way.asked - way.unknown_since > UNKNOWN_NS:
+                    log.warning("slice_not_found", **place_of(one))
+                    return await self._write(order, one, NOTHING, Shortfall.NOT_FOUND, benchmark)
+            case ExchangeError() as error:
+                log.warning("slice_unknown", **place_of(one), error=error.message)
+        way.call = None
         return None
 
     async def _write(
         self, order: ParentOrder, one: Sent, executed: Executed, reason: str, benchmark: Benchmark
     ) -> Outcome | None:
-        self._unknown_since.pop(one, None)
         market = Market(one.exchange, one.symbol)
         fill = Fill(market.exchange, market.symbol, executed.average, executed.filled, executed.fee, "")
         fills = (fill,) if executed.filled else ()
         result = self._result(order, one.number, one.quantity, fills, reason, one.mid_price, benchmark)
         result = msgspec.structs.replace(result, started=one.started)
+        outcome = None
         async with self._database.writing() as connection:
             before = await store.forget(connection, one)
-            if before is None:
-                return None
-            after = advance(order, before, result)
-            await slices.write(connection, [slices.Ran(order, before, after, result)])
-            with localcontext(EXACT):
-                unspent = one.reserved - executed.average * executed.filled
-            await store.add_to_day(connection, _day(one.started), -unspent)
-        return Outcome(result, after)
+            if before is not None:
+                outcome = Outcome(result, advance(order, before, result))
+                await slices.write(connection, [slices.Ran(order, before, outcome.after, result)])
+                with localcontext(EXACT):
+                    unspent = one.reserved - executed.average * executed.filled
+                await store.add_to_day(connection, _day(one.started), -unspent)
+        self._ways.pop(order.id, None)
+        return outcome
 
     def _result(
         self,
@@ -217,11 +226,6 @@ class CcxtExecutor:
     ) -> SliceResult:
         due = order.start + number * order.interval_ns
         return SliceResult(number, due, self._clock.utc(), quantity, fills, reason, mid, benchmark)
-
-
-def _place(one: Sent) -> dict[str, Any]:
-    """What the log calls a slice."""
-    return {"exchange": one.exchange, "symbol": one.symbol, "order": one.parent, "slice": one.number}
 
 
 def _day(nanoseconds: int) -> str:
