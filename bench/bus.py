@@ -20,7 +20,8 @@ from aiokafka import AIOKafkaProducer
 from bench.broker import broker
 from bench.measure import OURS, Row, compare, take_turns
 from crosstape.common.bus.connection import BusSettings
-from crosstape.common.bus.producer import MAX_BATCH_BYTES, Producer
+from crosstape.common.bus.producer import Producer
+from crosstape.common.bus.sending import MAX_BATCH_BYTES
 from crosstape.common.bus.topics import MAX_RECORD_BYTES, TRADES, market_key
 from crosstape.common.market.trade import Source, TakerSide, Trade, batch_trades
 from crosstape.ingestor.publish import MAX_BATCH, Publisher

@@ -207,7 +207,7 @@ async def test_clients_whose_password_was_changed_meanwhile_end_and_say_why(
     broker: SecuredBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last test: from here on USER has another password."""
-    monkeypatch.setattr("crosstape.common.bus.producer.REQUEST_TIMEOUT_MS", 1_000)
+    monkeypatch.setattr("crosstape.common.bus.sending.REQUEST_TIMEOUT_MS", 1_000)
     monkeypatch.setattr("crosstape.common.bus.follower.ANSWER_SECONDS", 1.0)
     settings = bus(broker, "USERS", user("PLAIN"))
 

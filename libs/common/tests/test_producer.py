@@ -12,6 +12,7 @@ from aiokafka.errors import InvalidReplicationFactorError, KafkaTimeoutError, Pr
 from aiokafka.structs import RecordMetadata, TopicPartition
 
 from crosstape.common.bus import producer as producer_module
+from crosstape.common.bus import sending
 from crosstape.common.bus.connection import BusSettings
 from crosstape.common.bus.producer import Producer
 from crosstape.common.bus.topics import Topic
@@ -78,10 +79,11 @@ class Broker:
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     broker = Broker()
-    monkeypatch.setattr(producer_module, "AIOKafkaProducer", broker.connect)
-    monkeypatch.setattr(producer_module, "wait_for_broker", broker.wait)
+    monkeypatch.setattr(sending, "AIOKafkaProducer", broker.connect)
     monkeypatch.setattr(producer_module, "WATCH_SECONDS", 0.01)
-    monkeypatch.setattr(producer_module, "RETRY_SECONDS", 0.0)
+    for module in (producer_module, sending):
+        monkeypatch.setattr(module, "wait_for_broker", broker.wait)
+        monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
     return broker
 
 

@@ -1,0 +1,228 @@
+"""The client with which records leave, connected anew whenever it cannot go on, and what the broker says to it.
+
+What is sent singly while a sampled span is active carries its trace in the record's headers; nothing else has headers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerClosed
+from aiokafka.structs import RecordMetadata
+from opentelemetry.trace import Span, SpanKind
+
+from crosstape.common import tracing
+from crosstape.common.bus.connection import BusSettings, is_passing, wait_for_broker
+from crosstape.common.bus.topics import MAX_RECORD_BYTES, Topic
+
+log = structlog.get_logger(__name__)
+
+Record = TypeVar("Record")
+
+MAX_BATCH_BYTES = 256 * 1024
+REQUEST_TIMEOUT_MS = 10_000
+METADATA_SECONDS = 5.0
+RETRY_SECONDS = 0.2
+
+
+class SendingClient:
+    """Open it, and close it when done.
+
+    `must_reconnect` is set once a log started again (which `on_loss(reason)` tells, and `restarts` counts); whoever
+    sees it calls `reconnect`, as a failing `append` does by itself. What waiting cannot mend is told to `on_failure`,
+    and raised from then on. `acknowledged` counts what the broker has taken.
+    """
+
+    def __init__(self, settings: BusSettings, on_loss: Callable[[str], None], on_failure: Callable[[], None]):
+        self._settings = settings
+        self._on_loss = on_loss
+        self._on_failure = on_failure
+        self._in_flight: set[asyncio.Future[RecordMetadata]] = set()
+        self._newest: dict[tuple[str, int], int] = {}
+        self._producer: AIOKafkaProducer | None = None
+        self._reconnecting = asyncio.Lock()
+        self._failure: Exception | None = None
+        self.must_reconnect = asyncio.Event()
+        self.restarts = 0
+        self.acknowledged = 0
+
+    async def open(self) -> None:
+        """Wait for the broker and connect. Raises BrokerRefused when waiting cannot help."""
+        await wait_for_broker(self._settings)
+        self._producer = await self._connect()
+
+    async def close(self) -> None:
+        """Send what is under way, and raise what `give_up` was told."""
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            await producer.stop()
+            self.raise_failure()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether anything is not acknowledged."""
+        return bool(self._in_flight)
+
+    @property
+    def producer(self) -> AIOKafkaProducer:
+        """aiokafka's, until the next time of connecting anew. Raises RuntimeError when it is not open."""
+        if self._producer is None:
+            raise RuntimeError("the producer is not open")
+        return self._producer
+
+    def give_up(self, failure: Exception) -> None:
+        """Raise `failure` to whoever sends from now on."""
+        self._failure = failure
+        self._on_failure()
+
+    def raise_failure(self) -> None:
+        """Raise what `give_up` was told."""
+        if self._failure is not None:
+            raise self._failure
+
+    async def append(self, topic: Topic[Record], key: bytes, record: Record) -> asyncio.Future[RecordMetadata]:
+        """Queue `record` once there is a connection; the result is done when the broker has acknowledged it.
+
+        Raises KafkaError or OSError when it must be tried again, MessageSizeTooLargeError.
+        """
+        value = topic.codec.encode(record)
+        span = _span(topic.name)
+        headers = [(tracing.HEADER, tracing.written(span.get_span_context()).encode())] if span else None
+        while True:
+            if self._reconnecting.locked():
+                async with self._reconnecting:
+                    pass
+            self.raise_failure()
+            producer = self.producer
+            try:
+                if producer.client.cluster.partitions_for_topic(topic.name) is None:
+                    # Of a producer that is stopped meanwhile they never come, and it would wait for them forever.
+                    async with asyncio.timeout(METADATA_SECONDS):
+                        await producer.partitions_for(topic.name)
+                future: asyncio.Future[RecordMetadata] = await producer.send(
+                    topic.name, value=value, key=key, headers=headers
+                )
+            except ProducerClosed:  # whoever stopped it may have been cancelled before there was another
+                await self.reconnect(producer)
+            except MessageSizeTooLargeError:
+                raise
+            except (KafkaError, OSError):
+                await self.reconnect(producer)
+                raise
+            else:
+                self.watch(future)
+                if span:
+                    future.add_done_callback(functools.partial(_end, span))
+                return future
+
+    async def until_taken(self, topic: str, send: Callable[[AIOKafkaProducer], Awaitable[None]]) -> None:
+        """Repeat `send` until the broker has acknowledged it in a log that did not start again meanwhile."""
+        while True:
+            producer, restarts = self.producer, self.restarts
+            try:
+                await send(producer)
+            except MessageSizeTooLargeError:
+                raise
+            except (KafkaError, OSError) as error:
+                self.raise_failure()
+                log.warning("delivery_failed", topic=topic, error=type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                if self.restarts == restarts:
+                    return
+            await self.reconnect(producer)
+
+    def watch(self, future: asyncio.Future[RecordMetadata]) -> None:
+        """Count what is under way until it is acknowledged, and see by its place whether the log started again."""
+        self._in_flight.add(future)
+        future.add_done_callback(self._in_flight.discard)
+        future.add_done_callback(self._acknowledged)
+
+    async def reconnect(self, broken: AIOKafkaProducer | None = None) -> None:
+        """Wait for the broker and connect anew, unless `broken` (the present one) was replaced meanwhile: an
+        idempotent producer cannot go on after some errors.
+
+        The old one stops first, so that nothing it still held can land behind what the new one sends.
+        """
+        broken = broken or self._producer
+        async with self._reconnecting:
+            if self._producer is not broken or broken is None:
+                return
+            await broken.stop()
+            while self._producer is broken:
+                try:
+                    await wait_for_broker(self._settings)
+                    fresh = await self._connect()
+                except Exception as error:
+                    if not (isinstance(error, KafkaError | OSError) and is_passing(error)):
+                        self.give_up(error)
+                        raise
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
+                if self._producer is broken:
+                    self._producer = fresh
+                    self.must_reconnect.clear()
+                else:
+                    await fresh.stop()
+
+    async def _connect(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            **self._settings.client_options(),
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=0,  # what comes while a request is under way is the next batch
+            max_batch_size=MAX_BATCH_BYTES,
+            max_request_size=MAX_RECORD_BYTES,
+            compression_type="zstd",  # aiokafka's lz4 is level 9: seven times slower, and larger
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            metadata_max_age_ms=30_000,
+        )
+        try:
+            await producer.start()
+        except BaseException:
+            await producer.stop()
+            raise
+        return producer
+
+    def _acknowledged(self, future: asyncio.Future[RecordMetadata]) -> None:
+        """A partition's acknowledgements come in the order of its offsets, unless its log started again."""
+        if future.cancelled() or future.exception() is not None:
+            return
+        metadata = future.result()
+        self.acknowledged += 1
+        place = (metadata.topic, metadata.partition)
+        if metadata.offset <= self._newest.get(place, -1):
+            self._newest.clear()
+            self.restarts += 1
+            self.must_reconnect.set()
+            self._on_loss(f"the log of {metadata.topic} started again")
+        self._newest[place] = metadata.offset
+
+
+def _span(topic: str) -> Span | None:
+    """From now to the acknowledgement, where what is being done is sampled. A send that fails at once has none."""
+    if (parent := tracing.active()) is None:
+        return None
+    attributes = {
+        "messaging.system": "kafka",
+        "messaging.destination.name": topic,
+        "messaging.operation.name": "send",
+        "messaging.operation.type": "send",
+    }
+    return tracing.start(f"send {topic}", kind=SpanKind.PRODUCER, parent=parent, attributes=attributes)
+
+
+def _end(span: Span, future: asyncio.Future[RecordMetadata]) -> None:
+    if future.cancelled():
+        tracing.failed(span, "CancelledError")
+    elif (error := future.exception()) is not None:
+        tracing.failed(span, type(error).__name__)
+    else:
+        span.set_attribute("messaging.destination.partition.id", str(future.result().partition))
+        span.set_attribute("messaging.kafka.offset", future.result().offset)
+    span.end()
