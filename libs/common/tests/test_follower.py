@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from crosstape.common.bus import follower as follower_module
 from crosstape.common.bus.connection import BusSettings
 from crosstape.common.bus.follower import Follower
 from crosstape.common.bus.producer import Producer
@@ -40,11 +42,13 @@ def ids(records):
     return [record.value.columns().trade_id[0] for record in records]
 
 
-async def test_reads_from_a_while_back_then_what_comes(own_broker):
+async def test_reads_from_a_while_back_then_what_comes(own_broker, monkeypatch):
     settings = BusSettings(own_broker.bootstrap)
     async with Producer(settings) as producer:
         await publish(producer, 1, 2)
         await asyncio.sleep(1.2)
+        opened = time.time()  # for the followers, however long it takes until they are
+        monkeypatch.setattr(follower_module, "time", SimpleNamespace(time=lambda: opened))
         await publish(producer, 3)
         async with (
             Follower(settings, {TRADES: 1.0, BARS: 1.0}) as recent,
