@@ -19,6 +19,7 @@ from crosstape.common.runtime.lifecycle import Work, run_service
 from crosstape.common.runtime.preparing import prepared
 from crosstape.common.runtime.settings import read_settings
 from crosstape.common.waiting import unless_stopped
+from crosstape.common.web.closing import close_last
 from crosstape.twap_engine.accounts import Accounts
 from crosstape.twap_engine.api.app import create_app
 from crosstape.twap_engine.api.resources import Resources
@@ -72,21 +73,23 @@ async def build(settings: TwapSettings, stop: asyncio.Event) -> tuple[Any, Seque
     resources = Resources(database, engine, books, Directory(lists.tables), clock, health)
 
     async def work(stop: asyncio.Event) -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(lists.run(stop), name="market lists")
-                group.create_task(feed.run(stop), name="feed")
-                if await prepared(stop, partial(migrate, database)):
-                    group.create_task(_tell(settings.bus, database, life, stop), name="relay")
-                    group.create_task(_live(engine, life, stop), name="engine")
-                    group.create_task(accounts.run(stop), name="accounts")
-        finally:
-            for client in clients.values():
-                await client.close()
-            await session.close()
-            await database.close()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(lists.run(stop), name="market lists")
+            group.create_task(feed.run(stop), name="feed")
+            if await prepared(stop, partial(migrate, database)):
+                group.create_task(_tell(settings.bus, database, life, stop), name="relay")
+                group.create_task(_live(engine, life, stop), name="engine")
+                group.create_task(accounts.run(stop), name="accounts")
 
-    return create_app(resources, tokens), [work]
+    async def close() -> None:
+        for client in clients.values():
+            await client.close()
+        await session.close()
+        await database.close()
+
+    app = create_app(resources, tokens)
+    close_last(app, close)
+    return app, [work]
 
 
 async def _live(engine: Engine, life: ReplicaLife, stop: asyncio.Event) -> None:
