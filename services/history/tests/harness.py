@@ -84,7 +84,7 @@ class FakeExchanges:
         self.oldest = 0
         self.fails_after: int | None = None
 
-    async def markets(self, exchange: str) -> list[Instrument]:
+    async def markets(self, exchange: str, seconds: float) -> list[Instrument]:
         if exchange not in self.lists:
             raise ExchangeError(f"{exchange} is away")
         return self.lists[exchange]

@@ -44,7 +44,7 @@ async def test_an_exchange_that_does_not_answer_is_an_error_in_time(
     instrument = Instrument(exchange, "BTCUSDT", "BTC", "USDT")
     async with asyncio.timeout(TIMEOUT):
         with pytest.raises(ExchangeError, match=f"{exchange} did not answer"):
-            await asked.markets(exchange)
+            await asked.markets(exchange, 0.01)
         with pytest.raises(ExchangeError, match=f"{exchange} did not answer"):
             await asked.klines(instrument, Interval.M1, 0, 60_000)
     await asked.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -43,10 +44,34 @@ async def test_a_list_that_is_due_while_the_database_is_away_is_refreshed_once_i
         refreshing.cancel()
 
 
+async def test_an_exchange_that_takes_longer_than_a_caller_waits_is_known_a_while_later(
+    store: Store, exchanges: FakeExchanges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TICK_SECONDS", "RETRY_SECONDS"):
+        monkeypatch.setattr(module, name, 0.01)
+
+    async def slow(exchange: str, seconds: float) -> list[Instrument]:
+        if seconds < 30:
+            raise ExchangeError(f"{exchange} did not answer within {seconds:g} s.")
+        return exchanges.lists["binance"]
+
+    markets = Markets(["gate"], slow, store)
+    with pytest.raises(ExchangeError):
+        await markets.instruments("gate")
+    async with asyncio.timeout(TIMEOUT), asyncio.TaskGroup() as group:
+        refreshing = group.create_task(markets.refresh())
+        listed = None
+        while listed is None:
+            with contextlib.suppress(ExchangeError):
+                listed = await markets.instruments("gate")
+            await asyncio.sleep(0.01)
+        refreshing.cancel()
+
+
 async def test_an_invented_exchange_costs_no_query_and_leaves_nothing(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def none(exchange: str) -> list[Instrument]:
+    async def none(exchange: str, seconds: float) -> list[Instrument]:
         raise ExchangeNotFound("No such exchange.")
 
     async def asked(*query: object, **parameters: object) -> Any:
@@ -107,7 +132,7 @@ async def test_while_a_list_is_lacking_nobody_says_that_one_exchange_alone_has_a
 async def test_callers_that_come_together_ask_the_exchange_once(store: Store, exchanges: FakeExchanges) -> None:
     asked = []
 
-    async def fetch(exchange: str) -> list[Instrument]:
+    async def fetch(exchange: str, seconds: float) -> list[Instrument]:
         asked.append(exchange)
         await asyncio.sleep(0)
         return exchanges.lists["binance"]

@@ -19,6 +19,8 @@ from crosstape.exchanges.rest import ExchangeRest
 
 REQUEST_SECONDS = 8.0
 """How long a caller waits for an exchange; then EXCHANGE_ERROR. Less than the gateway waits for us."""
+PATIENT_SECONDS = 60.0
+"""How long an exchange is waited for where no caller does."""
 
 _EXCHANGE_ID = re.compile(r"[a-z0-9_]{2,32}", re.ASCII)
 
@@ -36,9 +38,9 @@ class Exchanges:
         self._generic: dict[str, CcxtExchange] = {}
         self._opening = asyncio.Lock()
 
-    async def markets(self, exchange: str) -> list[Instrument]:
-        """The instruments of `exchange`. Raises ExchangeNotFound, ExchangeError."""
-        async with _in_time(exchange):
+    async def markets(self, exchange: str, seconds: float) -> list[Instrument]:
+        """The instruments of `exchange`, within `seconds`. Raises ExchangeNotFound, ExchangeError."""
+        async with _in_time(exchange, seconds):
             return await (await self._open(exchange)).markets()
 
     async def intervals(self, exchange: str) -> Sequence[Interval]:
@@ -55,7 +57,7 @@ class Exchanges:
 
     async def klines(self, instrument: Instrument, interval: Interval, start: int, end: int) -> Klines:
         """The candles that open in [start, end) ms. Raises ExchangeNotFound, ExchangeError."""
-        async with _in_time(instrument.exchange):
+        async with _in_time(instrument.exchange, REQUEST_SECONDS):
             return await (await self._open(instrument.exchange)).klines(instrument, interval, start, end)
 
     async def close(self) -> None:
@@ -73,7 +75,7 @@ class Exchanges:
             if (native := DIALECTS.get(exchange)) is not None:
                 if self._session is None:
                     self._session = aiohttp.ClientSession()
-                rest = ExchangeRest(native, self._origin or None, self._session, deadline=REQUEST_SECONDS)
+                rest = ExchangeRest(native, self._origin or None, self._session)
                 return self._native.setdefault(exchange, rest)
             if self._origin or not _EXCHANGE_ID.fullmatch(exchange):
                 raise ExchangeNotFound("No such exchange. GET /exchanges lists them.")
@@ -82,10 +84,10 @@ class Exchanges:
 
 
 @asynccontextmanager
-async def _in_time(exchange: str) -> AsyncIterator[None]:
+async def _in_time(exchange: str, seconds: float) -> AsyncIterator[None]:
     """However many requests it takes, and whoever makes them: ccxt knows no deadline of ours. Raises ExchangeError."""
     try:
-        async with asyncio.timeout(REQUEST_SECONDS):
+        async with asyncio.timeout(seconds):
             yield
     except TimeoutError as error:
-        raise ExchangeError(f"{exchange} did not answer within {REQUEST_SECONDS:g} s.") from error
+        raise ExchangeError(f"{exchange} did not answer within {seconds:g} s.") from error

@@ -15,12 +15,13 @@ from msgspec import Struct
 from crosstape.common.errors import DatabaseError, ExchangeError, SymbolNotFound
 from crosstape.common.market.instrument import Instrument, Kind
 from crosstape.common.symbols import SUGGESTIONS, SymbolTable, exchange_id, exchange_not_found, split_tradingview
+from crosstape.history.exchanges import PATIENT_SECONDS, REQUEST_SECONDS
 from crosstape.history.store import Store
 
 log = structlog.get_logger(__name__)
 
-FetchMarkets = Callable[[str], Awaitable[Sequence[Instrument]]]
-"""The market list of an exchange. Raises ExchangeError."""
+FetchMarkets = Callable[[str, float], Awaitable[Sequence[Instrument]]]
+"""The market list of an exchange, within so many seconds. Raises ExchangeError."""
 
 REFRESH_SECONDS = 3_600.0
 RETRY_SECONDS = 30.0
@@ -76,7 +77,7 @@ class Markets:
         except SymbolNotFound:
             if not self._is_stale(exchange):
                 raise
-            await self._refresh(exchange)
+            await self._refresh(exchange, REQUEST_SECONDS)
             found = (await self._table(exchange)).resolve(symbol)
         return Market(exchange, found.instrument, found.quote_alias)
 
@@ -123,7 +124,7 @@ class Markets:
             await asyncio.sleep(TICK_SECONDS)
             for exchange in filter(self._is_stale, list(self._known)):
                 try:
-                    await self._refresh(exchange)
+                    await self._refresh(exchange, PATIENT_SECONDS)
                 except DatabaseError:
                     log.warning("market_list_not_refreshed", exchange=exchange)
                     stale_at = time.monotonic() + RETRY_SECONDS
@@ -147,16 +148,16 @@ class Markets:
                 if exchange in self.exchanges and (kept := await self._kept(exchange)):
                     await self._know(exchange, kept, lasts=0.0)
                 else:
-                    await self._refresh(exchange)
+                    await self._refresh(exchange, REQUEST_SECONDS)
             finally:
                 self._looks.pop(exchange, None)
 
     def _is_stale(self, exchange: str) -> bool:
         return time.monotonic() >= self._known[exchange].stale_at
 
-    async def _refresh(self, exchange: str) -> None:
+    async def _refresh(self, exchange: str, seconds: float) -> None:
         try:
-            instruments = list(await self._fetch(exchange))
+            instruments = list(await self._fetch(exchange, seconds))
         except ExchangeError as error:
             log.warning("market_list_unavailable", exchange=exchange, error=error.message)
             await self._know(exchange, await self._kept(exchange), lasts=RETRY_SECONDS, failure=error)
