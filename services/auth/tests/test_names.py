@@ -11,8 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from crosstape.auth.passwords import check_password, normalised
-from crosstape.auth.usernames import PATTERN, check_username, username_key
+from crosstape.auth.usernames import PATTERN, check_username
 from crosstape.common.errors import ValidationFailed
+from crosstape.common.identity.usernames import username_key
 
 names = st.from_regex(re.compile(PATTERN), fullmatch=True)
 

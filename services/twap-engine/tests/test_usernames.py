@@ -9,11 +9,9 @@ import pytest
 from sqlalchemy import select
 from twap_api import ADMIN, Orders, serving, user
 
-from crosstape.auth.usernames import username_key as key_of_auth
 from crosstape.twap_engine.store.database import Database
 from crosstape.twap_engine.store.migrate import migrate
 from crosstape.twap_engine.store.tables import orders as table
-from crosstape.twap_engine.usernames import username_key
 
 ORDER = {
     "order_id": "twap_001", "symbol": "BTC-USD", "side": "buy", "total_quantity": 1, "limit_price": 30_000,
@@ -25,11 +23,6 @@ ORDER = {
 async def orders(sqlite_url: str) -> AsyncIterator[Orders]:
     async with serving(sqlite_url) as one:
         yield one
-
-
-@pytest.mark.parametrize("name", ["alice", "Alice", "ALICE", "ａｌｉｃｅ", "Ärger", "ΣΊΣΥΦΟΣ", "ЁЛКА", "ſtraße", "ﬁsh"])
-def test_two_names_are_the_same_here_where_they_are_to_auth(name: str) -> None:
-    assert username_key(name) == key_of_auth(name)
 
 
 @pytest.mark.parametrize(

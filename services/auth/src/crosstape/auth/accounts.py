@@ -19,10 +19,11 @@ from crosstape.auth.revoking import Entries, Revoker
 from crosstape.auth.sessions import Sessions, Tokens, current_user
 from crosstape.auth.tables import User
 from crosstape.auth.throttle import Attempt, Throttle
-from crosstape.auth.usernames import check_username, username_key
+from crosstape.auth.usernames import check_username
 from crosstape.common.errors import Conflict, DataNotFound, Forbidden, Unauthenticated
 from crosstape.common.identity.principal import Principal, Role
 from crosstape.common.identity.revocations import user_entry
+from crosstape.common.identity.usernames import username_key
 
 
 class Accounts:

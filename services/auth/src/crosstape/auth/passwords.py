@@ -6,8 +6,8 @@ import unicodedata
 
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
-from crosstape.auth.usernames import username_key
 from crosstape.common.errors import ValidationFailed
+from crosstape.common.identity.usernames import username_key
 
 FEWEST_CHARACTERS = 8
 MOST_BYTES = 256

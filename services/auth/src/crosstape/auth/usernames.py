@@ -1,4 +1,4 @@
-"""Usernames: which there may be, and when two are the same."""
+"""Usernames: which there may be."""
 
 from __future__ import annotations
 
@@ -37,8 +37,3 @@ def check_username(name: str) -> str:
     if not _valid.fullmatch(name):
         raise ValidationFailed(f"username: {RULE}.", {"parameter": "username"})
     return unicodedata.normalize("NFKC", name)
-
-
-def username_key(name: str) -> str:
-    """What is unique of a name: two that differ in case or in compatibility forms alone are one."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())

@@ -10,12 +10,12 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from crosstape.common.errors import Conflict, OrderNotFound
+from crosstape.common.identity.usernames import username_key
 from crosstape.twap_engine.order import CloseReason, ParentOrder, Progress, Status
 from crosstape.twap_engine.store.database import Database
 from crosstape.twap_engine.store.rows import AnyRow, order_of, progress_of
 from crosstape.twap_engine.store.slices import end
 from crosstape.twap_engine.store.tables import fills, orders, slices
-from crosstape.twap_engine.usernames import username_key
 
 
 @dataclass(frozen=True, slots=True)

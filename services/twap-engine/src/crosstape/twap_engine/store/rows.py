@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Struct
 from sqlalchemy import Row
 
+from crosstape.common.identity.usernames import username_key
 from crosstape.twap_engine.order import Benchmark, CloseReason, Market, ParentOrder, Progress, Side, Status
-from crosstape.twap_engine.usernames import username_key
 
 AnyRow = Row[*tuple[Any, ...]]
 

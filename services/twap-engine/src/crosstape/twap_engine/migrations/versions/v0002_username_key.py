@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from crosstape.twap_engine.usernames import username_key
+from crosstape.common.identity.usernames import username_key
 
 revision = "0002"
 down_revision = "0001"

@@ -1,4 +1,4 @@
-"""Usernames: when two are the same, as auth has it, which orders do not ask."""
+"""Usernames: when two are the same."""
 
 from __future__ import annotations
 
