@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import TypeVar
 
@@ -25,17 +25,21 @@ def read_answer(decoder: msgspec.json.Decoder[T], body: bytes, rejection: Callab
         raise rejection(body) or malformed(error) from error
 
 
-def is_holdable(trade: Trade) -> bool:
-    """Whether price and quantity are decimals that the tape can hold."""
-    return is_positive_decimal(trade.price) and is_positive_decimal(trade.quantity)
+def set_apart(trades: Iterable[Trade]) -> tuple[list[Trade], list[Trade]]:
+    """Those whose price and quantity are decimals that the tape can hold, and those that it cannot hold."""
+    holdable: list[Trade] = []
+    refused: list[Trade] = []
+    for trade in trades:
+        is_holdable = is_positive_decimal(trade.price) and is_positive_decimal(trade.quantity)
+        (holdable if is_holdable else refused).append(trade)
+    return holdable, refused
 
 
 def checked_page(page: HistoryPage) -> HistoryPage:
     """`page` with what no tape can hold set apart: one such trade must not keep the others out."""
     if are_positive_decimals(text for trade in page.trades for text in (trade.price, trade.quantity)):
         return page
-    trades = [trade for trade in page.trades if is_holdable(trade)]
-    refused = [trade for trade in page.trades if not is_holdable(trade)]
+    trades, refused = set_apart(page.trades)
     return msgspec.structs.replace(page, trades=trades, refused=refused)
 
 

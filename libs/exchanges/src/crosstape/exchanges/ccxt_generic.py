@@ -24,7 +24,7 @@ from crosstape.common.market.bar import Interval
 from crosstape.common.market.decimals import decimal_text, is_positive_decimal, plain_text
 from crosstape.common.market.instrument import Instrument, Kind
 from crosstape.common.market.trade import TakerSide, Trade, TradeId, trade_id
-from crosstape.exchanges.answers import checked_klines, is_holdable, step
+from crosstape.exchanges.answers import checked_klines, set_apart, step
 from crosstape.exchanges.dialect import FeedError, Kline, Klines, MalformedFrame
 from crosstape.exchanges.frames import WRONG, malformed
 from crosstape.exchanges.times import MILLISECOND
@@ -141,8 +141,7 @@ class CcxtExchange:
         if all(trade.time >= start for trade in held.values()):
             held = await self._reaching_back(instrument, start, held)
         oldest = min((trade.time for trade in held.values()), default=self._now())
-        trades = [trade for trade in held.values() if is_holdable(trade)]
-        refused = [trade for trade in held.values() if not is_holdable(trade)]
+        trades, refused = set_apart(held.values())
         return TradesSince(trades, max(start, oldest), refused)
 
     async def _reaching_back(

@@ -19,7 +19,7 @@ from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.ledger import GapState
 from crosstape.common.runtime.health import Check
-from crosstape.exchanges.answers import is_holdable
+from crosstape.exchanges.answers import set_apart
 from crosstape.exchanges.ccxt_generic import CcxtExchange, TradesSince, Unanswerable
 from crosstape.exchanges.dialect import FeedError, MalformedFrame
 from crosstape.ingestor.feed import backoff
@@ -65,9 +65,10 @@ class GenericFeed:
                     self.outage(Outage(market.disconnected_at, now, "disconnect"))
                     market.disconnected_at = None
             market.last_trade_received = now
-            if refused := [trade for trade in trades if not is_holdable(trade)]:
+            holdable, refused = set_apart(trades)
+            if refused:
                 self._teller.refuse_without_numbers(refused)
-            for trade in market.unseen(filter(is_holdable, trades)):
+            for trade in market.unseen(holdable):
                 market.observe(trade)
                 self._publisher.trade(trade)
 

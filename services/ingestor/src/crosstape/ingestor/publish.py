@@ -19,7 +19,7 @@ from crosstape.common.market.book import BookEvent
 from crosstape.common.market.decimals import are_positive_decimal_lines
 from crosstape.common.market.ledger import LedgerEvent
 from crosstape.common.market.trade import Source, Trade, TradeBatch, batch_trades
-from crosstape.exchanges.answers import is_holdable
+from crosstape.exchanges.answers import set_apart
 
 log = structlog.get_logger(__name__)
 
@@ -191,8 +191,8 @@ class Publisher:
         return batch_trades(good, source) if good else None
 
     def _holdable(self, rows: list[Trade]) -> list[Trade]:
-        good = [row for row in rows if is_holdable(row)]
-        if bad := [row for row in rows if not is_holdable(row)]:
+        good, bad = set_apart(rows)
+        if bad:
             self.refuse(bad)
         return good
 
