@@ -171,13 +171,19 @@ async def test_an_order_of_several_exchanges_goes_where_one_answers(desk: Desk, 
     assert [*clients["binance"].sent] == [f"ctwap{order.id}x1"]
 
 
+async def its_second_slice_is_on_its_way(desk: Desk, binance: Exchange) -> ParentOrder:
+    """An order at Binance whose first slice is written, and whose second one is due while placing hangs."""
+    order = await desk.submit("a", BINANCE, 20, 10)
+    await desk.wait_for_slices(order, 1)
+    binance.hangs = {"place"}
+    desk.clock.advance(10 - desk.clock.steady() / 1e9)
+    return order
+
+
 async def test_what_the_market_did_until_a_slice_was_sent_is_its_own_however_late_the_answer(
     desk: Desk, clients: dict[str, Exchange]
 ) -> None:
-    order = await desk.submit("a", BINANCE, 20, 10)
-    await desk.wait_for_slices(order, 1)
-    clients["binance"].hangs = {"place"}
-    desk.clock.advance(10 - desk.clock.steady() / 1e9)
+    order = await its_second_slice_is_on_its_way(desk, clients["binance"])
     await desk.pass_time(4)
     clients["binance"].wake()
     await desk.wait_for_slices(order, 2)
@@ -189,10 +195,7 @@ async def test_what_the_market_did_until_a_slice_was_sent_is_its_own_however_lat
 async def test_who_got_an_order_back_counts_only_what_it_saw_of_the_market_since(
     desk: Desk, clients: dict[str, Exchange]
 ) -> None:
-    order = await desk.submit("a", BINANCE, 20, 10)
-    await desk.wait_for_slices(order, 1)
-    clients["binance"].hangs = {"place"}
-    desk.clock.advance(10 - desk.clock.steady() / 1e9)
+    order = await its_second_slice_is_on_its_way(desk, clients["binance"])
     await desk.pass_time(1)
     async with desk.replica.database.writing() as connection:  # somebody took it for dead
         await replicas.resign(connection, desk.replica.engine.replica)

@@ -11,8 +11,9 @@ from msgspec import Struct
 from crosstape.common.market.bar import NANOSECONDS, Bar, Interval
 from crosstape.common.market.trade import Trade
 from crosstape.stream_hub import messages
+from crosstape.stream_hub.day_sums import day_of
 from crosstape.stream_hub.fanout import Group, Outbox
-from crosstape.stream_hub.flow import DETAILED_SECONDS, Flow
+from crosstape.stream_hub.flow import DAY, DETAILED_SECONDS, Flow
 from crosstape.stream_hub.live_book import LiveBook
 from crosstape.stream_hub.numbers import EXACT
 from crosstape.stream_hub.positions import before, position
@@ -157,9 +158,9 @@ class MarketState:
         """The volume delta at each tick that came before history answered."""
         days: dict[int, Decimal | None] = {}
         for tick in reversed(ticks):
-            day = tick.trade.time // NANOSECONDS // 86_400
+            day = day_of(tick.trade.time)
             if day not in days:
-                days[day] = self.flow.cvd(day * 86_400)
+                days[day] = self.flow.cvd(day * DAY)
             cvd = tick.cvd = days[day]
             if cvd is not None:
                 days[day] = EXACT.subtract(cvd, Decimal(messages.volume_delta(tick.trade)))
