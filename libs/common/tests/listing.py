@@ -10,8 +10,8 @@ import msgspec
 from aiohttp import web
 
 from crosstape.common.identity.internal import HEADER, InternalTokens
+from crosstape.common.identity.services import HISTORY
 from crosstape.common.market.instrument import Instrument
-from crosstape.common.market_lists import HISTORY
 from crosstape.common.testing.identity import INTERNAL_SECRET
 
 

@@ -23,13 +23,22 @@ from crosstape.common.web.operations import operations_routes
 from crosstape.common.web.request_context import RequestContext
 
 
+def released_by_signal() -> asyncio.Event:
+    """Set by SIGUSR1."""
+    released = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, released.set)
+    return released
+
+
 async def idle(stop: asyncio.Event) -> None:
     await stop.wait()
 
 
 async def drains(stop: asyncio.Event) -> None:
+    """Goes on until SIGUSR1."""
+    released = released_by_signal()
     await stop.wait()
-    await asyncio.sleep(0.5)
+    await released.wait()
     print("work finished", flush=True)
 
 
@@ -70,8 +79,7 @@ async def failing_lifespan(app: FastAPI) -> Any:
 
 async def held(request: Request) -> Response:
     """Answers after SIGUSR1."""
-    released = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, released.set)
+    released = released_by_signal()
     print("held", flush=True)
     await released.wait()
     print("answered", flush=True)

@@ -90,3 +90,52 @@ def test_only_prices_of_more_digits_than_any_market_quotes_can_share_a_float() -
     assert float("99999.99999999") < float("100000.00000000")
     assert float("123456.123456781") < float("123456.123456782")
     assert float("123456.123456789012341") == float("123456.123456789012342")
+
+
+@given(sides, sides, prices, prices, st.lists(updates.filter(lambda update: not update.is_snapshot), max_size=8))
+def test_what_lies_beyond_a_snapshots_horizon_is_not_shown_and_nothing_else_is_left_out(
+    bids: list[Level], asks: list[Level], bid_horizon: str, ask_horizon: str, changes: list[BookUpdate]
+) -> None:
+    snapshot = BookUpdate("okx", "BTC-USDT", True, bids, asks, 0, 0, bid_horizon=bid_horizon, ask_horizon=ask_horizon)
+    book = OrderBook()
+    for count, update in enumerate((snapshot, *changes), 1):
+        book.apply(update)
+        all_bids, all_asks = expected([snapshot, *changes][:count])
+        known_bids = {p: q for p, q in all_bids.items() if Decimal(p) >= Decimal(bid_horizon)}
+        known_asks = {p: q for p, q in all_asks.items() if Decimal(p) <= Decimal(ask_horizon)}
+        assert book.top(100) == (by_price(known_bids)[::-1], by_price(known_asks))
+        assert (book.bids, book.asks) == (known_bids, known_asks)
+        assert book.horizons(100) == (bid_horizon, ask_horizon)
+        assert book.knows(len(known_bids), len(known_asks))
+        assert not book.knows(len(known_bids) + 1, 0)
+        assert not book.knows(0, len(known_asks) + 1)
+        for price in {bid_horizon, ask_horizon, "0.10", "6.00", *known_bids, *known_asks}:
+            assert book.lacks_bid(price) == (price not in known_bids and Decimal(price) >= Decimal(bid_horizon))
+            assert book.lacks_ask(price) == (price not in known_asks and Decimal(price) <= Decimal(ask_horizon))
+
+
+@given(st.lists(updates, min_size=1, max_size=8), st.integers(1, 20))
+def test_the_best_levels_and_their_horizon_make_the_same_book_as_far_as_it_is_known(
+    history: list[BookUpdate], depth: int
+) -> None:
+    whole, cut = OrderBook(), OrderBook()
+    whole.apply(history[0])
+    bids, asks = whole.top(depth)
+    bid_horizon, ask_horizon = whole.horizons(depth)
+    cut.apply(BookUpdate("okx", "BTC-USDT", True, bids, asks, 0, 0, bid_horizon=bid_horizon, ask_horizon=ask_horizon))
+    for update in history:
+        whole.apply(update)
+        cut.apply(update)
+        for mine, theirs in zip(cut.top(100), whole.top(100), strict=True):
+            assert mine == theirs[: len(mine)]
+        is_whole = [horizon is None or update.is_snapshot for horizon in (bid_horizon, ask_horizon)]
+        bid_horizon, ask_horizon = (None, None) if update.is_snapshot else (bid_horizon, ask_horizon)
+        assert all(m == t for m, t, w in zip(cut.top(100), whole.top(100), is_whole, strict=True) if w)
+
+
+def test_a_book_whose_horizon_is_none_knows_all_there_is() -> None:
+    book = OrderBook()
+    book.apply(BookUpdate("okx", "BTC-USDT", True, [("1", "1")], [], 0, 0))
+    assert book.knows(1_000, 1_000)
+    assert book.horizons(1) == (None, None)
+    assert book.lacks_bid("0.5") and not book.lacks_bid("1")

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import signal
 import statistics
 import time
@@ -13,12 +14,14 @@ import psutil
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
+from aiokafka.errors import InvalidReplicationFactorError, KafkaTimeoutError, RecordTooLargeError
 
 from crosstape.common.bus.connection import BusSettings, ensure_topics, wait_for_broker
-from crosstape.common.bus.consumer import Batch, Consumer
+from crosstape.common.bus.consumer import FETCH_WAIT_MS, Batch, Consumer, Share
 from crosstape.common.bus.producer import Producer
+from crosstape.common.bus.refusal import BrokerRefused
 from crosstape.common.bus.topics import (
+    ALL_TOPICS,
     BARS,
     BOOKS,
     DEAD_LETTERS,
@@ -46,13 +49,13 @@ def bus(broker: Broker) -> BusSettings:
     return BusSettings(broker.bootstrap)
 
 
-async def new_topic(broker: Broker) -> Topic[str]:
+async def new_topic(broker: Broker, **configs: str) -> Topic[str]:
     """A topic of this test alone, with one partition."""
     topic: Topic[str] = Topic(f"test-{uuid.uuid4().hex}", str, 1)
     await wait_for_broker(bus(broker))
     admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
     await admin.start()
-    await admin.create_topics([NewTopic(topic.name, num_partitions=1, replication_factor=1)])
+    await admin.create_topics([NewTopic(topic.name, num_partitions=1, replication_factor=1, topic_configs=configs)])
     await admin.close()
     return topic
 
@@ -139,21 +142,25 @@ async def test_a_batch_that_was_not_committed_comes_again_to_the_next_consumer(b
             assert await read_records(goes_on, 1) == ["c"]
 
 
-async def test_what_is_sent_while_a_consumer_without_a_group_is_open_arrives_and_nothing_older(broker: Broker) -> None:
-    topic = await new_topic(broker)
-    async with Producer(bus(broker)) as producer:
-        await producer.deliver(topic, KEY, "old")
-        async with Consumer(bus(broker), [topic], group=None) as consumer:
-            await producer.deliver(topic, KEY, "new")
-            batches = await read(consumer, lambda records, _: bool(records))
-            await consumer.commit(batches[-1])
-    assert [record for batch in batches for record in batch.records[topic.name]] == ["new"]
+async def test_each_of_a_group_knows_its_share_of_a_topic_and_is_told_when_it_changes(broker: Broker) -> None:
+    everything, group = Share(TRADES.partitions, [*range(TRADES.partitions)]), uuid.uuid4().hex
+    half = TRADES.partitions // 2
+    told: list[Share] = []  # the last counts: a broker that has just made a topic may not know its partitions yet
+    async with Consumer(
+        bus(broker), [TRADES], group=group, on_assigned=lambda: told.append(consumer.share(TRADES))
+    ) as consumer:
+        await until(lambda: told[-1:] == [everything])
+        async with Consumer(bus(broker), [TRADES], group=group) as other:
+            await until(lambda: len(told[-1].numbers) == half and len(other.share(TRADES).numbers) == half)
+            await until(lambda: sorted([*told[-1].numbers, *other.share(TRADES).numbers]) == everything.numbers)
+        await until(lambda: told[-1] == everything)
+    assert consumer.share(TRADES).numbers == ()
 
 
 async def test_a_record_is_soon_with_a_reader_who_waits(broker: Broker) -> None:
     topic = await new_topic(broker)
     took: list[float] = []
-    async with Producer(bus(broker)) as producer, Consumer(bus(broker), [topic], group=None) as consumer:
+    async with Producer(bus(broker)) as producer, Consumer(bus(broker), [topic], group=topic.name) as consumer:
         reading = consumer.batches(max_records=1, max_age=PATIENCE)
         for n in range(50):
             began = time.perf_counter()
@@ -161,7 +168,8 @@ async def test_a_record_is_soon_with_a_reader_who_waits(broker: Broker) -> None:
             batch = await anext(reading)
             took.append(time.perf_counter() - began)
             assert batch.records[topic.name] == [str(n)]
-    assert statistics.median(took) < 0.05
+    # Were anything waited for, the quickest would be late too; most of them are, where others keep the machine busy.
+    assert statistics.quantiles(took, n=10)[0] < FETCH_WAIT_MS / 1000 / 5
 
 
 async def test_an_undecodable_record_becomes_a_dead_letter_and_the_rest_goes_on(broker: Broker) -> None:
@@ -191,6 +199,7 @@ async def test_dead_letters_fill_a_batch_as_records_do(broker: Broker) -> None:
     async with Consumer(bus(broker), [topic], group=uuid.uuid4().hex) as consumer, asyncio.timeout(PATIENCE):
         async for batch in consumer.batches(max_records=10, max_age=2 * PATIENCE):
             assert len(batch) == len(batch.dead_letters) >= 10
+            assert batch.oldest_ms > 0
             break
 
 
@@ -231,7 +240,7 @@ async def test_all_that_is_delivered_together_arrives_in_order(broker: Broker) -
         await producer.deliver_all(topic, KEY, [])
         await producer.deliver(topic, KEY, "last")
         batches = await read(consumer, lambda records, _: "last" in records)
-        with pytest.raises(MessageSizeTooLargeError):
+        with pytest.raises(RecordTooLargeError):
             await producer.deliver_all(topic, KEY, ["fits", "x" * MAX_RECORD_BYTES])
     assert [text for batch in batches for text in batch.records[topic.name]] == [*texts, "last"]
 
@@ -241,11 +250,28 @@ async def test_a_record_over_the_limit_is_its_makers_fault_and_costs_nobody_else
     losses: list[str] = []
     async with Producer(bus(broker), on_loss=losses.append, max_in_flight=1) as producer:
         for send in (producer.send, producer.send, producer.deliver):
-            with pytest.raises(MessageSizeTooLargeError):
+            with pytest.raises(RecordTooLargeError):
                 await send(topic, KEY, "x" * (MAX_RECORD_BYTES + 1))
         await producer.send(topic, KEY, "small")
         await producer.flush()
     assert (producer.acknowledged, losses) == (1, [])
+
+
+@pytest.mark.parametrize("way", ["send", "deliver", "deliver_all"])
+async def test_what_is_too_large_for_its_topic_never_counts_as_taken(broker: Broker, way: str) -> None:
+    topic = await new_topic(broker, **{"max.message.bytes": "1000"})
+    text = "".join(map(chr, random.Random(1).choices(range(0x100, 0x2000), k=5_000)))
+    with pytest.raises(BrokerRefused, match=f"{topic.name}: set its max.message.bytes"):
+        async with Producer(bus(broker)) as producer, asyncio.timeout(PATIENCE):
+            if way == "send":
+                await producer.send(topic, KEY, text)
+            elif way == "deliver":
+                await producer.deliver(topic, KEY, text)
+            else:
+                await producer.deliver_all(topic, KEY, [text])
+            await producer.flush()
+            raise AssertionError("it was taken")
+    assert producer.acknowledged == 0
 
 
 async def test_a_full_book_of_many_levels_passes(broker: Broker) -> None:
@@ -259,16 +285,35 @@ async def test_a_full_book_of_many_levels_passes(broker: Broker) -> None:
     assert [r for b in batches for r in b.records["books"] if r.exchange == exchange] == [book]
 
 
-async def test_topics_can_be_ensured_by_many_at_once(own_broker: Broker) -> None:
-    await asyncio.gather(*(ensure_topics(bus(own_broker)) for _ in range(4)))
+async def test_topics_can_be_ensured_by_many_at_once(empty_broker: Broker) -> None:
+    await asyncio.gather(*(ensure_topics(bus(empty_broker)) for _ in range(4)))
+    wanted = {topic.name: topic.partitions for topic in ALL_TOPICS}
+    partitions: dict[str, int] = {}
+    admin = AIOKafkaAdminClient(bootstrap_servers=empty_broker.bootstrap)
+    await admin.start()
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while partitions.keys() != wanted.keys() or 0 in partitions.values():  # it makes them, then knows of them
+                described = await admin.describe_topics([*wanted])
+                partitions = {one["topic"]: len(one["partitions"]) for one in described}
+    finally:
+        await admin.close()
+    assert partitions == wanted
 
 
-async def test_while_the_broker_hangs_send_waits_and_afterwards_nothing_is_lost(own_broker: Broker) -> None:
-    topic = await new_topic(own_broker)
+async def test_a_broker_with_too_few_nodes_for_the_replicas_is_told_by_the_setting(empty_broker: Broker) -> None:
+    with pytest.raises(
+        InvalidReplicationFactorError, match=r"3 replicas of the topic \S+: .*CROSSTAPE_TOPIC_REPLICATION"
+    ):
+        await ensure_topics(BusSettings(empty_broker.bootstrap, replication=3))
+
+
+async def test_while_the_broker_hangs_send_waits_and_afterwards_nothing_is_lost(broker: Broker) -> None:
+    topic = await new_topic(broker)
     texts = [str(n) for n in range(100)]
     losses: list[str] = []
     queued = 0
-    async with Producer(bus(own_broker), on_loss=losses.append, max_in_flight=10) as producer:
+    async with Producer(bus(broker), on_loss=losses.append, max_in_flight=10) as producer:
         await producer.deliver(topic, KEY, "first")
 
         async def send_all() -> None:
@@ -277,18 +322,18 @@ async def test_while_the_broker_hangs_send_waits_and_afterwards_nothing_is_lost(
                 await producer.send(topic, KEY, text)
                 queued += 1
 
-        await hang(own_broker)
+        await hang(broker)
         try:
             sending = asyncio.create_task(send_all())
             await until(lambda: queued == 10)
             with pytest.raises(TimeoutError):
                 await until(lambda: queued > 10, seconds=1)
         finally:
-            os.kill(own_broker.engine.pid, signal.SIGCONT)
+            os.kill(broker.engine.pid, signal.SIGCONT)
         async with asyncio.timeout(PATIENCE):
             await sending
             await producer.flush()
-        async with Consumer(bus(own_broker), [topic], group="g") as consumer:
+        async with Consumer(bus(broker), [topic], group=topic.name) as consumer:
             assert await read_records(consumer, 101) == ["first", *texts]
     assert losses == []
 
@@ -317,20 +362,22 @@ async def test_what_the_broker_did_not_take_is_sent_again(broker: Broker, monkey
     assert losses == []
 
 
-async def test_a_broker_that_comes_back_empty_is_reported_and_producer_and_consumer_go_on(own_broker: Broker) -> None:
+async def test_a_broker_that_comes_back_empty_is_reported_and_producer_and_consumer_go_on(
+    module_broker: Broker,
+) -> None:
     losses: list[str] = []
     ledger = [Coverage("binance", f"S{n}", 0, 1) for n in range(30)]
     async with (
-        Producer(bus(own_broker), on_loss=losses.append) as producer,
-        Consumer(bus(own_broker), [LEDGER], group="g") as consumer,
+        Producer(bus(module_broker), on_loss=losses.append) as producer,
+        Consumer(bus(module_broker), [LEDGER], group=uuid.uuid4().hex) as consumer,
     ):
         for event in ledger[:20]:
             await producer.deliver(LEDGER, KEY, event)
         for batch in await read(consumer, lambda records, _: len(records) == 20):
             await consumer.commit(batch)
-        own_broker.kill()
+        module_broker.kill()
         delivering = asyncio.create_task(producer.deliver(LEDGER, KEY, ledger[20]))
-        await own_broker.restart_empty()
+        await module_broker.restart_empty()
         async with asyncio.timeout(PATIENCE):
             await delivering
             for event in ledger[21:]:
@@ -341,9 +388,9 @@ async def test_a_broker_that_comes_back_empty_is_reported_and_producer_and_consu
         assert list(dict.fromkeys(map(repr, records))) == list(map(repr, ledger[20:]))
 
 
-async def test_many_senders_survive_a_broker_that_comes_back_empty(own_broker: Broker) -> None:
+async def test_many_senders_survive_a_broker_that_comes_back_empty(module_broker: Broker) -> None:
     losses: list[str] = []
-    async with Producer(bus(own_broker), on_loss=losses.append, max_in_flight=100) as producer:
+    async with Producer(bus(module_broker), on_loss=losses.append, max_in_flight=100) as producer:
         stop = asyncio.Event()
 
         async def send_steadily(name: str) -> None:
@@ -357,8 +404,8 @@ async def test_many_senders_survive_a_broker_that_comes_back_empty(own_broker: B
             for n in range(20):
                 group.create_task(send_steadily(f"S{n}"))
             await until(lambda: producer.acknowledged > 100)
-            own_broker.kill()
-            await own_broker.restart_empty()
+            module_broker.kill()
+            await module_broker.restart_empty()
             sent = producer.acknowledged
             await until(lambda: producer.acknowledged > sent + 1_000)
             stop.set()
@@ -366,21 +413,21 @@ async def test_many_senders_survive_a_broker_that_comes_back_empty(own_broker: B
         assert len(losses) < 10
 
 
-async def test_an_idempotent_producer_keeps_order_and_repeats_nothing_over_a_crash(own_broker: Broker) -> None:
+async def test_an_idempotent_producer_keeps_order_and_repeats_nothing_over_a_crash(module_broker: Broker) -> None:
     losses: list[str] = []
-    async with Producer(bus(own_broker), on_loss=losses.append) as producer:
+    async with Producer(bus(module_broker), on_loss=losses.append) as producer:
         await producer.deliver(LEDGER, KEY, Coverage("binance", "first", 0, 1))
-        own_broker.kill()
+        module_broker.kill()
         sending = [
             asyncio.create_task(producer.send(LEDGER, KEY, Coverage("binance", "BTC-USDT", n, n + 1)))
             for n in range(50)
         ]
-        await own_broker.restart()
+        await module_broker.restart()
         async with asyncio.timeout(PATIENCE):
             await asyncio.gather(*sending)
             await producer.flush()
             await producer.deliver(LEDGER, KEY, Coverage("binance", "last", 0, 1))
-        async with Consumer(bus(own_broker), [LEDGER], group="g") as consumer:
+        async with Consumer(bus(module_broker), [LEDGER], group=uuid.uuid4().hex) as consumer:
             batches = await read(consumer, lambda records, _: records[-1:] == [Coverage("binance", "last", 0, 1)])
     numbers = [r.start for b in batches for r in b.records["ledger"] if r.symbol == "BTC-USDT"]
     assert set(numbers) == set(range(50))

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from crosstape.common.bus.codec import Codec, UndecodableRecord, UnknownVersion
 from crosstape.common.bus.topics import ALL_TOPICS, BARS, BOOKS, DEAD_LETTERS, LEDGER, TRADES, DeadLetter, Topic
 from crosstape.common.market.bar import Bar, BarStatus, Interval
-from crosstape.common.market.book import BookStale, BookUpdate
+from crosstape.common.market.book import BookEvent, BookStale, BookUpdate
 from crosstape.common.market.ledger import Coverage, Gap, GapState
 from crosstape.common.market.trade import Source, TakerSide, Trade, TradeColumns, batch_columns, batch_trades, trade_id
 from crosstape.common.testing.builders import make_trade
@@ -32,7 +32,8 @@ book_events = st.builds(
     BookUpdate,
     *[texts, texts, st.booleans(), levels, levels, nanoseconds, nanoseconds],
     *[optional_ids, optional_ids, optional_ids, st.none() | st.integers(-(2**31), 2**32)],
-) | st.builds(BookStale, texts, texts, texts, nanoseconds)
+    *[texts, st.booleans(), st.none() | decimal_texts(), st.none() | decimal_texts()],
+) | st.builds(BookStale, texts, texts, texts, nanoseconds, texts)
 bar_lists = st.lists(
     st.builds(
         Bar,
@@ -91,6 +92,39 @@ def test_a_reader_refuses_what_a_newer_version_wrote_rather_than_guess() -> None
     old, new = Codec[Ticker](Ticker, version=1), Codec[TickerWithVolume](TickerWithVolume, version=2)
     with pytest.raises(UnknownVersion, match="record version 2, this reader knows 1 to 1"):
         old.decode(new.encode(TickerWithVolume("BTC-USDT", "60000", "5")))
+
+
+class OldBookUpdate(Struct, frozen=True, array_like=True, tag="update"):
+    """As before its streams had names."""
+
+    exchange: str
+    symbol: str
+    is_snapshot: bool
+    bids: list[tuple[str, str]]
+    asks: list[tuple[str, str]]
+    time: int
+    time_received: int
+    first_id: int | None = None
+    last_id: int | None = None
+    previous_id: int | None = None
+    checksum: int | None = None
+
+
+class OldBookStale(Struct, frozen=True, array_like=True, tag="stale"):
+    exchange: str
+    symbol: str
+    reason: str
+    time: int
+
+
+@given(book_events)
+def test_a_field_that_readers_can_do_without_is_skipped_by_those_who_do_not_know_it(event: BookEvent) -> None:
+    """Both ways, as while an update is under way: the older service reads the newer one's records and vice versa."""
+    older = Codec[OldBookUpdate | OldBookStale](OldBookUpdate | OldBookStale)
+    read = older.decode(BOOKS.codec.encode(event))
+    known = {name: getattr(event, name) for name in read.__struct_fields__}
+    assert structs.asdict(read) == known
+    assert BOOKS.codec.decode(older.encode(read)) == type(event)(**known)
 
 
 @given(st.sampled_from(ALL_TOPICS), st.binary() | st.binary().map(lambda data: b"\x01" + data))

@@ -19,6 +19,7 @@ from crosstape.common.testing.builders import make_trade
 pytestmark = pytest.mark.integration
 
 KEY = market_key("binance", "BTC-USDT")
+PATIENCE = 60.0
 
 
 async def publish(producer, *ids):
@@ -26,10 +27,10 @@ async def publish(producer, *ids):
         await producer.deliver(TRADES, KEY, batch_trades([make_trade(number)], Source.STREAM))
 
 
-async def read(follower, wanted, seconds=30.0):
+async def read(follower, wanted):
     """Records until there are as many as wanted, and the epochs they came under."""
     found, epochs = [], []
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(PATIENCE):
         async for arrivals in follower.arrivals():
             found += arrivals.records
             epochs += [arrivals.epoch] * len(arrivals.records)
@@ -42,8 +43,8 @@ def ids(records):
     return [record.value.columns().trade_id[0] for record in records]
 
 
-async def test_reads_from_a_while_back_then_what_comes(own_broker, monkeypatch):
-    settings = BusSettings(own_broker.bootstrap)
+async def test_reads_from_a_while_back_then_what_comes(empty_broker, monkeypatch):
+    settings = BusSettings(empty_broker.bootstrap)
     async with Producer(settings) as producer:
         await publish(producer, 1, 2)
         await asyncio.sleep(1.2)
@@ -61,16 +62,16 @@ async def test_reads_from_a_while_back_then_what_comes(own_broker, monkeypatch):
             assert recent.epoch == all_of_it.epoch
             await publish(producer, 4)
             assert ids((await read(recent, 1))[0]) == [4]
-            assert abs(records[0].time_ms / 1000 - time.time()) < 30
+            assert int(opened * 1000) <= records[0].time_ms <= time.time() * 1000
 
 
-async def test_catching_up_is_told(own_broker):
-    settings = BusSettings(own_broker.bootstrap)
+async def test_catching_up_is_told(empty_broker):
+    settings = BusSettings(empty_broker.bootstrap)
     async with Producer(settings) as producer:
         await publish(producer, *range(50))
         async with Follower(settings, {TRADES: 60.0}) as follower:
             seen = 0
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 async for arrivals in follower.arrivals():
                     seen += len(arrivals.records)
                     if arrivals.is_caught_up:
@@ -78,27 +79,27 @@ async def test_catching_up_is_told(own_broker):
             assert seen == 50
 
 
-async def test_what_stands_in_the_log_is_passed_once_it_was_handed_over(own_broker):
-    settings = BusSettings(own_broker.bootstrap)
+async def test_what_stands_in_the_log_is_passed_once_it_was_handed_over(empty_broker):
+    settings = BusSettings(empty_broker.bootstrap)
     async with Producer(settings) as producer, Follower(settings, {TRADES: 60.0, BARS: 60.0}) as follower:
-        await asyncio.wait_for(follower.has_passed(TRADES), 10)
+        await asyncio.wait_for(follower.has_passed(TRADES), PATIENCE)
         await publish(producer, 1, 2)
         passing = asyncio.create_task(follower.has_passed(TRADES))
         _, pending = await asyncio.wait({passing}, timeout=0.5)
         assert pending
         assert ids((await read(follower, 2))[0]) == [1, 2]
-        await asyncio.wait_for(passing, 10)
+        await asyncio.wait_for(passing, PATIENCE)
 
 
 async def test_epoch_outlives_a_restart_and_not_the_loss_of_the_log(own_broker):
     settings = BusSettings(own_broker.bootstrap)
     async with Producer(settings) as producer, Follower(settings, {TRADES: 60.0}) as follower:
         await publish(producer, 1)
-        (_, (epoch,)) = await read(follower, 1)
+        epoch = (await read(follower, 1))[1][0]
         await own_broker.restart()
         await publish(producer, 2)
-        records, (same,) = await read(follower, 1)
-        assert (ids(records), same) == ([2], epoch)
+        records, epochs = await read(follower, 1)
+        assert ({*ids(records)}, {*epochs}) == ({2}, {epoch})  # a delivery may be repeated
         await own_broker.restart_empty()
         await publish(producer, 3)
         records, epochs = await read(follower, 1)

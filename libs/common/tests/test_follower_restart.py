@@ -1,4 +1,5 @@
-"""Follower over a client whose broker the test plays: a log that begins anew while the broker comes and goes."""
+"""Follower over a client whose broker the test plays: a log that loses records or begins anew while the broker
+comes and goes."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError, TopicAuthor
 from aiokafka.structs import OffsetAndTimestamp, TopicPartition
 
 from crosstape.common.bus import follower as follower_module
+from crosstape.common.bus import watch as watch_module
 from crosstape.common.bus.connection import BusSettings
 from crosstape.common.bus.follower import Follower
 from crosstape.common.bus.topics import Topic
@@ -87,7 +89,8 @@ class Waits:
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     waits = Waits()
-    monkeypatch.setattr(follower_module, "wait_for_broker", waits.wait)
+    for module in (follower_module, watch_module):
+        monkeypatch.setattr(module, "wait_for_broker", waits.wait)
     return waits
 
 
@@ -95,7 +98,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
 def client(monkeypatch: pytest.MonkeyPatch) -> Client:
     client = Client()
     monkeypatch.setattr(follower_module, "AIOKafkaConsumer", lambda **options: client)
-    monkeypatch.setattr(follower_module, "WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(watch_module, "WATCH_SECONDS", 0.01)
     monkeypatch.setattr(follower_module, "FETCH_SECONDS", 0.0)
     return client
 
@@ -114,6 +117,16 @@ async def read_until(follower: Follower, wanted: str) -> list[tuple[str, str]]:
 def begin_anew(client: Client) -> None:
     client.began = int(NEW, 16)
     client.log = ["new"]
+
+
+async def test_of_what_lies_before_lost_records_nothing_is_known_either(client: Client, waits: Waits) -> None:
+    async with Follower(BusSettings("nowhere:1"), {TEXTS: 60.0}) as follower:
+        await read_until(follower, client.log[-1])
+        assert follower.start_of(TEXTS, b"any") == 0
+        client.log += ["deleted", "deleted too", "third"]
+        client.position = 4
+        await read_until(follower, "third")
+        assert follower.start_of(TEXTS, b"any") == 4
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ import time
 from collections.abc import AsyncIterator
 
 import aiohttp
+import jwt
 import msgspec
 import pytest
+import structlog
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI
@@ -17,10 +19,11 @@ from fastapi import FastAPI
 from crosstape.common.errors import ServiceUnavailable, Unauthenticated
 from crosstape.common.identity import authenticator
 from crosstape.common.identity.access import Claims, JwkSet, public_jwk, sign_access_token
-from crosstape.common.identity.authenticator import API_KEY_PATH, AUTH, JWKS_PATH, Authenticator
-from crosstape.common.identity.internal import HEADER, InternalTokens
+from crosstape.common.identity.authenticator import API_KEY_PATH, JWKS_PATH, Authenticator
+from crosstape.common.identity.internal import HEADER, REFUSED, InternalTokens
 from crosstape.common.identity.principal import Caller, Principal, Role, Scope
 from crosstape.common.identity.revocations import Revocations, api_key_entry, session_entry, user_entry
+from crosstape.common.identity.services import AUTH
 from crosstape.common.web.identity import VerifiedBy, VerifiedCaller
 from libs.common.tests.asgi import request
 
@@ -50,7 +53,7 @@ class FakeAuth:
         self.signing = {"first": Ed25519PrivateKey.generate()}
         self.owners = {KEY_TEXT: owner()}
         self.asked: list[str] = []
-        self.is_away = False
+        self.is_away = self.believes_nobody = False
         self.key_set: bytes | None = None
         self.answers = asyncio.Event()
         self.answers.set()
@@ -61,6 +64,8 @@ class FakeAuth:
         await self.answers.wait()
         if self.is_away:
             return web.Response(status=503)
+        if self.believes_nobody:
+            return web.Response(status=401, headers={HEADER: REFUSED})
         if request.path == JWKS_PATH:
             keys = JwkSet([public_jwk(kid, key.public_key()) for kid, key in self.signing.items()])
             return web.Response(body=self.key_set or msgspec.json.encode(keys))
@@ -105,7 +110,7 @@ async def door() -> AsyncIterator[Door]:
     await site.start()
     host, port = runner.addresses[0][:2]
     async with aiohttp.ClientSession() as session:
-        yield Door(auth, f"http://{host}:{port}/", session)
+        yield Door(auth, f"http://{host}:{port}", session)
     auth.answers.set()
     await runner.cleanup()
 
@@ -121,6 +126,7 @@ async def test_an_access_token_is_verified_by_the_key_set_and_then_remembered(do
 async def test_a_new_signing_key_is_found_and_a_foreign_one_asked_about_once(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(authenticator, "JWKS_SOONEST_SECONDS", 3_600.0)
     await door.ask.authenticate(door.auth.token())
     foreign = FakeAuth()
     foreign.signing = {"foreign": Ed25519PrivateKey.generate()}
@@ -237,6 +243,17 @@ async def test_an_api_key_nobody_can_ask_about_is_not_called_wrong(door: Door) -
     assert await door.ask.authenticate(KEY_TEXT) == owner()
 
 
+async def test_an_api_key_is_not_wrong_because_the_auth_service_does_not_believe_who_asks(door: Door) -> None:
+    door.auth.believes_nobody = True
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(3):
+            with pytest.raises(ServiceUnavailable):
+                await door.ask.authenticate(KEY_TEXT)
+    assert [line["event"] for line in lines] == ["identity_refused_by"], "callers are many"
+    door.auth.believes_nobody = False
+    assert await door.ask.authenticate(KEY_TEXT) == owner(), "it is not remembered as refused"
+
+
 async def test_an_api_key_is_asked_about_anew_when_its_account_changed(door: Door) -> None:
     await door.ask.authenticate(KEY_TEXT)
     door.revoked.add(user_entry("u1", 2), time.time() + 60)
@@ -247,9 +264,6 @@ async def test_an_api_key_is_asked_about_anew_when_its_account_changed(door: Doo
     del door.auth.owners[KEY_TEXT]
     with pytest.raises(Unauthenticated):
         await door.ask.authenticate(KEY_TEXT)
-
-
-TOKENS = InternalTokens("history", [SECRET])
 
 
 def service() -> FastAPI:
@@ -267,7 +281,7 @@ def service() -> FastAPI:
     async def livez() -> str:
         return "ok"
 
-    app.add_middleware(VerifiedCaller, tokens=TOKENS)
+    app.add_middleware(VerifiedCaller, tokens=InternalTokens("history", [SECRET]))
     return app
 
 
@@ -293,6 +307,35 @@ async def test_without_a_token_only_probes_are_answered() -> None:
         answer = await request(app, "GET", path)
         assert answer.status == 401
         assert answer.json()["error_code"] == "UNAUTHENTICATED"
+
+
+async def test_who_is_not_believed_is_told_so_and_the_cause_is_logged_once() -> None:
+    app = service()
+    now, caller = int(time.time()), Caller("api-gateway", None, "203.0.113.7")
+    claims = {
+        "iss": "api-gateway",
+        "aud": "history",
+        "iat": now,
+        "exp": now + 30,
+        "caller": msgspec.to_builtins(caller),
+    }
+
+    def token(secret: str = SECRET, **changes: object) -> str:
+        return jwt.encode({**claims, **changes}, secret, "HS256")
+
+    wrong = {
+        "signature": token("x" * 32),
+        "time": token(iat=now + 60),
+        "missing": "",
+        "content": token(caller={}),
+    }
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(3):
+            for text in wrong.values():
+                answer = await request(app, "GET", "/who", headers={HEADER: text} if text else {})
+                assert (answer.status, answer.headers[HEADER.lower()]) == (401, REFUSED)
+        assert HEADER.lower() not in (await request(app, "GET", "/who", headers={HEADER: token()})).headers
+    assert [(line["event"], line["cause"]) for line in lines] == [("identity_refused", cause) for cause in wrong]
 
 
 async def test_two_tokens_are_none() -> None:

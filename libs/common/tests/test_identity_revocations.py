@@ -7,10 +7,12 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
+from crosstape.common.identity import revocations
 from crosstape.common.identity.principal import Principal, Role
 from crosstape.common.identity.revocations import (
     CHANNEL,
@@ -22,7 +24,10 @@ from crosstape.common.identity.revocations import (
     session_entry,
     user_entry,
 )
+from crosstape.common.testing.background import working
 from tests.engines.plugin import Valkey
+
+PATIENCE = 60.0
 
 
 def login(user: str = "u1", session: str = "s1", version: int = 1) -> Principal:
@@ -103,14 +108,20 @@ class Following:
         async with self.redis.pipeline() as pipe:
             await pipe.zadd(KEY, {entry: until}).incr(COUNT_KEY).publish(CHANNEL, f"{until} {entry}").execute()
 
-    async def knows(self, principal: Principal, within: float = 10) -> None:
-        await until(lambda: self.known.has_revoked(principal), within)
+    async def knows(self, principal: Principal) -> None:
+        await until(lambda: self.known.has_revoked(principal))
 
 
-async def until(is_true: Callable[[], bool], within: float = 10) -> None:
-    async with asyncio.timeout(within):
+async def until(is_true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
         while not is_true():
             await asyncio.sleep(0.005)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revocations, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(revocations, "FRESH_SECONDS", 0.5)
 
 
 @pytest.fixture(params=[False, True], ids=["bytes", "text"])
@@ -118,31 +129,46 @@ async def following(valkey: Valkey, request: pytest.FixtureRequest) -> AsyncIter
     redis = Redis.from_url(valkey.url.removesuffix("/0") + "/6", decode_responses=request.param)
     await redis.flushdb()
     following = Following(redis)
-    stop = asyncio.Event()
-    running = asyncio.create_task(following.feed.run(stop))
-    yield following
-    stop.set()
-    await running
+    async with working(following.feed.run):
+        yield following
     await redis.aclose()
 
 
 @pytest.mark.integration
 async def test_a_feed_is_not_fresh_before_the_auth_service_has_written(following: Following) -> None:
     assert not following.feed.is_fresh
-    await asyncio.wait_for(following.redis.ping(), 5)
+    await asyncio.wait_for(following.redis.ping(), PATIENCE)
     assert not following.feed.is_fresh
     await following.redis.set(COUNT_KEY, 1)
     await until(lambda: following.feed.is_fresh)
 
 
 @pytest.mark.integration
-async def test_an_entry_arrives_at_once_and_one_from_before_at_the_start(following: Following) -> None:
+async def test_a_redis_that_is_not_auths_is_told_from_one_that_is_away(valkey: Valkey) -> None:
+    async with Redis.from_url(valkey.url.removesuffix("/0") + "/6") as redis:
+        await redis.flushdb()
+        stop = asyncio.Event()
+        with structlog.testing.capture_logs() as lines:
+            running = asyncio.create_task(RevocationFeed(redis, Revocations()).run(stop))
+            await until(lambda: bool(lines))
+            stop.set()
+            await running
+    assert "the auth service writes them" in lines[0]["error"]
+
+
+@pytest.mark.integration
+async def test_an_entry_arrives_at_once_and_one_from_before_at_the_start(
+    following: Following, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await following.write(session_entry("before"))
-    await following.knows(login(session="before"))
-    await following.write(session_entry("now"))
-    await following.knows(login(session="now"), within=0.5)
-    await following.write(user_entry("u9", 5))
-    await following.knows(login(user="u9", version=4), within=0.5)
+    monkeypatch.setattr(revocations, "POLL_SECONDS", 60.0)  # so that only its message can bring the next one
+    late = Following(following.redis)
+    async with working(late.feed.run):
+        await late.knows(login(session="before"))
+        await late.write(session_entry("now"))
+        await late.knows(login(session="now"))
+        await late.write(user_entry("u9", 5))
+        await late.knows(login(user="u9", version=4))
 
 
 @pytest.mark.integration

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from crosstape.common.runtime.lifecycle import listen
 from crosstape.common.runtime.process import FILES
 
 pytestmark = pytest.mark.integration
@@ -110,6 +111,7 @@ def test_work_finishes_after_a_signal_and_meanwhile_the_port_answers_not_ready(s
     service.wait_for("draining")
     assert service.get("/readyz")[0] == 503
     assert service.get("/livez")[0] == 200
+    service.process.send_signal(signal.SIGUSR1)
     assert service.end() == (0, "work finished\n")
 
 
@@ -137,6 +139,46 @@ def is_listening(port: int) -> bool:
     return True
 
 
+def has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("host", "family"),
+    [
+        ("127.0.0.1", socket.AF_INET),
+        ("localhost", socket.AF_INET),
+        ("", socket.AF_INET),
+        pytest.param("::1", socket.AF_INET6, marks=pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")),
+        pytest.param("::", socket.AF_INET6, marks=pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")),
+    ],
+)
+def test_a_service_listens_on_addresses_of_both_kinds(host: str, family: socket.AddressFamily) -> None:
+    with listen(host, 0) as listener:
+        assert listener.family == family
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
+def test_all_addresses_of_ipv6_are_those_of_ipv4_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = socket.socket
+
+    def apart(*kind: int) -> socket.socket:
+        """As where /proc/sys/net/ipv6/bindv6only is 1."""
+        made = plain(*kind)
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        return made
+
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(socket, "socket", apart)
+        listener = listen("::", 0)
+    with listener, socket.create_connection(("127.0.0.1", listener.getsockname()[1]), timeout=PATIENCE):
+        pass
+
+
 def test_a_busy_port_gives_one_line_and_exit_1(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         service = start("idle", port=str(taken.getsockname()[1]))
@@ -145,9 +187,8 @@ def test_a_busy_port_gives_one_line_and_exit_1(start: Start) -> None:
     assert service.lines[0]["level"] == "error"
 
 
-def test_a_port_belongs_to_a_service_from_its_first_moment(start: Start) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+def test_a_port_belongs_to_a_service_from_its_first_moment(start: Start, free_port: int) -> None:
+    port = str(free_port)
     first = start("build_waits", port=port)
     assert first.process.stdout is not None
     assert first.process.stdout.readline() == "building\n"
@@ -206,10 +247,12 @@ def test_a_service_can_be_stopped_while_it_still_builds(start: Start) -> None:
 
 
 def test_an_open_connection_does_not_hold_up_the_end(start: Start) -> None:
-    service = start("idle", shutdown_seconds="2")
+    service = start("idle", shutdown_seconds="20")
     port = service.wait_for("serving")["port"]
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+        told = time.monotonic()
         service.process.terminate()
         assert service.end()[0] == 0
+        assert time.monotonic() - told < 10

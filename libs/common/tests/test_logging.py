@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.integration
+
 SCRIPT = """
 import logging, structlog, threading
 from crosstape.common.runtime.logging import configure_logging
@@ -21,6 +23,8 @@ except ValueError as error:
     log.error("failed", exc_info=error)
 logging.getLogger("aiohttp").info("hidden")
 logging.getLogger("aiohttp").warning("from %s", "a library")
+logging.getLogger("urllib3.connectionpool").warning("Retrying")
+logging.getLogger("clickhouse_connect.driver.httpclient").warning("Unexpected Http Driver Exception")
 thread = threading.Thread(target=log.info, args=("from a thread",))
 thread.start()
 thread.join()

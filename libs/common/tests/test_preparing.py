@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import structlog
 
 from crosstape.common.errors import DatabaseConnectionError
 from crosstape.common.runtime import preparing
@@ -21,8 +22,10 @@ async def test_a_database_that_is_away_is_asked_again_until_it_is_there(monkeypa
         if times < 3:
             raise DatabaseConnectionError("away")
 
-    assert await prepared(asyncio.Event(), prepare)
+    with structlog.testing.capture_logs() as entries:
+        assert await prepared(asyncio.Event(), prepare)
     assert times == 3
+    assert [entry["event"] for entry in entries] == ["database_not_prepared"], "said once"
 
 
 async def test_a_stop_ends_the_wait() -> None:

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.errors import InvalidReplicationFactorError, KafkaTimeoutError, ProducerClosed
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    InvalidTimestampError,
+    InvalidTopicError,
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    PolicyViolationError,
+    ProducerClosed,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownError,
+)
 from aiokafka.structs import RecordMetadata, TopicPartition
 
 from crosstape.common.bus import producer as producer_module
 from crosstape.common.bus import sending
 from crosstape.common.bus.connection import BusSettings
 from crosstape.common.bus.producer import Producer
+from crosstape.common.bus.refusal import BrokerRefused
 from crosstape.common.bus.topics import Topic
 
 TEXTS: Topic[str] = Topic("texts", str, 1)
@@ -23,10 +37,26 @@ PATIENCE = 10.0
 Sending = asyncio.Future[RecordMetadata]
 
 
-class Client:
-    """aiokafka's producer, whose records wait for the test's word. One that is stopped refuses those it still has."""
+class TextBatch:
+    """aiokafka's batch."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def append(self, *, key: bytes, value: bytes, timestamp: None) -> object:
+        self.texts.append(TEXTS.codec.decode(value))
+        return self
+
+    def close(self) -> None:
+        pass
+
+
+class Client:
+    """aiokafka's producer, whose records wait for the test's word. One that is stopped refuses those it still has; one
+    that `hides_partitions` never tells them, as one that is stopped meanwhile."""
+
+    def __init__(self, *, hides_partitions: bool = False) -> None:
+        self.hides_partitions = hides_partitions
         self.sent: dict[str, Sending] = {}
         self.is_stopped = False
         self.client = SimpleNamespace(cluster=SimpleNamespace(partitions_for_topic=lambda topic: {0}))
@@ -45,9 +75,20 @@ class Client:
             raise ProducerClosed
         return self.sent.setdefault(TEXTS.codec.decode(value), asyncio.get_running_loop().create_future())
 
-    def refuse(self, text: str) -> None:
+    async def partitions_for(self, topic: str) -> set[int]:
+        if self.hides_partitions:
+            await asyncio.Event().wait()
+        return {0}
+
+    def create_batch(self) -> TextBatch:
+        return TextBatch()
+
+    async def send_batch(self, batch: TextBatch, topic: str, *, partition: int) -> Sending:
+        return self.sent.setdefault("".join(batch.texts), asyncio.get_running_loop().create_future())
+
+    def refuse(self, text: str, error: KafkaError | None = None) -> None:
         if not self.sent[text].done():
-            self.sent[text].set_exception(KafkaTimeoutError())
+            self.sent[text].set_exception(error or KafkaTimeoutError())
 
     def take(self, text: str, offset: int) -> None:
         place = TopicPartition(TEXTS.name, 0)
@@ -55,17 +96,18 @@ class Client:
 
 
 class Broker:
-    """Whose clients are those that were made, in order. Waiting for it returns at once, but where it is `held`, or
-    raises `failure`."""
+    """Whose clients are those that were made, in order; the first `hides_partitions`. Waiting for it returns at once,
+    but where it is `held`, or raises `failure`."""
 
     def __init__(self) -> None:
         self.clients: list[Client] = []
         self.waits = 0
         self.held: dict[int, asyncio.Event] = {}
         self.failure: Exception | None = None
+        self.hides_partitions = False
 
     def connect(self, **options: Any) -> Client:
-        self.clients.append(Client())
+        self.clients.append(Client(hides_partitions=self.hides_partitions and not self.clients))
         return self.clients[-1]
 
     async def wait(self, settings: BusSettings) -> None:
@@ -168,13 +210,69 @@ async def test_senders_go_on_when_whoever_connected_anew_was_cancelled(
 
 async def test_what_waiting_cannot_mend_ends_every_sender(broker: Broker) -> None:
     producer = Producer(BusSettings("nowhere:1"))
-    with pytest.raises(InvalidReplicationFactorError):
+    with pytest.raises(ClusterAuthorizationFailedError):
         async with producer:
             delivering = asyncio.create_task(producer.deliver(TEXTS, KEY, "delivered"))
             await until(lambda: "delivered" in broker.clients[0].sent)
-            broker.failure = InvalidReplicationFactorError()
+            broker.failure = ClusterAuthorizationFailedError()
             broker.clients[0].refuse("delivered")
             async with asyncio.timeout(PATIENCE):
                 for sending in (delivering, producer.send(TEXTS, KEY, "sent"), producer.flush()):
-                    with pytest.raises(InvalidReplicationFactorError):
+                    with pytest.raises(ClusterAuthorizationFailedError):
                         await sending
+
+
+async def test_what_is_refused_again_and_again_is_sent_again_after_a_pause(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(producer_module, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(producer_module, "WATCH_SECONDS", 3600.0)
+    async with Producer(BusSettings("nowhere:1")) as producer:
+        await producer.send(TEXTS, KEY, "sent")
+        for number in range(3):
+            refused_at = time.monotonic()
+            broker.clients[number].refuse("sent", UnknownError())
+            await until(lambda after=number + 1: len(broker.clients) > after and "sent" in broker.clients[after].sent)
+            assert time.monotonic() - refused_at >= 0.05
+        broker.clients[3].take("sent", 0)
+
+
+@pytest.mark.parametrize("is_awaited", [True, False])
+@pytest.mark.parametrize(
+    ("refusal", "setting"),
+    [
+        (TopicAuthorizationFailedError(), "allow it"),
+        (MessageSizeTooLargeError(), "max.message.bytes to 8388608"),
+        (RecordListTooLargeError(), "max.message.bytes to 8388608"),
+        (InvalidTimestampError(), "message.timestamp"),
+        (InvalidTopicError(), "InvalidTopicError"),
+        (PolicyViolationError(), "PolicyViolationError"),
+    ],
+)
+async def test_a_topic_that_will_never_take_our_records_ends_every_sender(
+    broker: Broker, is_awaited: bool, refusal: KafkaError, setting: str
+) -> None:
+    producer = Producer(BusSettings("nowhere:1"))
+    with pytest.raises(BrokerRefused, match=f"topic texts.*{setting}"):
+        async with producer, asyncio.timeout(PATIENCE):
+            sent = asyncio.create_task((producer.deliver if is_awaited else producer.send)(TEXTS, KEY, "sent"))
+            await until(lambda: "sent" in broker.clients[0].sent)
+            broker.clients[0].refuse("sent", refusal)
+            if is_awaited:
+                with pytest.raises(BrokerRefused):
+                    await sent
+            with pytest.raises(BrokerRefused):
+                await producer.flush()
+
+
+async def test_many_are_delivered_though_their_topic_was_asked_of_a_client_that_was_stopped(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "METADATA_SECONDS", 0.01)
+    broker.hides_partitions = True
+    async with Producer(BusSettings("nowhere:1")) as producer:
+        delivering = asyncio.create_task(producer.deliver_all(TEXTS, KEY, ["a", "b"]))
+        await until(lambda: len(broker.clients) == 2 and "ab" in broker.clients[1].sent)
+        broker.clients[1].take("ab", 0)
+        async with asyncio.timeout(PATIENCE):
+            await delivering

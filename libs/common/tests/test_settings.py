@@ -4,14 +4,18 @@ import os
 from pathlib import Path
 
 import pytest
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError
 
 from crosstape.common.bus.connection import BusSettings
+from crosstape.common.redis_url import RedisUrl
 from crosstape.common.runtime.settings import (
     BusUserSettings,
     CommaList,
+    OptionalOrigin,
+    Origin,
+    PageOrigins,
     ServiceSettings,
-    comma_list,
+    read_settings,
     settings_table,
 )
 
@@ -21,7 +25,7 @@ class FeedSettings(BusUserSettings):
     symbols: CommaList = Field(description="the markets to read")
     origins: CommaList = Field(["a", "b"], description="who may call | or not")
     extra: CommaList = Field(default_factory=list, description="more")
-    _split = field_validator("symbols", "origins", "extra", mode="before")(comma_list)
+    fees: dict[str, int] = Field({}, description="of each")
 
 
 class OtherSettings(ServiceSettings):
@@ -84,6 +88,8 @@ def test_every_setting_has_a_description_and_a_line_in_the_table() -> None:
     assert "| `CROSSTAPE_HOST` | `127.0.0.1` | address to listen on | feed, other |" in table
     assert "| `CROSSTAPE_SYMBOLS` | required | the markets to read | feed |" in table
     assert "| `CROSSTAPE_EXTRA` |  | more | feed |" in table
+    assert "| `CROSSTAPE_SECRETS_DIR` |  | folder of files" in table
+    assert "| `CROSSTAPE_FEES` |  | of each | feed |" in table
     assert "| `CROSSTAPE_LIMIT` |  | none is no limit | other |" in table
     assert "| `CROSSTAPE_ORIGINS` | `a,b` | who may call &#124; or not | feed |" in table
     assert "| `CROSSTAPE_DATA_DIR` | `/data` | where the store is | other |" in table
@@ -93,3 +99,85 @@ def test_a_default_that_differs_between_services_is_told_for_each() -> None:
     table = settings_table({"feed": FeedSettings, "other": OtherSettings})
     assert "| `CROSSTAPE_PORT` | `8001` | port to listen on | feed |" in table
     assert "| `CROSSTAPE_PORT` | `0` | port to listen on; 0 takes a free one | other |" in table
+
+
+class AskingSettings(ServiceSettings):
+    history_url: Origin = Field("http://127.0.0.1:8101", description="where history is")
+    exchange_origin: OptionalOrigin = Field("", description="where the simulator is")
+    redis_url: RedisUrl = Field("redis://127.0.0.1:6379/0", description="where Redis is")
+    cors_origins: PageOrigins = Field([], description="whose pages may ask")
+
+
+@pytest.mark.parametrize(
+    ("text", "origin"),
+    [
+        ("http://history-api:8000", "http://history-api:8000"),
+        ("http://history-api:8000/", "http://history-api:8000"),
+        ("https://history", "https://history"),
+        ("http://[::1]:8000/", "http://[::1]:8000"),
+    ],
+)
+def test_an_origin_has_no_slash_at_its_end(monkeypatch: pytest.MonkeyPatch, text: str, origin: str) -> None:
+    for name in ("HISTORY_URL", "EXCHANGE_ORIGIN"):
+        monkeypatch.setenv(f"CROSSTAPE_{name}", text)
+    settings = AskingSettings()
+    assert (settings.history_url, settings.exchange_origin) == (origin, origin)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HISTORY_URL", "history:8000"),
+        ("HISTORY_URL", "history-api"),
+        ("HISTORY_URL", ""),
+        ("HISTORY_URL", "ftp://history"),
+        ("HISTORY_URL", "http://history/api"),
+        ("HISTORY_URL", "http://history?x=1"),
+        ("HISTORY_URL", "http://user:word@history"),
+        ("HISTORY_URL", "http://:8000"),
+        ("HISTORY_URL", "http://a:b:c"),
+        ("HISTORY_URL", "http://a:65536"),
+        ("HISTORY_URL", "http://a:0"),
+        ("CORS_ORIGINS", "app.example"),
+        ("CORS_ORIGINS", "https://app.example,https://app.example/desk"),
+        ("CORS_ORIGINS", "https://*.example"),
+        ("EXCHANGE_ORIGIN", "localhost:9200"),
+        ("REDIS_URL", "valkey:6379"),
+        ("REDIS_URL", "unix:///run/redis"),
+        ("REDIS_URL", "redis://valkey?ssl_ca_certs=/ca.pem"),
+        ("REDIS_URL", "rediss://valkey?ssl_ca_cert=/ca.pem"),
+        ("REDIS_URL", "rediss://valkey?ssl_cert_reqs=some"),
+        ("REDIS_URL", "rediss://valkey?ssl_ca_certs=/no/such/file.pem"),
+        ("REDIS_URL", "redis://valkey?db=x"),
+    ],
+)
+def test_a_place_that_cannot_be_asked_ends_the_start_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"CROSSTAPE_{name}", value)
+    with pytest.raises(SystemExit) as ended:
+        read_settings(AskingSettings)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: CROSSTAPE_{name}: ")
+
+
+@pytest.mark.parametrize("options", ["max_connections=5", "socket_timeout=2.5&health_check_interval=10"])
+def test_whatever_the_client_of_redis_takes_may_stand_in_its_url(monkeypatch: pytest.MonkeyPatch, options: str) -> None:
+    monkeypatch.setenv("CROSSTAPE_REDIS_URL", f"redis://valkey:6379/0?{options}")
+    assert AskingSettings().redis_url.endswith(options)
+
+
+def test_pages_are_written_as_browsers_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROSSTAPE_CORS_ORIGINS", "https://App.example/, http://localhost:3000, tauri://localhost,*")
+    assert AskingSettings().cors_origins == [
+        "https://app.example",
+        "http://localhost:3000",
+        "tauri://localhost",
+        "*",
+    ]
+
+
+def test_an_optional_origin_may_be_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROSSTAPE_EXCHANGE_ORIGIN", "")
+    assert AskingSettings().exchange_origin == ""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crosstape.common.errors import ExchangeNotFound, ServiceUnavailable, SymbolNotFound, ValidationFailed
 from crosstape.common.likeness import COMPARED, Lookalikes
-from crosstape.common.market.instrument import Instrument, Kind
+from crosstape.common.market.instrument import Instrument, Kind, split_symbol
 from crosstape.common.symbols import (
     SUGGESTIONS,
     Resolution,
@@ -31,6 +31,7 @@ binance = SymbolTable(
         Instrument("binance", "ETHBTC", "ETH", "BTC"),
         Instrument("binance", "BTCUSDT", "BTC", "USDT", PERPETUAL),
         Instrument("binance", "1000PEPEUSDT", "1000PEPE", "USDT", PERPETUAL),
+        Instrument("binance", "币安人生USDT", "币安人生", "USDT"),
     ],
 )
 kraken = SymbolTable(
@@ -57,6 +58,7 @@ SPELLINGS = [
     *[(binance, text, "BTC-USDT.P") for text in ("BTC-USDT.P", "BTC/USDT:USDT", "btc/usdt:usdt", "BINANCE:BTCUSDT.P")],
     *[(binance, text, "BTC-USDT.P") for text in ("BTCUSDT.P", "binance:btc-usdt.p", "BINANCE:BTC/USDT:USDT")],
     (binance, "1000pepeusdt", "1000PEPE-USDT.P"),
+    *[(binance, text, "币安人生-USDT") for text in ("币安人生USDT", "币安人生-usdt", "BINANCE:币安人生USDT")],
     *[(kraken, text, "BTC-USD") for text in ("XBT/USD", "xbt/usd", "BTC/USD", "XBTUSD", "XXBTZUSD", "BTC-USD")],
     *[(kraken, text, "BTC-USD") for text in ("KRAKEN:BTCUSD", "KRAKEN:XBTUSD")],
     *[(okx, text, "BTC-USDT") for text in ("BTC-USDT", "btc-usdt", "BTC/USDT", "OKX:BTCUSDT", "OKX:BTC-USDT")],
@@ -148,10 +150,7 @@ def test_another_exchanges_prefix_is_refused() -> None:
         "B" * 65,
         "BTC\nUSDT",
         "BTC\x00USDT",
-        "ВТСUSDT",
-        "BTC😀",
         "\ud800",
-        "ＢＴＣＵＳＤＴ",
         "\u202eBTC",
         "x" * 10_000,
     ],
@@ -162,7 +161,11 @@ def test_a_text_that_no_symbol_can_be_is_a_validation_error(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [" ", ":", ".P", "-", "../etc/passwd", "%2f", "' OR 1=1", "BTC-", "-USD", "/USD", "USD", "a:b:c"]
+    "text",
+    [
+        *(" ", ":", ".P", "-", "../etc/passwd", "%2f", "' OR 1=1", "BTC-", "-USD", "/USD", "USD", "a:b:c"),
+        *("ВТСUSDT", "BTC😀", "ＢＴＣＵＳＤＴ"),
+    ],
 )
 def test_a_hostile_text_is_a_symbol_not_found(text: str) -> None:
     with pytest.raises(SymbolNotFound) as caught:
@@ -212,10 +215,10 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_suggesting_among_thousands_of_markets_does_not_hold_up_the_event_loop(compared: list[int]) -> None:
     table = table_of("binance", 600)
     table.suggest("T0FUSDX")
-    started = time.process_time()
+    started = time.thread_time()  # other threads of this process are none of its cost
     for n in range(100):
         table.suggest(f"T{n:02X}USDX")
-    assert time.process_time() - started < 0.5
+    assert time.thread_time() - started < 0.5
     assert max(compared) <= COMPARED
 
 
@@ -235,7 +238,7 @@ def test_among_thousands_what_is_suggested_first_is_as_near_as_any(text: str) ->
     assert difflib.SequenceMatcher(None, found, text).ratio() == difflib.SequenceMatcher(None, nearest, text).ratio()
 
 
-codes = st.sampled_from(["A", "B", "AB", "BA", "USD", "USDT", "T", "X1"])
+codes = st.sampled_from(["A", "B", "AB", "BA", "USD", "USDT", "T", "X1", "币安人生"])
 instruments = st.builds(
     lambda base, quote, kind, style: Instrument(
         "okx", style.format(base=base, quote=quote), base, quote, kind, aliases=(f"{base}_{quote}_{kind}",)
@@ -279,9 +282,7 @@ def test_every_spelling_leads_back_to_its_instrument_or_to_one_with_a_better_cla
                 assert claims(resolution.instrument)[spelling] < claim
 
 
-@given(
-    st.lists(instruments, max_size=6, unique_by=lambda i: i.symbol), st.text(st.characters(codec="ascii"), max_size=70)
-)
+@given(st.lists(instruments, max_size=6, unique_by=lambda i: i.symbol), st.text(max_size=70))
 def test_any_text_is_resolved_or_refused_as_the_callers_mistake(listed: list[Instrument], text: str) -> None:
     with suppress(SymbolNotFound, ValidationFailed):
         SymbolTable("okx", listed).resolve(text)
@@ -326,6 +327,25 @@ def test_a_symbol_is_found_on_every_exchange_that_has_it() -> None:
     assert set(refusal.value.details["suggestions"]) == {"BTC-USD", "ETH-USD"}
 
 
+@pytest.mark.parametrize("text", ["BTC-USD", "xbtusd", "XBT/USD", "btcusd"])
+def test_one_exchanges_spelling_finds_the_same_market_of_all(text: str) -> None:
+    tables = two_lists_of_three()
+    tables.put("kraken", [Instrument("kraken", "XBTUSD", "BTC", "USD", aliases=("XBT/USD",))])
+    tables.put("okx", [Instrument("okx", "BTC-USDT", "BTC", "USDT")])
+    found = {one.instrument.exchange: one.quote_alias for one in tables.everywhere(text)}
+    assert found == {"coinbasepro": None, "kraken": None, "okx": "USDT"}
+
+
+def test_a_spelling_with_its_exchange_is_of_that_one_alone() -> None:
+    assert [found.instrument.exchange for found in two_lists_of_three().everywhere("KRAKEN:XBTUSD")] == ["kraken"]
+
+
+def test_a_spelling_that_comes_to_different_symbols_is_taken_as_it_is_written() -> None:
+    tables = two_lists_of_three()
+    tables.put("okx", [Instrument("okx", "XBTUSD", "BTC", "USD", kind=Kind.PERPETUAL)])
+    assert [found.instrument.exchange for found in tables.everywhere("XBTUSD")] == ["kraken", "okx"]
+
+
 def test_what_is_ambiguous_on_one_exchange_and_unknown_on_the_others_is_answered_with_the_names() -> None:
     tables = two_lists_of_three()
     tables.put("okx", [Instrument("okx", "ET-HUSD", "ET", "HUSD"), Instrument("okx", "ETH-USE", "ETHU", "SD")])
@@ -364,3 +384,11 @@ def test_before_any_list_nobody_is_told_that_something_does_not_exist() -> None:
     for question in (lambda: SymbolTables().table("mtgox"), lambda: SymbolTables().everywhere("BTC-USD")):
         with pytest.raises(ServiceUnavailable):
             question()
+
+
+NAMES = st.text("ABCP1.-", min_size=1, max_size=8)
+
+
+@given(NAMES, st.text("ABCP1", min_size=1, max_size=5), st.sampled_from(Kind))
+def test_a_canonical_symbol_is_taken_apart_into_what_it_was_made_of(base: str, quote: str, kind: Kind) -> None:
+    assert split_symbol(Instrument("x", "", base, quote, kind).symbol) == (base, quote, kind)

@@ -102,6 +102,7 @@ def test_one_span_for_many_records_is_in_the_first_ones_trace_and_linked_with_th
     assert [link.context for link in span.links] == contexts[1:]
 
 
+@pytest.mark.integration
 def test_log_lines_within_a_sampled_trace_name_it() -> None:
     script = """
 import structlog
@@ -204,7 +205,7 @@ async def test_only_what_is_sampled_has_a_header_and_both_readers_hand_it_on(bro
                     if records[2] in batch.records[TRADES.name]:
                         break
             assert (sending.trace_id, sending.span_id) in [(c.trace_id, c.span_id) for c in batch.contexts]
-            async with Follower(settings, {TRADES: 60.0}) as follower, asyncio.timeout(PATIENCE):
+            async with Follower(settings, {TRADES: 3_600.0}) as follower, asyncio.timeout(PATIENCE):
                 seen: dict[int, SpanContext | None] = {}
                 async for arrivals in follower.arrivals():
                     seen |= {records.index(r.value): r.context for r in arrivals.records if r.value in records}

@@ -198,12 +198,14 @@ async def test_a_hostile_path_is_a_404_with_an_encodable_body(path: str) -> None
 
 json_like = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(categories=["L", "Cs", "Cc"])),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(categories=["L", "Cs"])), inner),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(categories=["L", "Cs"])), inner, max_size=3)
+    ),
     max_leaves=10,
 )
 
 
-@given(st.text(st.characters(categories=["L", "Cs", "Cc"])), st.dictionaries(st.text(), json_like))
+@given(st.text(st.characters(categories=["L", "Cs", "Cc"])), st.dictionaries(st.text(), json_like, max_size=3))
 def test_whatever_an_error_says_its_body_is_valid_json(message: str, details: dict[str, object]) -> None:
     body = json.loads(error_body(DataNotFound(message, details)).decode())
     assert set(body) == {"success", "error_code", "message", "details", "timestamp", "detail"}

@@ -37,15 +37,16 @@ class ValidationFailed(PlatformError):
 
 
 class InvalidTimeFormat(PlatformError):
-    """A time is in none of the accepted formats: 422, with seed 2's exact sentence."""
+    """A time is in none of the accepted formats: 422, with seed 2's exact sentence; `details` name its parameter."""
 
     error_code = "INVALID_TIME_FORMAT"
     status = 422
 
-    def __init__(self, text: str):
+    def __init__(self, text: str, parameter: str = ""):
         super().__init__(
             f"Invalid time format: {text[:LONGEST_ECHO]}. Expected ISO 8601 format (e.g., 2025-07-01T00:00:00Z, "
-            "2025-07-01T00:00:00+03:00) or legacy format (YYYYMMDD-HHmm)"
+            "2025-07-01T00:00:00+03:00) or legacy format (YYYYMMDD-HHmm)",
+            {"parameter": parameter} if parameter else None,
         )
 
 

@@ -12,14 +12,13 @@ import structlog
 from msgspec import Struct
 
 from crosstape.common.identity.internal import InternalTokens
+from crosstape.common.identity.services import HISTORY
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.symbols import SymbolTables
 from crosstape.common.waiting import pause
 
 log = structlog.get_logger(__name__)
 
-HISTORY = "history"
-"""The service's name, as the audience of internal tokens."""
 TIMEOUT_SECONDS = 25.0
 """Longer than history itself waits for an exchange."""
 REFRESH_SECONDS = 600.0
@@ -41,7 +40,7 @@ class MarketLists:
 
     def __init__(self, history_url: str, session: aiohttp.ClientSession, tokens: InternalTokens):
         self.tables = SymbolTables()
-        self._url = history_url.rstrip("/")
+        self._url = history_url
         self._session = session
         self._tokens = tokens
         self._away: set[str] = set()

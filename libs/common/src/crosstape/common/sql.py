@@ -18,10 +18,12 @@ import asyncpg
 import structlog
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from pydantic import AfterValidator
-from sqlalchemy import Connection, event, exc
+from sqlalchemy import Connection, event, exc, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from crosstape.common.errors import DatabaseConnectionError, DatabaseQueryError, DatabaseTimeout
 
@@ -30,6 +32,9 @@ log = structlog.get_logger(__name__)
 DEADLINE_SECONDS = 5.0
 """Of one statement, of waiting for SQLite's one writer, of connecting, and of waiting for a connection."""
 TURN_SECONDS = 0.005
+CONNECTIONS = 15
+KEPT_CONNECTIONS = 5
+"""Open while nobody needs them."""
 
 
 def is_sqlite(url: str) -> bool:
@@ -52,18 +57,31 @@ DatabaseUrl = Annotated[str, AfterValidator(_checked)]
 """A setting that names a database."""
 
 
-def open_engine(url: str, postgresql_settings: Mapping[str, str] | None = None) -> AsyncEngine:
-    """An engine with deadlines on everything; `postgresql_settings` are those of each session.
+def open_engine(
+    url: str,
+    postgresql_settings: Mapping[str, str] | None = None,
+    *,
+    connections: int = CONNECTIONS,
+    for_migrations: bool = False,
+) -> AsyncEngine:
+    """An engine of at most `connections`, with deadlines on everything; `postgresql_settings` are those of each
+    session. A statement of PostgreSQL `for_migrations` has none: it takes as long as there are rows.
 
     On SQLite a transaction with the execution option `writes` waits for its turn when it begins: a writer that began
     by reading could not wait for another one, it would be refused at once.
     """
     if is_sqlite(url):
-        return _sqlite(make_url(url))
-    return _postgresql(make_url(url), dict(postgresql_settings or {}))
+        return _sqlite(make_url(url), _pool(connections))
+    statement_seconds = None if for_migrations else DEADLINE_SECONDS
+    return _postgresql(make_url(url), dict(postgresql_settings or {}), statement_seconds, _pool(connections))
 
 
-def _sqlite(url: URL) -> AsyncEngine:
+def _pool(connections: int) -> dict[str, Any]:
+    kept = min(connections, KEPT_CONNECTIONS)
+    return {"pool_size": kept, "max_overflow": connections - kept, "pool_timeout": DEADLINE_SECONDS}
+
+
+def _sqlite(url: URL, pool: dict[str, Any]) -> AsyncEngine:
     if url.database:
         path = Path(url.database)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +90,7 @@ def _sqlite(url: URL) -> AsyncEngine:
     engine = create_async_engine(
         url.set(drivername="sqlite+aiosqlite"),
         connect_args={"timeout": DEADLINE_SECONDS},
-        pool_timeout=DEADLINE_SECONDS,
+        **pool,
     )
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -105,7 +123,9 @@ def _execute_in_turn(cursor: Any, statement: str) -> None:
             return
 
 
-def _postgresql(url: URL, settings: dict[str, str]) -> AsyncEngine:
+def _postgresql(
+    url: URL, settings: dict[str, str], statement_seconds: float | None, pool: dict[str, Any]
+) -> AsyncEngine:
     query = dict(url.query)
     if "sslmode" in query:  # libpq's word, which every PostgreSQL URL may have; asyncpg's own is ssl
         query["ssl"] = query.pop("sslmode")
@@ -113,11 +133,11 @@ def _postgresql(url: URL, settings: dict[str, str]) -> AsyncEngine:
         url.set(drivername="postgresql+asyncpg", query=query),
         connect_args={
             "timeout": DEADLINE_SECONDS,
-            "command_timeout": DEADLINE_SECONDS,
+            "command_timeout": statement_seconds,
             "server_settings": settings,
         },
-        pool_timeout=DEADLINE_SECONDS,
         pool_pre_ping=True,
+        **pool,
     )
 
 
@@ -155,9 +175,32 @@ def _away(what: str, error: BaseException | None) -> DatabaseConnectionError:
     return DatabaseConnectionError(f"{what} are out of reach. Try again in a moment.")
 
 
+@asynccontextmanager
+async def preparing(
+    url: str, lock: int, what: str, postgresql_settings: Mapping[str, str] | None = None
+) -> AsyncIterator[AsyncConnection]:
+    """A transaction by one process at a time, each statement for as long as it takes; it is committed at the end of the
+    block. `lock` is the number of PostgreSQL's advisory lock (SQLite has one writer anyway); failures name `what`.
+    """
+    engine = open_engine(url, postgresql_settings, connections=1, for_migrations=True).execution_options(writes=True)
+    try:
+        async with failures_explained(what), engine.begin() as connection:
+            if not is_sqlite(url):
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
+            yield connection
+    finally:
+        await engine.dispose()
+
+
 def upgrade(connection: Connection, package: str) -> None:
-    """Run what `package`'s Alembic migrations are missing, inside the transaction of `connection`."""
+    """Run what `package`'s Alembic migrations are missing, inside the transaction of `connection`. A schema of a newer
+    version is left as it is: migrations only add, so that one may go back, or start again in the middle of an upgrade.
+    """
     config = Config()
     config.set_main_option("script_location", str(files(package) / "migrations"))
     config.attributes["connection"] = connection
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if newer := set(MigrationContext.configure(connection).get_current_heads()) - known:
+        log.warning("schema_is_newer", package=package, revisions=sorted(newer))
+        return
     command.upgrade(config, "head")

@@ -34,6 +34,17 @@ def exchange_id(text: str) -> str:
     return EXCHANGE_ALIASES.get(lowered, lowered)
 
 
+def can_be_symbol(text: str) -> bool:
+    """Whether anybody can ask for `text`."""
+    return 0 < len(text) <= LONGEST and text.isprintable()
+
+
+def check_symbol(text: str) -> None:
+    """Raises ValidationFailed when nobody can ask for `text`."""
+    if not can_be_symbol(text):
+        raise ValidationFailed("symbol must be 1 to 64 printable characters", {"parameter": "symbol"})
+
+
 def split_tradingview(text: str) -> tuple[str | None, str]:
     """`BINANCE:BTCUSDT.P` -> ("binance", "BTCUSDT.P"); without a known-looking prefix the exchange is None.
 
@@ -77,8 +88,7 @@ class SymbolTable:
     def find(self, text: str) -> Resolution | None:
         """As `resolve`, but None for what names nothing here. Raises SymbolNotFound for what is ambiguous, with the
         names to choose from, and ValidationFailed."""
-        if not text or len(text) > LONGEST or not text.isprintable() or not text.isascii():
-            raise ValidationFailed("symbol must be 1 to 64 printable ASCII characters", {"parameter": "symbol"})
+        check_symbol(text)
         prefix, rest = (None, text) if _fold(text) in self._spellings else split_tradingview(text)
         if prefix is not None and prefix != self.exchange:
             return None
@@ -163,28 +173,38 @@ class SymbolTables:
         raise exchange_not_found(self.exchanges)
 
     def everywhere(self, text: str) -> list[Resolution]:
-        """The instruments that `text` names on all exchanges, by exchange.
+        """The instruments that `text` names on all exchanges, by exchange. Where only some spell it so (`XBT/USD`), the
+        others' of the one canonical symbol that it comes to there, unless it names its exchange.
 
         Raises SymbolNotFound when there is none, ValidationFailed, ServiceUnavailable while no list is known.
         """
         if not self._tables:
             raise ServiceUnavailable("The market lists are not known yet: try again in a moment.")
         tables = [table for _, table in sorted(self._tables.items())]
-        found: list[Resolution] = []
-        suggestions: dict[str, None] = {}
-        for table in tables:
-            try:
-                if (here := table.find(text)) is not None:
-                    found.append(here)
-            except SymbolNotFound as error:  # ambiguous there
-                suggestions |= dict.fromkeys(error.details["suggestions"])
+        found, suggestions = _find_in(tables, text)
+        symbols = {here.instrument.symbol for here in found.values() if here.quote_alias is None}
+        if len(symbols) == 1 and split_tradingview(text)[0] is None:
+            found |= _find_in([table for table in tables if table.exchange not in found], *symbols)[0]
         if found:
-            return found
+            return [found[exchange] for exchange in sorted(found)]
         for table in tables:
             if len(suggestions) >= SUGGESTIONS:
                 break
             suggestions |= dict.fromkeys(table.suggest(text))
         raise SymbolNotFound(f"No exchange has a symbol {text}.", {"suggestions": list(suggestions)[:SUGGESTIONS]})
+
+
+def _find_in(tables: Iterable[SymbolTable], text: str) -> tuple[dict[str, Resolution], dict[str, None]]:
+    """What `text` names, by exchange, and the names to choose from where it is ambiguous."""
+    found: dict[str, Resolution] = {}
+    names: dict[str, None] = {}
+    for table in tables:
+        try:
+            if (here := table.find(text)) is not None:
+                found[table.exchange] = here
+        except SymbolNotFound as error:
+            names |= dict.fromkeys(error.details["suggestions"])
+    return found, names
 
 
 def _fold(text: str) -> str:

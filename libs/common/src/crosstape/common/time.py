@@ -31,34 +31,39 @@ class UserTime(Struct, frozen=True):
     is_date: bool = False
 
 
-def parse_time(text: str, *, unix: bool = False, date: bool = False) -> UserTime:
+def parse_time(text: str, *, unix: bool = False, date: bool = False, parameter: str = "") -> UserTime:
     """`text` as a time. No zone means UTC. Unix seconds and bare dates only where the route takes them.
 
     A space may stand for a zone's plus: that is what a query string makes of the `+03:00` in seed 2's own examples.
-    Raises InvalidTimeFormat for anything else, and for times that do not exist (2025-02-30).
+    Raises InvalidTimeFormat, which names the `parameter`, for anything else, and for times that do not exist
+    (2025-02-30).
     """
+    try:
+        return _read(text, unix=unix, date=date)
+    except ValueError as error:
+        raise InvalidTimeFormat(text, parameter) from error
+
+
+def _read(text: str, *, unix: bool, date: bool) -> UserTime:
     if match := _ISO.fullmatch(text):
         *fields, fraction, zone = match.groups()
-        return UserTime(_instant(text, fields, fraction) - _zone_seconds(zone) * NANOSECONDS)
+        return UserTime(_instant(fields, fraction) - _zone_seconds(zone) * NANOSECONDS)
     if match := _LEGACY.fullmatch(text):
-        return UserTime(_instant(text, [*match.groups(), "0"], None), is_legacy=True)
+        return UserTime(_instant([*match.groups(), "0"], None), is_legacy=True)
     if date and (match := _DATE.fullmatch(text)):
-        return UserTime(_instant(text, [*match.groups(), "0", "0", "0"], None), is_date=True)
+        return UserTime(_instant([*match.groups(), "0", "0", "0"], None), is_date=True)
     if unix and (match := _UNIX.fullmatch(text)):
         seconds, fraction = match.groups()
         if int(seconds) < _UNIX_END:
             return UserTime(int(seconds) * NANOSECONDS + _fraction(fraction))
-    raise InvalidTimeFormat(text)
+    raise ValueError("none of the forms")
 
 
-def _instant(text: str, fields: list[str], fraction: str | None) -> int:
+def _instant(fields: list[str], fraction: str | None) -> int:
     year, month, day, hour, minute, second = map(int, fields)
     if not EARLIEST_YEAR <= year <= LATEST_YEAR:
-        raise InvalidTimeFormat(text)
-    try:
-        moment = dt.datetime(year, month, day, hour, minute, second, tzinfo=dt.UTC)
-    except ValueError as error:
-        raise InvalidTimeFormat(text) from error
+        raise ValueError("beyond what nanoseconds can hold")
+    moment = dt.datetime(year, month, day, hour, minute, second, tzinfo=dt.UTC)
     return calendar.timegm(moment.utctimetuple()) * NANOSECONDS + _fraction(fraction)
 
 

@@ -1,8 +1,9 @@
 """Wire codec: values to bytes and back. One version byte, then MessagePack arrays.
 
-Compatibility rule: a struct only ever gains fields, at its end, with a default; then VERSION goes up by one. A reader
-of version n+1 so reads what version n wrote, and refuses (UnknownVersion) what a newer writer sent, which a consumer
-puts into the dead letters rather than guess.
+Compatibility rule: a struct only ever gains fields, at its end, with a default. A reader skips those that it does not
+know. Where that would be to misread the record VERSION goes up by one: a reader of version n+1 reads what version n
+wrote, and refuses (UnknownVersion) what a newer writer sent, which a consumer puts into the dead letters rather than
+guess.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
+    InvalidReplicationFactorError,
     KafkaError,
     KafkaTimeoutError,
     NodeNotReadyError,
@@ -24,6 +25,9 @@ from crosstape.common.bus.security import Sasl, Tls, client_options
 from crosstape.common.bus.topics import ALL_TOPICS, MAX_RECORD_BYTES
 
 log = structlog.get_logger(__name__)
+
+FIRST_DELAY_SECONDS = 0.1
+LONGEST_DELAY_SECONDS = 2.0
 
 
 class BusSettings(Struct, frozen=True):
@@ -46,7 +50,8 @@ _KEPT = {"retention.ms": "-1", "retention.bytes": "-1"}
 async def ensure_topics(settings: BusSettings) -> None:
     """Create what is missing of the platform's topics; harmless when several processes do it at once.
 
-    Raises KafkaConnectionError when the broker is out of reach, BrokerRefused when it does not let us create topics.
+    Raises KafkaConnectionError when the broker is out of reach, InvalidReplicationFactorError when it has too few nodes
+    for the replicas (perhaps not yet), BrokerRefused when it does not let us create topics.
     """
     admin = AIOKafkaAdminClient(**settings.client_options(), request_timeout_ms=10_000)
     try:
@@ -69,6 +74,11 @@ async def ensure_topics(settings: BusSettings) -> None:
             kind = for_code(code)
             if kind in (TopicAuthorizationFailedError, ClusterAuthorizationFailedError):
                 raise BrokerRefused(f"the Kafka broker does not let us create the topic {name}: allow it, or create it")
+            if kind is InvalidReplicationFactorError:
+                raise InvalidReplicationFactorError(
+                    f"the Kafka broker cannot keep {settings.replication} replicas of the topic {name}: unless it is "
+                    "still starting, check CROSSTAPE_TOPIC_REPLICATION"
+                )
             if code and kind is not TopicAlreadyExistsError:
                 raise kind(f"topic {name} could not be created")
     finally:
@@ -76,16 +86,21 @@ async def ensure_topics(settings: BusSettings) -> None:
 
 
 def is_passing(error: KafkaError | OSError) -> bool:
-    """Whether trying again later can help: the broker is away, starting, or slow."""
-    return isinstance(error, OSError | KafkaTimeoutError | NodeNotReadyError) or bool(error.retriable)
+    """Whether trying again later can help: the broker is away, starting, or slow. Of a cluster that is starting the
+    first node knows itself alone."""
+    if isinstance(error, OSError | KafkaTimeoutError | NodeNotReadyError | InvalidReplicationFactorError):
+        return True
+    return bool(error.retriable)
 
 
-async def wait_for_broker(settings: BusSettings, *, first_delay: float = 0.1, longest_delay: float = 2.0) -> None:
-    """Return once the topics exist; retries for as long as the broker is out of reach, logging the first failure.
+async def wait_for_broker(settings: BusSettings) -> None:
+    """Return once the topics exist; retries for as long as the broker is out of reach, logging the first failure of
+    each kind in a row.
 
     Raises BrokerRefused when trying again cannot help.
     """
-    delay = first_delay
+    delay = FIRST_DELAY_SECONDS
+    said: type[Exception] | None = None
     while True:
         try:
             await ensure_topics(settings)
@@ -93,10 +108,11 @@ async def wait_for_broker(settings: BusSettings, *, first_delay: float = 0.1, lo
             if not is_passing(error):
                 raise
             reason = await obstacle(**settings.client_options())
-            if delay == first_delay:
+            if said is not type(error):
+                said = type(error)
                 log.warning("broker_unreachable", bootstrap=settings.bootstrap, error=reason or str(error))
             await asyncio.sleep(delay)
-            delay = min(delay * 2, longest_delay)
+            delay = min(delay * 2, LONGEST_DELAY_SECONDS)
         else:
             return
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -22,12 +23,9 @@ from crosstape.common import tracing
 from crosstape.common.bus.codec import UndecodableRecord
 from crosstape.common.bus.connection import BusSettings, stop_consumer, wait_for_broker
 from crosstape.common.bus.topics import EPOCH, DeadLetter, Topic
+from crosstape.common.bus.watch import ANSWER_SECONDS, Watch
 
 log = structlog.get_logger(__name__)
-
-ANSWER_SECONDS = 5.0
-"""aiokafka asks without end for what a broker that lost its topics cannot answer."""
-WATCH_SECONDS = 1.0
 
 FETCH_WAIT_MS = 500
 MAX_FETCH_BYTES = 16 * 1024 * 1024
@@ -52,6 +50,13 @@ class Batch(Struct, frozen=True):
         return sum(map(len, self.records.values())) + len(self.dead_letters)
 
 
+class Share(Struct, frozen=True):
+    """Which of a topic's partitions are ours (`numbers`), of how many (`of`)."""
+
+    of: int
+    numbers: Sequence[int]
+
+
 class _Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
     def __init__(self, on_assigned: Callable[[], None]):
         self._on_assigned = on_assigned
@@ -60,13 +65,14 @@ class _Assignments(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         """What is in hand takes effect, its commit fails, the next owner reads it again: harmless."""
 
     async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
-        if assigned:
-            self._on_assigned()
+        self._on_assigned()
 
 
 class Consumer:
-    """Use as an async context manager. Without a `group` it reads every partition and never commits: what is sent
-    once it is open arrives, what was sent before does not. A broker that takes us no more (BrokerRefused) ends it.
+    """Use as an async context manager. A broker that takes us no more (BrokerRefused) ends it.
+
+    `on_assigned` is called whenever the group has shared the partitions out anew: what this process remembers of any of
+    them may be out of date, as another may have owned it meanwhile.
 
     `member` names the only process that ever has this place in the group: started again after a crash it goes on at
     once, and not when the broker has missed the one before it for long enough.
@@ -77,7 +83,7 @@ class Consumer:
         settings: BusSettings,
         topics: list[Topic[Any]],
         *,
-        group: str | None,
+        group: str,
         member: str | None = None,
         on_assigned: Callable[[], None] = lambda: None,
     ):
@@ -87,7 +93,7 @@ class Consumer:
         self._member = member
         self._on_assigned = on_assigned
         self._consumer: AIOKafkaConsumer | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._watch: Watch | None = None
 
     async def __aenter__(self) -> Consumer:
         await wait_for_broker(self._settings)
@@ -96,7 +102,7 @@ class Consumer:
             group_id=self._group,
             group_instance_id=self._member,
             enable_auto_commit=False,
-            auto_offset_reset="earliest" if self._group else "latest",
+            auto_offset_reset="earliest",
             fetch_max_wait_ms=FETCH_WAIT_MS,
             fetch_max_bytes=MAX_FETCH_BYTES,
             max_partition_fetch_bytes=MAX_FETCH_BYTES // 4,
@@ -108,38 +114,32 @@ class Consumer:
         try:
             await self._consumer.start()
             self._consumer.subscribe(list(self._topics), listener=_Assignments(self._on_assigned))
-            if self._group is None:
-                await _find_end(self._consumer)
-            self._watching = asyncio.create_task(self._watch(self._consumer))
+            self._watch = Watch(self._settings, partial(self._consumer.end_offsets, [TopicPartition(EPOCH.name, 0)]))
         except BaseException:
             await self.__aexit__()
             raise
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.wait({self._watching})
+        if self._watch is not None:
+            await self._watch.end()
         if self._consumer is not None:
             consumer, self._consumer = self._consumer, None
             await stop_consumer(consumer)
-        if self._watching is not None and not self._watching.cancelled():
-            self._watching.result()
-
-    async def _watch(self, consumer: AIOKafkaConsumer) -> None:
-        """Notice a broker that takes us no more: aiokafka tries for ever, and its readers see nothing come."""
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            try:
-                async with asyncio.timeout(ANSWER_SECONDS):
-                    await consumer.end_offsets([TopicPartition(EPOCH.name, 0)])
-            except (KafkaError, TimeoutError):
-                await wait_for_broker(self._settings)
+        if self._watch is not None:
+            self._watch.raise_failure()
 
     @property
     def is_assigned(self) -> bool:
         """Whether the group has given this consumer partitions."""
         return self._consumer is not None and bool(self._consumer.assignment())
+
+    def share(self, topic: Topic[Any]) -> Share:
+        """What the group has given this consumer of `topic`."""
+        if self._consumer is None:
+            return Share(1, ())
+        numbers = sorted(place.partition for place in self._consumer.assignment() if place.topic == topic.name)
+        return Share(len(self._consumer.partitions_for_topic(topic.name) or ()) or topic.partitions, numbers)
 
     async def batches(
         self, *, max_records: int, max_age: float, weigh: Callable[[Any], int] = lambda record: 1
@@ -151,10 +151,9 @@ class Consumer:
 
     async def _collect(self, max_records: int, max_age: float, weigh: Callable[[Any], int]) -> Batch:
         consumer = self._consumer
-        if consumer is None or self._watching is None:
+        if consumer is None or self._watch is None:
             raise RuntimeError("the consumer is not open")
-        if self._watching.done():
-            self._watching.result()
+        self._watch.raise_failure()
         records: dict[str, list[Any]] = {name: [] for name in self._topics}
         dead_letters: list[DeadLetter] = []
         positions: dict[TopicPartition, int] = {}
@@ -167,6 +166,7 @@ class Consumer:
             for place, messages in fetched.items():
                 codec = self._topics[place.topic].codec
                 for message in messages:
+                    oldest = min(oldest or message.timestamp, message.timestamp)
                     try:
                         record = codec.decode(message.value)
                     except UndecodableRecord as error:
@@ -177,13 +177,12 @@ class Consumer:
                     weight += weigh(record)
                     if message.headers and (context := tracing.found(message.headers)) is not None:
                         contexts.append(context)
-                    oldest = min(oldest or message.timestamp, message.timestamp)
                 positions[place] = messages[-1].offset + 1
         return Batch(records, dead_letters, positions, oldest, contexts, is_full=weight >= max_records)
 
     async def commit(self, batch: Batch) -> None:
         """Mark `batch` as done. When the group has moved on, its records come again to the next owner."""
-        if self._consumer is None or self._group is None or not batch.positions:
+        if self._consumer is None or not batch.positions:
             return
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -193,13 +192,6 @@ class Consumer:
         except (KafkaError, TimeoutError) as error:
             log.warning("commit_failed", error=type(error).__name__, detail=str(error))
             await wait_for_broker(self._settings)
-
-
-async def _find_end(consumer: AIOKafkaConsumer) -> None:
-    while not (places := consumer.assignment()):
-        await asyncio.sleep(0.01)
-    for place in places:
-        await consumer.position(place)
 
 
 async def _fetch(consumer: AIOKafkaConsumer, seconds: float) -> dict[TopicPartition, list[Any]]:

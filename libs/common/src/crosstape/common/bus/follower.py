@@ -23,11 +23,10 @@ from crosstape.common import tracing
 from crosstape.common.bus.codec import UndecodableRecord
 from crosstape.common.bus.connection import BusSettings, ensure_topics, is_passing, stop_consumer, wait_for_broker
 from crosstape.common.bus.topics import EPOCH, Topic
+from crosstape.common.bus.watch import ANSWER_SECONDS, Watch
 
 log = structlog.get_logger(__name__)
 
-ANSWER_SECONDS = 5.0
-WATCH_SECONDS = 1.0
 FETCH_SECONDS = 0.25
 PASSING_SECONDS = 0.01
 FETCH_WAIT_MS = 10
@@ -43,8 +42,8 @@ Place = tuple[str, int]
 
 
 class Record(Struct, frozen=True, gc=False):
-    """A decoded record and where it stands. `time_ms` is the broker's timestamp; `context` the span that sent it,
-    where that is sampled."""
+    """A decoded record and where it stands. `time_ms` is when (Unix) its writer gave it to the broker, by the writer's
+    clock; `context` the span that sent it, where that is sampled."""
 
     topic: str
     partition: int
@@ -105,18 +104,16 @@ class Follower:
             await self._consumer.start()
             self.epoch = await self._epoch()
             await self._go_back()
-            self._watching = asyncio.create_task(self._watch())
+            self._watch = Watch(self._settings, self._look)
         except BaseException:
             await stop_consumer(self._consumer)
             raise
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        self._watching.cancel()
-        await asyncio.wait({self._watching})
+        await self._watch.end()
         await stop_consumer(self._consumer)
-        if not self._watching.cancelled():
-            self._watching.result()
+        self._watch.raise_failure()
 
     def start_of(self, topic: Topic[Any], key: bytes) -> int:
         """The first offset that is read of the partition to which the records of `key` belong."""
@@ -126,8 +123,7 @@ class Follower:
     async def arrivals(self) -> AsyncGenerator[Arrivals, None]:
         """What comes, as soon as it comes, without end; empty when nothing did for a while."""
         while True:
-            if self._watching.done():
-                self._watching.result()
+            self._watch.raise_failure()
             while self._has_restarted.is_set():
                 await self._begin_again()
             yield await self._fetch()
@@ -165,6 +161,7 @@ class Follower:
             codec = self._codecs[place.topic]
             if messages[0].offset > self._next[place]:
                 gaps.add(place.topic)
+                self.starts[place.topic, place.partition] = messages[0].offset
             self._next[place] = messages[-1].offset + 1
             for message in messages:
                 try:
@@ -216,19 +213,10 @@ class Follower:
         self._ends.clear()
         log.warning("log_restarted", epoch=self.epoch)
 
-    async def _watch(self) -> None:
+    async def _look(self) -> None:
         """Notice a log that began anew. An offset out of range would not tell when the new log has grown beyond it."""
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            try:
-                async with asyncio.timeout(ANSWER_SECONDS):
-                    marked = await self._marked()
-            except (KafkaError, TimeoutError) as error:
-                log.info("broker_away", error=type(error).__name__)
-                await wait_for_broker(self._settings)
-                continue
-            if marked != self.epoch:
-                self._has_restarted.set()
+        if await self._marked() != self.epoch:
+            self._has_restarted.set()
 
     async def _epoch(self) -> str:
         """The log's epoch, marked by us if nobody did before. Raises KafkaError, OSError."""

@@ -13,21 +13,20 @@ from typing import Any, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError, RecordTooLargeError
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import RecordMetadata
 from msgspec import Struct
 
 from crosstape.common.bus.connection import BusSettings, wait_for_broker
-from crosstape.common.bus.sending import RETRY_SECONDS, SendingClient
+from crosstape.common.bus.sending import RETRY_SECONDS, SendingClient, never_taken, partitions_of
 from crosstape.common.bus.topics import MAX_RECORD_BYTES, Topic
+from crosstape.common.bus.watch import WATCH_SECONDS
 from crosstape.common.waiting import pause
 
 log = structlog.get_logger(__name__)
 
 Record = TypeVar("Record")
-
-WATCH_SECONDS = 1.0
 
 
 class _Sent(Struct, frozen=True, eq=False):
@@ -43,8 +42,8 @@ class Producer:
     """Use as an async context manager.
 
     `on_loss(reason)` is called from the event loop when a log started again, and once more when the broker was
-    connected anew: what was acknowledged until then may be lost. A broker that takes us no more (BrokerRefused) ends
-    it: whatever is waited for then raises that.
+    connected anew: what was acknowledged until then may be lost. A broker that takes us no more, or a topic that will
+    never take our records (BrokerRefused), ends it: whatever is waited for then raises that.
     """
 
     def __init__(
@@ -100,6 +99,8 @@ class Producer:
             acknowledged = client.acknowledged
 
     async def _send_refused(self) -> None:
+        if self._refused:  # perhaps by every client that is connected anew
+            await asyncio.sleep(RETRY_SECONDS)
         refused, self._refused = self._refused, []
         if refused:
             log.warning("sending_again", records=len(refused), topics=sorted({r.topic.name for r in refused}))
@@ -109,8 +110,8 @@ class Producer:
     async def send(self, topic: Topic[Record], key: bytes, record: Record) -> None:
         """Queue `record`; waits while `max_in_flight` records are unacknowledged.
 
-        What the broker did not take is sent again until it does, perhaps behind what was sent later.
-        Raises MessageSizeTooLargeError for a record over MAX_RECORD_BYTES: whoever made it is wrong.
+        What the broker did not take is sent again until it does, perhaps behind what was sent later. Raises
+        RecordTooLargeError for a record over MAX_RECORD_BYTES: whoever made it is wrong.
         """
         await self._slots.acquire()
         sent = _Sent(topic, key, record, asyncio.get_running_loop().create_future())
@@ -124,7 +125,7 @@ class Producer:
     async def deliver(self, topic: Topic[Record], key: bytes, record: Record) -> None:
         """Return once the broker has `record`; tries again for as long as it takes.
 
-        Raises MessageSizeTooLargeError for a record that it will never take.
+        Raises RecordTooLargeError for a record over MAX_RECORD_BYTES, BrokerRefused.
         """
 
         async def send(producer: AIOKafkaProducer) -> None:
@@ -136,17 +137,17 @@ class Producer:
         """Return once the broker has all `records`, in their order; tries again for as long as it takes, and then
         repeats what it has already. Cheaper than one by one, and only for what nobody else sends under this key.
 
-        Raises MessageSizeTooLargeError for a record that it will never take.
+        Raises RecordTooLargeError for a record over MAX_RECORD_BYTES, BrokerRefused.
         """
         values = [topic.codec.encode(record) for record in records]
         if (longest := max(map(len, values), default=0)) > MAX_RECORD_BYTES:
-            raise MessageSizeTooLargeError(f"a record of {longest} bytes")
+            raise RecordTooLargeError(f"a record of {longest} bytes")
         await self._client.until_taken(
             topic.name, lambda producer: self._send_batches(producer, topic.name, key, values)
         )
 
     async def _send_batches(self, producer: AIOKafkaProducer, topic: str, key: bytes, values: list[bytes]) -> None:
-        partitions = sorted(await producer.partitions_for(topic))
+        partitions = await partitions_of(producer, topic)
         partition = DefaultPartitioner()(key, partitions, partitions)
         place = 0
         while place < len(values):
@@ -168,7 +169,7 @@ class Producer:
         while True:
             try:
                 future = await self._client.append(sent.topic, sent.key, sent.record)
-            except MessageSizeTooLargeError:
+            except RecordTooLargeError:
                 raise
             except (KafkaError, OSError) as error:
                 self._client.raise_failure()
@@ -179,10 +180,14 @@ class Producer:
                 return
 
     def _settled(self, sent: _Sent, future: asyncio.Future[RecordMetadata]) -> None:
-        if not future.cancelled() and future.exception() is None:
+        error = asyncio.CancelledError() if future.cancelled() else future.exception()
+        if error is None:
             self._release(sent)
             return
-        self._refused.append(sent)
+        if (refused := never_taken(sent.topic.name, error)) is not None:
+            self._client.give_up(refused)
+        else:
+            self._refused.append(sent)
         self._client.must_reconnect.set()  # of an idempotent producer the broker takes nothing more after a gap
 
     def _release(self, sent: _Sent) -> None:

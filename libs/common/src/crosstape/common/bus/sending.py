@@ -12,12 +12,23 @@ from typing import TypeVar
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerClosed
+from aiokafka.errors import (
+    InvalidTimestampError,
+    InvalidTopicError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    PolicyViolationError,
+    ProducerClosed,
+    RecordListTooLargeError,
+    RecordTooLargeError,
+    TopicAuthorizationFailedError,
+)
 from aiokafka.structs import RecordMetadata
 from opentelemetry.trace import Span, SpanKind
 
 from crosstape.common import tracing
 from crosstape.common.bus.connection import BusSettings, is_passing, wait_for_broker
+from crosstape.common.bus.refusal import BrokerRefused
 from crosstape.common.bus.topics import MAX_RECORD_BYTES, Topic
 
 log = structlog.get_logger(__name__)
@@ -88,7 +99,7 @@ class SendingClient:
     async def append(self, topic: Topic[Record], key: bytes, record: Record) -> asyncio.Future[RecordMetadata]:
         """Queue `record` once there is a connection; the result is done when the broker has acknowledged it.
 
-        Raises KafkaError or OSError when it must be tried again, MessageSizeTooLargeError.
+        Raises KafkaError or OSError when it must be tried again, RecordTooLargeError for one over MAX_RECORD_BYTES.
         """
         value = topic.codec.encode(record)
         span = _span(topic.name)
@@ -101,16 +112,14 @@ class SendingClient:
             producer = self.producer
             try:
                 if producer.client.cluster.partitions_for_topic(topic.name) is None:
-                    # Of a producer that is stopped meanwhile they never come, and it would wait for them forever.
-                    async with asyncio.timeout(METADATA_SECONDS):
-                        await producer.partitions_for(topic.name)
+                    await partitions_of(producer, topic.name)
                 future: asyncio.Future[RecordMetadata] = await producer.send(
                     topic.name, value=value, key=key, headers=headers
                 )
             except ProducerClosed:  # whoever stopped it may have been cancelled before there was another
                 await self.reconnect(producer)
-            except MessageSizeTooLargeError:
-                raise
+            except MessageSizeTooLargeError as error:  # said by aiokafka: the broker has not seen it
+                raise RecordTooLargeError(f"a record of {len(value)} bytes") from error
             except (KafkaError, OSError):
                 await self.reconnect(producer)
                 raise
@@ -121,14 +130,19 @@ class SendingClient:
                 return future
 
     async def until_taken(self, topic: str, send: Callable[[AIOKafkaProducer], Awaitable[None]]) -> None:
-        """Repeat `send` until the broker has acknowledged it in a log that did not start again meanwhile."""
+        """Repeat `send` until the broker has acknowledged it in a log that did not start again meanwhile.
+
+        Raises BrokerRefused when the topic will never take it, RecordTooLargeError when `send` does.
+        """
         while True:
             producer, restarts = self.producer, self.restarts
             try:
                 await send(producer)
-            except MessageSizeTooLargeError:
+            except RecordTooLargeError:
                 raise
             except (KafkaError, OSError) as error:
+                if (refused := never_taken(topic, error)) is not None:
+                    self.give_up(refused)
                 self.raise_failure()
                 log.warning("delivery_failed", topic=topic, error=type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -202,6 +216,38 @@ class SendingClient:
             self.must_reconnect.set()
             self._on_loss(f"the log of {metadata.topic} started again")
         self._newest[place] = metadata.offset
+
+
+async def partitions_of(producer: AIOKafkaProducer, topic: str) -> list[int]:
+    """The numbers of the partitions of `topic`. Raises TimeoutError: of a producer that is stopped meanwhile they never
+    come, and it would wait for them for ever."""
+    async with asyncio.timeout(METADATA_SECONDS):
+        return sorted(await producer.partitions_for(topic))
+
+
+def never_taken(topic: str, error: BaseException) -> BrokerRefused | None:
+    """What a broker's refusal of records means that is final as long as nobody changes a setting, for an operator;
+    None for any other, after which they are sent again.
+
+    A broker judges a batch as a whole: a topic whose limit is small refuses records of any size once it is busy.
+    """
+    match error:
+        case TopicAuthorizationFailedError():
+            return BrokerRefused(f"the Kafka broker does not let us write to the topic {topic}: allow it")
+        case MessageSizeTooLargeError() | RecordListTooLargeError():
+            return BrokerRefused(
+                f"our records are too large for the topic {topic}: set its max.message.bytes to {MAX_RECORD_BYTES}"
+            )
+        case InvalidTimestampError():
+            return BrokerRefused(
+                f"the topic {topic} does not take our time: check the clock here, and its message.timestamp settings"
+            )
+        case InvalidTopicError() | PolicyViolationError():
+            reason = type(error).__name__
+            return BrokerRefused(
+                f"the Kafka broker takes no records of the topic {topic} ({reason}): check its settings"
+            )
+    return None
 
 
 def _span(topic: str) -> Span | None:

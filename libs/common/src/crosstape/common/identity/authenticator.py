@@ -13,15 +13,14 @@ from cachetools import TTLCache
 
 from crosstape.common.errors import ServiceUnavailable, Unauthenticated
 from crosstape.common.identity.access import JwkSet, PublicKeys, UnknownKey, public_keys, read_access_token
-from crosstape.common.identity.internal import InternalTokens
+from crosstape.common.identity.internal import HEADER, REFUSED, InternalTokens
 from crosstape.common.identity.principal import Principal
 from crosstape.common.identity.revocations import Revocations
+from crosstape.common.identity.services import AUTH
 from crosstape.common.waiting import pause
 
 log = structlog.get_logger(__name__)
 
-AUTH = "auth"
-"""The auth service's name, as the audience of internal tokens."""
 JWKS_PATH = "/.well-known/jwks.json"
 API_KEY_PATH = "/internal/api-key"
 """POST `{"api_key": "ctk_..."}`: its Principal, or 401."""
@@ -49,7 +48,7 @@ class Authenticator:
     """
 
     def __init__(self, auth_url: str, session: aiohttp.ClientSession, tokens: InternalTokens, revocations: Revocations):
-        self._auth_url = auth_url.rstrip("/")
+        self._auth_url = auth_url
         self._session = session
         self._tokens = tokens
         self._revocations = revocations
@@ -58,6 +57,7 @@ class Authenticator:
         self._asking = asyncio.Lock()
         self._verified: dict[str, tuple[float, Principal]] = {}
         self._refused: TTLCache[str, str] = TTLCache(_CACHED, REFUSAL_SECONDS)
+        self._is_believed = True
 
     async def run(self, stop: asyncio.Event) -> None:
         """Fetch the signing keys now and then."""
@@ -153,6 +153,11 @@ class Authenticator:
                 ) as response,
             ):
                 body = await response.read()
+                was_believed, self._is_believed = self._is_believed, response.headers.get(HEADER) != REFUSED
+                if not self._is_believed:
+                    if was_believed:
+                        log.error("identity_refused_by", service=AUTH)
+                    raise ServiceUnavailable("API keys cannot be checked at the moment: try again shortly.")
                 if response.status == 401:
                     self._refused[key] = "The API key is unknown, expired or revoked."
                     raise Unauthenticated(self._refused[key])

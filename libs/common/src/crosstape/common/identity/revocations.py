@@ -1,7 +1,8 @@
 """Revocations: credentials that ended before their time, known to every service within moments.
 
 The auth service's SQL is the authority and Redis the fast copy: a sorted set of entries by expiry, a count that rises
-with every entry, and a channel that tells each new one. An entry lives as long as what it ends could.
+with every entry, and a channel that tells each new one. An entry lives as long as an access token could; who may have
+missed one about an API key, which lives longer, asks the auth service about that key.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class RevocationFeed:
                 await self._follow(stop)
             except (RedisError, OSError, TimeoutError, ValueError) as error:  # ValueError: entries that are not ours
                 if not self._is_away:
-                    log.warning("revocations_away", error=type(error).__name__)
+                    log.warning("revocations_away", error=str(error) or type(error).__name__)
                 self._is_away = True
                 await pause(stop, POLL_SECONDS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -24,6 +25,8 @@ def secrets_in(setting: SecretStr) -> list[str]:
 
 def _checked(setting: SecretStr) -> SecretStr:
     check_secrets(secrets_in(setting))
+    if re.search(r"\s,|,\s", setting.get_secret_value()):
+        raise ValueError("there is no space around the comma: it would be a part of a secret")
     return setting
 
 

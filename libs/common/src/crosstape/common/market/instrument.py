@@ -6,6 +6,9 @@ import enum
 
 from msgspec import Struct
 
+_PERPETUAL = ".P"
+"""TradingView's, at the end of a perpetual future's symbol."""
+
 
 class Kind(enum.StrEnum):
     """How an instrument settles."""
@@ -36,10 +39,17 @@ class Instrument(Struct, frozen=True, gc=False):
     @property
     def symbol(self) -> str:
         """Canonical symbol: `BTC-USDT`; a perpetual future carries TradingView's suffix, `BTC-USDT.P`."""
-        suffix = ".P" if self.kind is Kind.PERPETUAL else ""
+        suffix = _PERPETUAL if self.kind is Kind.PERPETUAL else ""
         return f"{self.base}-{self.quote}{suffix}"
 
     @property
     def stream_spelling(self) -> str:
         """The spelling used on the exchange's socket."""
         return self.stream_symbol or self.exchange_symbol
+
+
+def split_symbol(symbol: str) -> tuple[str, str, Kind]:
+    """Base, quote and kind of a canonical symbol. A base may hold dashes and dots; one without a dash is empty."""
+    kind = Kind.PERPETUAL if symbol.endswith(_PERPETUAL) else Kind.SPOT
+    base, _, quote = symbol.removesuffix(_PERPETUAL).rpartition("-")
+    return base, quote, kind

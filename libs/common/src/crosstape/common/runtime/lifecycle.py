@@ -108,12 +108,17 @@ async def _supervised(part: Work, stop: asyncio.Event, failures: list[Exception]
         stop.set()
 
 
-def listen(settings: ServiceSettings) -> socket.socket:
-    """The socket the process serves on. Raises OSError when the port is taken."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens: of IPv4 where `host` is a name of both kinds, and on every such address where it is empty;
+    `::` is all addresses of both kinds. Raises OSError when the port is taken, or there is no such host."""
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+    listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((settings.host, settings.port))
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind(address)
         listener.listen(BACKLOG)  # until then another process could bind the same port
     except OSError:
         listener.close()
@@ -135,7 +140,7 @@ def run_service(
     """
     configure_logging(name, level=settings.log_level, log_format=settings.log_format)
     try:
-        listener = listen(settings)
+        listener = listen(settings.host, settings.port)
     except OSError as error:
         log.error("port_unavailable", host=settings.host, port=settings.port, error=error.strerror)
         sys.exit(1)

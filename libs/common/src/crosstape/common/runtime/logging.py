@@ -56,8 +56,10 @@ def configure_logging(service: str, *, level: str, log_format: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    # aiokafka repeats every failed attempt several times a second; what matters of it, common.bus says once.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    # aiokafka repeats every failed attempt several times a second; what matters of it, common.bus says once. Of a query
+    # that found no ClickHouse history says so; its client and what that sends by would each say it once more.
+    for library in ("aiokafka", "clickhouse_connect", "urllib3"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
 def _with_trace(logger: Any, method: str, event: EventDict) -> EventDict:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from importlib.metadata import version
+from itertools import product
 
-from prometheus_client import Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from crosstape.common.waiting import pause
 
@@ -17,6 +19,13 @@ LOOP_LAG = Histogram(
     "How much later than asked the event loop came back to a timer, looked at twice a second",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
+
+
+def begin(metric: Counter | Gauge, *values: Iterable[str]) -> None:
+    """Have a series at 0 for each combination of its labels' `values`, before anything has happened: Prometheus sees no
+    increase in one that begins at 1."""
+    for labels in product(*values):
+        metric.labels(*labels)
 
 
 def tell_build(service: str) -> None:

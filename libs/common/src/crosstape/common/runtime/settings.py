@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -15,8 +16,50 @@ from crosstape.common.bus.security import SaslMechanism, SecurityProtocol, Tls, 
 from crosstape.common.identity.internal import InternalTokens
 from crosstape.common.identity.secrets import SecretList, secrets_in
 
-CommaList = Annotated[list[str], NoDecode]
+_HOST_AND_PORT = r"://(?:[^\s/?#@:*\[\]]+|\[[\da-fA-F:.]+\])(?::(\d{1,5}))?/?"
+_ORIGIN = re.compile("https?" + _HOST_AND_PORT)
+_PAGE_ORIGIN = re.compile("[a-z][a-z0-9+.-]*" + _HOST_AND_PORT)
+
+
+def _is_whole(form: re.Pattern[str], text: str) -> bool:
+    found = form.fullmatch(text)
+    return found is not None and 1 <= int(found[1] or 1) <= 65_535
+
+
+def _origin(text: str) -> str:
+    if not _is_whole(_ORIGIN, text):
+        raise ValueError("must be http://host:port or https://host:port and nothing more")
+    return text.removesuffix("/")
+
+
+def _page_origins(texts: list[str]) -> list[str]:
+    texts = [text.lower() for text in texts]
+    for text in texts:
+        if text != "*" and not _is_whole(_PAGE_ORIGIN, text):
+            raise ValueError(f"{text} must be scheme://host:port and nothing more, or *")
+    return [text.removesuffix("/") for text in texts]
+
+
+def _origin_or_none(text: str) -> str:
+    return text and _origin(text)
+
+
+def comma_list(value: Any) -> Any:
+    """The parts of a text `a,b,c`; a list as it is."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+Origin = Annotated[str, AfterValidator(_origin)]
+"""Where a service answers HTTP: `http[s]://host[:port]`, kept without a slash at its end."""
+OptionalOrigin = Annotated[str, AfterValidator(_origin_or_none)]
+"""The same, or empty."""
+CommaList = Annotated[list[str], NoDecode, BeforeValidator(comma_list)]
 """A list written as `a,b,c`."""
+PageOrigins = Annotated[CommaList, AfterValidator(_page_origins)]
+"""Such a list of what browsers say of a page (its `Origin`), as they write it, or `*`. A page may be an app's own, of
+any scheme."""
 
 
 class ServiceSettings(BaseSettings):
@@ -135,11 +178,12 @@ def read_settings(kind: type[S]) -> S:
         sys.exit(2)
 
 
-def comma_list(value: Any) -> Any:
-    """A validator for CommaList: splits text, leaves lists alone."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
+_SECRETS_DIR = (
+    "CROSSTAPE_SECRETS_DIR",
+    "",
+    "folder of files that are named like the variables and hold their values; a variable comes before its file",
+)
+"""Read before any settings are."""
 
 
 def settings_table(services: dict[str, type[ServiceSettings]]) -> str:
@@ -147,7 +191,7 @@ def settings_table(services: dict[str, type[ServiceSettings]]) -> str:
 
     A variable that services default or explain differently has a line for each.
     """
-    rows: dict[tuple[str, str, str], list[str]] = {}
+    rows: dict[tuple[str, str, str], list[str]] = {_SECRETS_DIR: list(services)}
     for service, settings in services.items():
         for name, field in settings.model_fields.items():
             key = (f"CROSSTAPE_{name.upper()}", _default(field), field.description or "")
@@ -163,4 +207,4 @@ def _default(field: FieldInfo) -> str:
         return "required"
     value = field.get_default(call_default_factory=True, validated_data={})
     text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return "" if value is None or not text else f"`{text}`"
+    return "" if value is None or value == {} or not text else f"`{text}`"

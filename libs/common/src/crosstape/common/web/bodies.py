@@ -32,8 +32,13 @@ class _StrictRequest(Request):
     async def json(self) -> Any:
         body = await self.body()
         decoded = msgspec.json.decode(body)
-        json.loads(body, object_pairs_hook=_unrepeated)
+        check_names(body)
         return decoded
+
+
+def check_names(body: bytes) -> None:
+    """Raises ValueError where a name comes twice in one object of the JSON `body`, RecursionError for a deep one."""
+    json.loads(body, object_pairs_hook=_unrepeated)
 
 
 def _unrepeated(pairs: list[tuple[str, Any]]) -> None:

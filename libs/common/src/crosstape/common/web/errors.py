@@ -92,7 +92,7 @@ def validation_failed(errors: Sequence[Any]) -> ValidationFailed:
     found = [
         {
             "parameter": ".".join(str(part) for part in error["loc"][1:])[:LONGEST_ECHO] or "body",
-            "problem": error["msg"],
+            "problem": error["msg"].removeprefix("Value error, "),
         }
         for error in errors[:20]
     ]

@@ -8,8 +8,8 @@ from fastapi import Depends, Request
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from crosstape.common.errors import Forbidden, Unauthenticated
-from crosstape.common.identity.internal import HEADER, InternalTokens
+from crosstape.common.errors import Forbidden
+from crosstape.common.identity.internal import HEADER, IdentityRefused, InternalTokens
 from crosstape.common.identity.principal import Caller
 from crosstape.common.web.errors import error_response
 
@@ -20,7 +20,8 @@ _HEADER = HEADER.lower().encode()
 
 
 class VerifiedCaller:
-    """Plain ASGI middleware: puts the verified Caller into `scope["state"]["caller"]`, answers 401 without one.
+    """Plain ASGI middleware: puts the verified Caller into `scope["state"]["caller"]`, answers 401 without one, with
+    the header X-Crosstape-Identity `refused`.
 
     `/internal/...` is for services' own requests: on behalf of others it is 403.
     """
@@ -34,7 +35,7 @@ class VerifiedCaller:
         if scope["type"] == "http" and scope["path"] not in self._open_paths:
             try:
                 caller = self._caller(scope)
-            except (Unauthenticated, Forbidden) as error:
+            except (IdentityRefused, Forbidden) as error:
                 await error_response(error)(scope, receive, send)
                 return
             scope.setdefault("state", {})["caller"] = caller
