@@ -1,20 +1,25 @@
-"""Recordings of real frames, where they are present, and the instruments the tests talk about."""
+"""Recordings of real frames, where they are present, an exchange on the loopback, and instruments to talk about."""
 
 from __future__ import annotations
 
+import asyncio
 import gzip
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import cache
 from pathlib import Path
 
+import aiohttp
 import msgspec
 import pytest
-from hypothesis import settings
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from crosstape.common.market.instrument import Instrument, Kind
+from crosstape.exchanges import DIALECTS, rest
+from crosstape.exchanges.rest import ExchangeRest
 
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
+SNAPSHOT = '{"lastUpdateId":1,"bids":[["1","2"]],"asks":[["2","1"]]}'
+Answer = Callable[[web.Request, int], web.StreamResponse]
 
 RECORDINGS = Path(__file__).resolve().parents[4] / "shared" / "recordings"
 
@@ -76,3 +81,56 @@ def spot() -> Instrument:
 @pytest.fixture
 def perpetual() -> Instrument:
     return Instrument("binance", "ETHUSDT", "ETH", "USDT", Kind.PERPETUAL)
+
+
+class Exchange:
+    """A server mounted as the simulator mounts an exchange; `answer` gets the request and its number."""
+
+    def __init__(self):
+        self.requests: list[web.Request] = []
+        self.answer: Answer = lambda request, number: web.Response(text=SNAPSHOT)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(request)
+        return self.answer(request, len(self.requests))
+
+
+class Clock:
+    """Time that only waiting makes go on, s."""
+
+    Lock = asyncio.Lock
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def exchange() -> Exchange:
+    return Exchange()
+
+
+@pytest.fixture
+async def client(exchange: Exchange) -> AsyncIterator[Callable[..., ExchangeRest]]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", exchange.handle)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+
+        def make(name="binance", **options) -> ExchangeRest:
+            return ExchangeRest(DIALECTS[name], str(server.make_url("/")), session, **options)
+
+        yield make
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    """What `rest` waits by, at once."""
+    made = Clock()
+    monkeypatch.setattr(rest, "time", made)
+    monkeypatch.setattr(rest, "asyncio", made)
+    return made

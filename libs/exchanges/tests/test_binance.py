@@ -11,7 +11,7 @@ from crosstape.common.market.book import BookUpdate
 from crosstape.common.market.instrument import Instrument, Kind
 from crosstape.common.market.trade import TakerSide, Trade
 from crosstape.exchanges.binance import Binance
-from crosstape.exchanges.dialect import Channel, FeedError, HistoryQuery, Kline, MalformedFrame, Rejected
+from crosstape.exchanges.dialect import Channel, FeedError, HistoryPage, HistoryQuery, Kline, MalformedFrame, Rejected
 
 DIALECT = Binance()
 SPOT = Instrument("binance", "BNBBTC", "BNB", "BTC")
@@ -105,9 +105,8 @@ def test_many_markets_are_spread_over_sockets_and_none_is_left_out():
 
 
 @pytest.mark.parametrize("instrument", [SPOT, PERPETUAL])
-def test_a_socket_of_trades_is_pinged_and_one_of_books_must_speak_for_itself(instrument):
-    pings = {c: DIALECT.subscriptions([instrument], frozenset((c,)))[0].ping for c in Channel}
-    assert pings == {Channel.TRADES: b"", Channel.BOOK: None}
+def test_sockets_that_may_say_nothing_for_minutes_are_pinged(instrument):
+    assert {DIALECT.subscriptions([instrument], frozenset((channel,)))[0].ping for channel in Channel} == {b""}
 
 
 def market(symbol, status="TRADING", more='"isSpotTradingAllowed":true'):
@@ -128,6 +127,13 @@ def test_the_market_list_leaves_out_halted_markets_and_dated_futures():
         Instrument("binance", "BTCUSDT", "BTC", "USDT", Kind.SPOT, "0.01", "0.00001"),
         Instrument("binance", "BTCUSDT", "BTC", "USDT", Kind.PERPETUAL, "0.01", "0.00001"),
     ]
+
+
+def test_a_snapshot_of_as_many_levels_as_were_asked_for_knows_no_further():
+    bids = ",".join(f'["{2_000 - number}","1"]' for number in range(1_000))
+    body = f'{{"lastUpdateId":7,"bids":[{bids}],"asks":[["2001","1"]]}}'.encode()
+    snapshot = DIALECT.decode_book_snapshot(SPOT, body, RECEIVED)
+    assert (snapshot.bid_horizon, snapshot.ask_horizon) == ("1001", None)
 
 
 def test_a_snapshot_tells_its_update_id_and_on_usd_m_its_time():
@@ -161,8 +167,8 @@ def test_history_without_an_id_looks_up_the_first_id_of_the_time():
     request = DIALECT.history(query)
     assert (request.path, request.params["startTime"]) == ("/api/v3/aggTrades", "1500000000000")
     page = DIALECT.decode_history(query, b'[{"a":26129,"p":"0.01","q":"4.7","f":27781,"l":27784}]', RECEIVED)
-    assert (page.trades, page.cursor, page.is_exhaustive) == ([], "27781", False)
-    assert DIALECT.decode_history(query, b"[]", RECEIVED).is_exhaustive
+    assert (page.trades, page.cursor) == ([], "27781")
+    assert DIALECT.decode_history(query, b"[]", RECEIVED) == HistoryPage([], None, reaches_back=True)
 
 
 def newest(first, last):
@@ -171,14 +177,14 @@ def newest(first, last):
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "is_exhaustive"), [(500, 510, True), (499, 510, False), (505, 601, False), (505, None, True)]
+    ("first", "last", "reaches_back"), [(500, 510, True), (499, 510, False), (505, 601, True), (505, None, True)]
 )
-def test_perpetuals_have_their_newest_trades_only(first, last, is_exhaustive):
+def test_perpetuals_have_their_newest_trades_only(first, last, reaches_back):
     query = HistoryQuery(PERPETUAL, first, last, 0, 1 << 62)
     request = DIALECT.history(query)
     assert (request.address, request.path, request.params["limit"]) == ("perpetual.rest", "/fapi/v1/trades", "1000")
     page = DIALECT.decode_history(query, newest(500, 600), RECEIVED)
-    assert (len(page.trades), page.cursor, page.is_exhaustive) == (101, None, is_exhaustive)
+    assert (len(page.trades), page.cursor, page.reaches_back) == (101, None, reaches_back)
 
 
 def spot_update(first, last):

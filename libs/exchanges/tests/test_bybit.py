@@ -124,7 +124,15 @@ def test_the_market_list_leaves_out_dated_futures():
     ]
 
 
-def test_history_is_exhaustive_only_where_the_newest_trades_reach_back_far_enough():
+def test_a_market_list_of_more_than_a_page_is_said_not_to_be_whole(caplog):
+    body = b'{"retCode":0,"result":{"list":[],"nextPageCursor":%b}}'
+    DIALECT.decode_markets([body % b"null", body % b'""'])
+    assert not caplog.text
+    DIALECT.decode_markets([body % b'""', body % b'"first%3DA%26last%3DB"'])
+    assert "bybit: it lists more than the 0 perpetual markets that are read" in caplog.text
+
+
+def test_history_is_complete_only_where_the_newest_trades_reach_back_far_enough():
     body = (
         b'{"retCode":0,"retMsg":"OK","result":{"category":"spot","list":[{"execId":"2100000000007764263",'
         b'"symbol":"BTCUSDT","price":"16618.49","size":"0.00012","side":"Buy","time":"1672052955758"}]}}'
@@ -133,7 +141,7 @@ def test_history_is_exhaustive_only_where_the_newest_trades_reach_back_far_enoug
     reached = DIALECT.decode_history(HistoryQuery(SPOT, None, None, instant + 1, instant + 9), body, RECEIVED)
     short = DIALECT.decode_history(HistoryQuery(SPOT, None, None, instant, instant + 9), body, RECEIVED)
     assert [(t.trade_id, t.side) for t in reached.trades] == [(2100000000007764263, TakerSide.BUY)]
-    assert (reached.is_exhaustive, short.is_exhaustive, reached.cursor) == (True, False, None)
+    assert (reached.reaches_back, short.reaches_back, reached.cursor) == (True, False, None)
 
 
 def test_candles_come_newest_first_and_leave_oldest_first():

@@ -111,18 +111,39 @@ def test_the_pages_hold_every_wanted_trade_and_say_that_nothing_is_missing(excha
     assert set(range(first, last + 1)) <= set(ids)
     times = {trade.trade_id: trade.time for page in pages for trade in page.trades}
     assert all(times[i] == ms * MILLISECOND for i, ms in tape if i in times)
-    assert pages[-1].is_exhaustive
+    assert pages[-1].reaches_back
     if exchange != "kraken":  # asks for a page's last instant again, as others may have traded in it
         assert len(ids) == len(set(ids))
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
-def test_ids_newer_than_the_history_are_not_called_absent(exchange):
-    tape = [(i, EPOCH + i) for i in range(1, 20)]
-    query = HistoryQuery(Instrument(exchange, "BTCUSDT", "BTC", "USDT"), 20, 25, (EPOCH + 20) * MILLISECOND, 1 << 62)
+def test_an_old_time_is_found_without_walking_through_all_that_came_since(exchange):
+    tape = [(i, EPOCH + i * 10) for i in range(1, 100_001)]
+    query = query_of(exchange, tape, 5_000, 5_050, by_id=False)
     pages = list(walk(exchange, tape, query))
-    if exchange in ("binance", "kraken"):
-        assert not pages[-1].is_exhaustive
+    assert {t.trade_id for p in pages for t in p.trades} >= set(range(5_000, 5_051))
+    assert pages[-1].reaches_back
+    assert len(pages) <= 12
+
+
+@pytest.mark.parametrize("length", [1, 999, 1_001, 2_001, 50_000])
+def test_before_a_markets_first_trade_nothing_is_missing(length):
+    tape = [(i, EPOCH + i * 10) for i in range(1, length + 1)]
+    query = HistoryQuery(Instrument("coinbasepro", "BTC-USD", "BTC", "USD"), None, None, 1, 2)
+    assert list(walk("coinbasepro", tape, query))[-1].reaches_back
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+@pytest.mark.parametrize("first", [15, 20, 25])
+def test_a_history_that_ends_before_the_wanted_ids_tells_how_far_it_goes(exchange, first):
+    tape = [(i, EPOCH + i) for i in range(1, 20)]
+    start = (EPOCH + first) * MILLISECOND
+    query = HistoryQuery(Instrument(exchange, "BTCUSDT", "BTC", "USDT"), first, 25, start, 1 << 62)
+    pages = list(walk(exchange, tape, query))
+    assert pages[-1].reaches_back
+    ids = {trade.trade_id for page in pages for trade in page.trades}
+    assert max(ids, default=0) <= 19
+    assert set(range(first, 20)) <= ids
 
 
 @pytest.mark.parametrize("exchange", ["coinbasepro", "okx"])
@@ -131,7 +152,7 @@ def test_ids_older_than_the_history_are_not_called_absent(exchange):
     query = HistoryQuery(Instrument(exchange, "BTCUSDT", "BTC", "USDT"), 50, 110, EPOCH * MILLISECOND, 1 << 62)
     pages = list(walk(exchange, tape, query))
     assert {t.trade_id for p in pages for t in p.trades} == set(range(100, 111))
-    assert not pages[-1].is_exhaustive
+    assert not pages[-1].reaches_back
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES)
@@ -142,4 +163,4 @@ def test_an_id_that_the_exchange_left_out_is_known_to_be_absent(exchange):
     )
     pages = list(walk(exchange, tape, query))
     assert {t.trade_id for p in pages for t in p.trades} & {29, 30, 31, 32} == {29, 32}
-    assert pages[-1].is_exhaustive
+    assert pages[-1].reaches_back

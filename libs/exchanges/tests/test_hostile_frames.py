@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 
 import msgspec
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from crosstape.common.market.instrument import Instrument, Kind
 from crosstape.exchanges import DIALECTS
+from crosstape.exchanges.answers import set_apart
 from crosstape.exchanges.dialect import Channel, FeedError, HistoryQuery, MalformedFrame, MarketRefused, Rejected
 from crosstape.exchanges.recorded import bybit_v2, coinbase_advanced, kraken_v1
 
@@ -71,10 +73,10 @@ HOSTILE = {
 @pytest.mark.parametrize("decode", READERS)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_frame_is_malformed_and_soon_done(decode, name):
-    began = time.monotonic()
+    began = time.thread_time()  # however busy the machine is
     with pytest.raises(MalformedFrame):
         decode(HOSTILE[name], 0)
-    assert time.monotonic() - began < 1
+    assert time.thread_time() - began < 1
 
 
 def trades_reader(exchange):
@@ -103,15 +105,19 @@ def test_an_unknown_symbol_is_malformed_and_told_apart(exchange):
 
 
 @pytest.mark.parametrize("exchange", WHOLE)
-@pytest.mark.parametrize("wrong", [b"null", b"{}", b"[1]", b"-1", b"1.5", b"99999999999999999999999999"])
-def test_every_value_of_a_wrong_type_or_size_is_malformed_or_harmless(exchange, wrong):
+@pytest.mark.parametrize(
+    "wrong", [b"null", b"{}", b"[1]", b"-1", b"1.5", b"99999999999999999999999999", b'"-1"', b'"x"', b'""']
+)
+def test_one_value_of_a_wrong_type_or_size_is_malformed_or_harmless(exchange, wrong):
     decode, frame = trades_reader(exchange), WHOLE[exchange]
-    for value in (b'"1"', b":1,", b":1}", b":1.0,", b"true", b'"buy"', b'"2023-09-25T07:49:37.708706Z"'):
-        for _ in range(frame.count(value)):
-            replaced = wrong + value[-1:] if value[:1] == b":" else wrong
-            changed = frame.replace(value, (b":" if value[:1] == b":" else b"") + replaced)
-            with contextlib.suppress(MalformedFrame):
-                decode(changed, 0)
+    values = list(re.finditer(rb'(?<=:)("[^"]*"|[\d.]+|true)(?=[,}])', frame))
+    assert len(values) >= 7
+    for value in values:
+        changed = frame[: value.start()] + wrong + frame[value.end() :]
+        with contextlib.suppress(MalformedFrame):
+            for trade in set_apart(decode(changed, 0))[0]:
+                assert 0 < trade.time < 2**63
+                assert isinstance(trade.trade_id, str) or 0 <= trade.trade_id < 2**63
 
 
 SOMETHING = st.recursive(
@@ -147,11 +153,48 @@ SOMETHING = st.recursive(
 )
 
 
-@pytest.mark.parametrize("decode", READERS)
 @given(frame=st.binary(max_size=200) | SOMETHING.map(msgspec.json.encode))
-def test_no_bytes_and_no_json_raise_anything_else(decode, frame):
-    with contextlib.suppress(MalformedFrame, MarketRefused, FeedError):
-        decode(frame, 0)
+def test_no_bytes_and_no_json_raise_anything_else(frame):
+    for reader in READERS:
+        (decode,) = reader.values
+        with contextlib.suppress(MalformedFrame, MarketRefused, FeedError):
+            decode(frame, 0)
+
+
+MARKETS = {
+    "binance": ('{"symbols":[%s]}', '{"symbol":"A","status":"TRADING","baseAsset":"A","quoteAsset":"B","filters":[]}'),
+    "kraken": (
+        '{"error":[],"result":{"0":%s}}',
+        '{"altname":"AB","wsname":"A/B","pair_decimals":1,"lot_decimals":1}',
+    ),
+    "coinbasepro": (
+        "[%s]",
+        '{"id":"A-B","base_currency":"A","quote_currency":"B","quote_increment":"","base_increment":"","status":"online"}',
+    ),
+    "okx": (
+        '{"code":"0","data":[%s]}',
+        '{"instId":"A-B","state":"live","tickSz":"1","lotSz":"1","baseCcy":"A","quoteCcy":"B"}',
+    ),
+    "bybit": (
+        '{"retCode":0,"result":{"list":[%s]}}',
+        '{"symbol":"AB","baseCoin":"A","quoteCoin":"B","status":"Trading","priceFilter":{},"lotSizeFilter":{}}',
+    ),
+}
+
+
+@pytest.mark.parametrize("exchange", DIALECTS)
+def test_a_market_of_which_hardly_anything_is_told_keeps_no_other_out_of_the_list(exchange, caplog):
+    dialect, (answer, row) = DIALECTS[exchange], MARKETS[exchange]
+
+    def listed(*rows):
+        joined = ",".join(f'"{n}":{one}' for n, one in enumerate(rows)).removeprefix('"0":')
+        body = answer % (joined if exchange == "kraken" else ",".join(rows))
+        return [instrument.symbol for instrument in dialect.decode_markets([body.encode()] * len(dialect.markets()))]
+
+    assert listed("{}", row, row, '{"state":"preopen"}')[0] == "A-B"
+    assert f"{exchange}: 2 of 4 listed markets cannot be read: Object missing required field" in caplog.text
+    with pytest.raises(MalformedFrame):
+        listed("{}", row, '{"state":"preopen"}')
 
 
 @pytest.mark.parametrize("exchange", DIALECTS)

@@ -162,7 +162,7 @@ def test_history_cuts_times_to_the_microseconds_that_the_socket_tells_too():
         (61044952, 1_688_669_597_827_736_000, "30243.40000", TakerSide.BUY),
         (61044953, 1_688_669_598_280_411_000, "30243.30000", TakerSide.SELL),
     ]
-    assert page.is_exhaustive
+    assert page.reaches_back
 
 
 def test_candles_are_read_with_volume_and_without_average():

@@ -151,6 +151,17 @@ def test_the_market_list_has_spot_and_linear_swaps_in_base_currency():
     ]
 
 
+def test_swaps_are_named_by_what_they_are_quoted_in_and_not_by_what_they_settle_in():
+    rows = [
+        {"instId": name, "settleCcy": "USDC", "ctVal": "1", "ctValCcy": "BTC", "ctType": "linear", "state": "live"}
+        | {"tickSz": "1", "lotSz": "1"}
+        for name in ("BTC-USDC-SWAP", "BTC-USD_UM-SWAP", "BTC-USD_UM_XPERP-SWAP")
+    ]
+    body = msgspec.json.encode({"code": "0", "data": rows})
+    listed = DIALECT.decode_markets([b'{"code":"0","data":[]}', body])
+    assert [instrument.symbol for instrument in listed] == ["BTC-USDC.P", "BTC-USD.P", "BTC-USD.P"]
+
+
 @pytest.mark.parametrize(("instrument", "volume"), [(SPOT, "45247"), (SWAP, "0.15")])
 def test_candles_count_base_currency(instrument, volume):
     body = b'{"code":"0","msg":"","data":[["1597026383085","3.721","3.743","3.677","3.708","45247","0.15","1.1","1"]]}'

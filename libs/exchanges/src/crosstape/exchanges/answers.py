@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterable, Sequence
 from decimal import Decimal
 from typing import TypeVar
 
@@ -16,6 +17,8 @@ from crosstape.exchanges.frames import WRONG, malformed
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 
 def read_answer(decoder: msgspec.json.Decoder[T], body: bytes, rejection: Callable[[bytes], Rejected | None]) -> T:
     """The body of an answer. Raises the `rejection` that it is, where it is one, else MalformedFrame."""
@@ -23,6 +26,29 @@ def read_answer(decoder: msgspec.json.Decoder[T], body: bytes, rejection: Callab
         return decoder.decode(body)
     except WRONG as error:
         raise rejection(body) or malformed(error) from error
+
+
+def readable(exchange: str, decoder: msgspec.json.Decoder[T], rows: Collection[msgspec.Raw]) -> list[T | None]:
+    """The rows of a market list, None for each that cannot be read: of markets that are not open yet an exchange may
+    tell hardly more than the name (OKX does, ccxt 4.5.64), and they must not keep the others out. How many there are is
+    logged, with what the last of them lacks.
+
+    Raises MalformedFrame where more than half of them cannot be read.
+    """
+    read: list[T | None] = []
+    failure: Exception | None = None
+    for row in rows:
+        try:
+            read.append(decoder.decode(row))
+        except WRONG as error:
+            read.append(None)
+            failure = error
+    if failure is not None:
+        wrong = read.count(None)
+        if wrong > len(rows) / 2:
+            raise malformed(failure) from failure
+        log.warning("%s: %d of %d listed markets cannot be read: %s", exchange, wrong, len(rows), failure)
+    return read
 
 
 def set_apart(trades: Iterable[Trade]) -> tuple[list[Trade], list[Trade]]:
@@ -48,11 +74,11 @@ def page_before(query: HistoryQuery, trades: list[Trade]) -> HistoryPage:
     ids = [trade.trade_id for trade in trades if isinstance(trade.trade_id, int)]
     oldest = min(ids, default=0)
     if query.first_id is None:
-        is_covered = bool(trades) and (oldest <= 1 or min(trade.time for trade in trades) < query.start)
+        reaches_back = bool(trades) and (oldest <= 1 or min(trade.time for trade in trades) < query.start)
     else:
-        is_covered = bool(trades) and oldest <= max(query.first_id, 1)
-    is_end = is_covered or not ids or (query.cursor is not None and oldest >= int(query.cursor))
-    return HistoryPage(trades, None if is_end else str(oldest), is_covered)
+        reaches_back = bool(trades) and oldest <= max(query.first_id, 1)
+    is_end = reaches_back or not ids or (query.cursor is not None and oldest >= int(query.cursor))
+    return HistoryPage(trades, None if is_end else str(oldest), reaches_back)
 
 
 def checked_klines(klines: Sequence[Kline]) -> list[Kline]:

@@ -17,17 +17,16 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from decimal import Context, Decimal
 from typing import Any
 
-from msgspec import Struct
-
 from crosstape.common.errors import ExchangeError, ExchangeNotFound
 from crosstape.common.market.bar import Interval
 from crosstape.common.market.decimals import decimal_text, is_positive_decimal, plain_text
 from crosstape.common.market.instrument import Instrument, Kind
 from crosstape.common.market.trade import TakerSide, Trade, TradeId, trade_id
+from crosstape.common.symbols import can_be_symbol
 from crosstape.exchanges.answers import checked_klines, set_apart, step
-from crosstape.exchanges.dialect import FeedError, Kline, Klines, MalformedFrame
+from crosstape.exchanges.dialect import FeedError, HistoryPage, HistoryQuery, Kline, Klines, MalformedFrame
 from crosstape.exchanges.frames import WRONG, malformed
-from crosstape.exchanges.times import MILLISECOND
+from crosstape.exchanges.times import MILLISECOND, milliseconds
 
 _WRONG = (*WRONG, ArithmeticError, TypeError)
 _EXACT = Context(prec=80)
@@ -40,6 +39,13 @@ _PAGE = 500
 LOOK_BACK = 60_000_000_000
 """How far (ns) before the wanted time trades are asked for: one of them shows that none after it is left out."""
 
+LEAST_LOOK_BACK = 3_600_000_000_000
+"""How far (ns) an exchange's newest trades look back where they are limited by time (Bitstamp's, ccxt 4.5.64): where
+there are none, nobody traded for so long."""
+
+MOST_TRADES = 10_000
+"""So many trades end an answer that is worth its look back: what is newer is left to the next one."""
+
 _FINAL = {"ArgumentsRequired", "BadRequest", "NotSupported"}
 """ccxt's errors, by name as ccxt is imported late, that the same request would meet again."""
 
@@ -48,15 +54,6 @@ _NO_ID = "id"
 
 class Unanswerable(ExchangeError):
     """Asking again would not help: the request is refused as such, or its answer lacks what it never has."""
-
-
-class TradesSince(Struct, frozen=True):
-    """What an exchange's history holds: every trade from `reached` (ns) on, and some that are older. `refused` are
-    those of them whose price or quantity no tape can hold."""
-
-    trades: list[Trade]
-    reached: int
-    refused: list[Trade] = []
 
 
 def open_exchange(exchange: str) -> CcxtExchange:
@@ -87,14 +84,18 @@ class CcxtExchange:
         await self._client.close()
 
     async def markets(self) -> list[Instrument]:
-        """Active spot markets and linear perpetual futures. Raises ExchangeError."""
+        """Active spot markets and linear perpetual futures that a symbol can name. Raises ExchangeError."""
         markets = await self._call(self._client.load_markets, True)  # what ccxt remembers may have changed
-        self._contract_sizes = {
-            m["symbol"]: Decimal(m["contractSize"])
-            for m in markets.values()
-            if is_positive_decimal(str(m["contractSize"]))
-        }
-        return [self._instrument(m) for m in markets.values() if _is_offered(m)]
+        try:
+            self._contract_sizes = {
+                m["symbol"]: Decimal(m["contractSize"])
+                for m in markets.values()
+                if is_positive_decimal(str(m["contractSize"]))
+            }
+            instruments = [self._instrument(m) for m in markets.values() if _is_offered(m)]
+        except _WRONG as error:
+            raise ExchangeError(f"{self.exchange} sent markets that cannot be read: {error}") from error
+        return [instrument for instrument in instruments if can_be_symbol(instrument.symbol)]
 
     def _instrument(self, market: Mapping[str, Any]) -> Instrument:
         precision = market.get("precision") or {}
@@ -131,36 +132,45 @@ class CcxtExchange:
                 raise FeedError(f"{self.exchange}: {_said(error)}") from error
             yield self._trades(instrument, raw)
 
-    async def trades_since(self, instrument: Instrument, start: int) -> TradesSince:
-        """The trades from `start` (ns) to now, as far back as can be proved that none of them is left out: many
-        exchanges give their newest trades, whatever time is asked for, and ccxt then drops those before it.
+    async def trade_history(self, query: HistoryQuery) -> AsyncIterator[HistoryPage]:
+        """One page: the trades from the start of `query` to now, or to the page's `until`, as far back as can be proved
+        that none of them is left out. Many exchanges give their newest trades, whatever time is asked for, and ccxt
+        then drops those before it.
 
         Raises ExchangeError, Unanswerable where asking again would not help.
         """
-        held = await self._page(instrument, None)
-        if all(trade.time >= start for trade in held.values()):
-            held = await self._reaching_back(instrument, start, held)
-        oldest = min((trade.time for trade in held.values()), default=self._now())
+        now = self._now()
+        held = await self._page(query.instrument, None)
+        until = max([now, *(trade.time for trade in held.values())])  # the exchange's clock may be ahead
+        oldest = min((trade.time for trade in held.values()), default=now - LEAST_LOOK_BACK)
+        if oldest >= query.start:
+            held, until = await self._reaching_back(query, held, until)
+            oldest = min([oldest, *(trade.time for trade in held.values())])
         trades, refused = set_apart(held.values())
-        return TradesSince(trades, max(start, oldest), refused)
+        refused = [trade for trade in refused if trade.time >= query.start]
+        reaches_back = oldest < query.start
+        yield HistoryPage(trades, None, reaches_back, refused, since=None if held else oldest, until=until)
 
     async def _reaching_back(
-        self, instrument: Instrument, start: int, newest: dict[TradeId, Trade]
-    ) -> dict[TradeId, Trade]:
-        """`newest`, and what pages that share a trade with the next one hold before them from `start` (ns) on."""
+        self, query: HistoryQuery, newest: dict[TradeId, Trade], until: int
+    ) -> tuple[dict[TradeId, Trade], int]:
+        """`newest`, what pages that share a trade with the next one hold before them, and until when (ns) nothing lacks
+        of both: `until`, or before it when there are so many that `newest` is not joined yet."""
         held: dict[TradeId, Trade] = {}
-        since = start - LOOK_BACK
+        since = query.start - LOOK_BACK
         while not held.keys() & newest.keys():
+            if len(held) >= MOST_TRADES and since > query.start + LOOK_BACK:
+                return held | newest, since
             try:
-                page = await self._page(instrument, since)
+                page = await self._page(query.instrument, since)
             except Unanswerable:
-                return newest
+                return newest, until
             held = held | page if held.keys() & page.keys() else page
             latest = max((trade.time for trade in page.values()), default=since)
             if latest <= since:
-                return newest
+                return newest, until
             since = latest
-        return held | newest
+        return held | newest, until
 
     async def _page(self, instrument: Instrument, since: int | None) -> dict[TradeId, Trade]:
         """The trades from `since` (ns) on or the newest ones, as many as one answer holds, by their ids."""
@@ -230,7 +240,7 @@ def _trade(instrument: Instrument, raw: Mapping[str, Any], contract_size: Decima
         instrument.exchange,
         instrument.symbol,
         trade_id(str(raw["id"])),
-        int(raw["timestamp"]) * MILLISECOND,
+        milliseconds(str(raw["timestamp"])),
         _told(raw["price"]),
         quantity,
         _SIDES.get(raw["side"], TakerSide.UNKNOWN),

@@ -51,11 +51,13 @@ class MarketRefused(Exception):
 
 
 class Rejected(Exception):
-    """An exchange's REST answered with its own error. `is_transient` when the same request may succeed later."""
+    """An exchange's REST answered with its own error. `is_transient` when the same request may succeed later,
+    `is_refusal` when the exchange says that we ask too often, whatever we ask: then nothing is sent for a while."""
 
-    def __init__(self, message: str, *, is_transient: bool = False):
+    def __init__(self, message: str, *, is_transient: bool = False, is_refusal: bool = False):
         super().__init__(message)
-        self.is_transient = is_transient
+        self.is_transient = is_transient or is_refusal
+        self.is_refusal = is_refusal
 
 
 class HttpRequest(Struct, frozen=True):
@@ -77,9 +79,9 @@ class Channel(enum.StrEnum):
 class Subscription(Struct, frozen=True):
     """One socket: where to connect, what to send after connecting, and how to read and keep it.
 
-    `path` is appended to the address; `messages` are sent in order once connected. `ping` (if any) is sent every
-    `ping_interval` seconds: as text, or where it is empty as the protocol's own PING. `decode` is stateless. Silence
-    longer than `stall_after` seconds, in which no PONG came either, means a dead socket.
+    `path` is appended to the address; `messages` are sent in order once connected. `ping` (if any) is sent every few
+    seconds: as text, or where it is empty as the protocol's own PING. `decode` is stateless. Silence longer than
+    `stall_after` seconds, in which no PONG came either, means a dead socket.
     """
 
     address: str
@@ -89,7 +91,6 @@ class Subscription(Struct, frozen=True):
     channels: frozenset[Channel]
     decode: Decode
     ping: bytes | None = None
-    ping_interval: float = 15.0
     stall_after: float = 60.0
 
 
@@ -108,14 +109,20 @@ class HistoryQuery(Struct, frozen=True):
 
 class HistoryPage(Struct, frozen=True):
     """One page of history. `trades` may hold more than was asked for, in any order. `cursor` asks for the next page
-    and is None at the end. `is_exhaustive` says that the pages so far cover the whole query, so that an id the
-    exchange did not return does not exist; False when its history does not reach back far enough. `refused` are those
-    whose price or quantity no tape can hold: a dialect leaves them in `trades`, ExchangeRest sets them apart."""
+    and is None at the end. `reaches_back` says that the pages so far leave out nothing from the query's beginning up to
+    their newest trade, so that an id of those that the exchange did not return does not exist; False where its history
+    does not go back so far. How far the history goes on is told by the trades alone: it may be behind the socket.
+    `refused` are those whose price or quantity no tape can hold: a dialect leaves them in `trades`, ExchangeRest sets
+    them apart. `since` and `until` (ns) say, where they are told, from when on and up to when nothing is left out:
+    `since` where no trade shows it, `until` before the query's end where what follows has to be asked for anew, or
+    behind it."""
 
     trades: list[Trade]
     cursor: str | None
-    is_exhaustive: bool
+    reaches_back: bool
     refused: list[Trade] = []
+    since: int | None = None
+    until: int | None = None
 
 
 class Kline(Struct, frozen=True, array_like=True):
@@ -144,18 +151,31 @@ class RateLimit(Struct, frozen=True):
     seconds: float
 
 
+class StreamedBooks:
+    """The part of a dialect whose exchange sends a book's snapshot on the socket."""
+
+    exchange: str
+
+    def book_snapshot(self, instrument: Instrument) -> HttpRequest | None:
+        return None
+
+    def decode_book_snapshot(self, instrument: Instrument, body: bytes, time_received: int) -> BookUpdate:
+        raise Rejected(f"{self.exchange}: the socket sends its own snapshots")
+
+
 class Dialect(Protocol):
     """What differs between exchanges.
 
     `addresses` maps address names (`spot.rest`, `stream`) to the real origins (`https://...`, `wss://...`).
-    `refused_seconds` says how long a refusal, by its HTTP status, lasts where the answer does not.
+    `rate_limits` names those of the addresses that take requests. `refused_seconds` says how long a refusal, by its
+    HTTP status, lasts where the answer does not; for one that only its body tells, that of 429 counts.
     `klines_per_request` is how many candles one answer holds, None where one answers for any range. `klines_reach` is
     how many of its newest candles, the open one among them, are all that an exchange gives, None where it gives all.
     """
 
     exchange: str
     addresses: Mapping[str, str]
-    rate_limit: RateLimit
+    rate_limits: Mapping[str, RateLimit]
     refused_seconds: Mapping[int, float]
     klines_per_request: int | None
     klines_reach: int | None

@@ -22,6 +22,7 @@ from crosstape.common.errors import ExchangeError
 from crosstape.common.market.bar import Interval
 from crosstape.common.market.book import BookUpdate
 from crosstape.common.market.instrument import Instrument
+from crosstape.common.symbols import can_be_symbol
 from crosstape.exchanges.answers import checked_levels, checked_page
 from crosstape.exchanges.dialect import (
     Dialect,
@@ -78,13 +79,16 @@ class ExchangeRest:
         self._session = session
         self._deadline = deadline
         self._now = now
-        self._buckets = {address: TokenBucket(dialect.rate_limit) for address in dialect.addresses}
+        self._buckets = {address: TokenBucket(limit) for address, limit in dialect.rate_limits.items()}
+        self._lines = {address: asyncio.Lock() for address in dialect.rate_limits}
         self._refusals: dict[str, str] = {}
 
     async def markets(self) -> list[Instrument]:
         """Every tradable instrument whose names can be part of a symbol."""
         instruments = await self._ask(self._dialect.decode_markets, *self._dialect.markets())
-        return [i for i in instruments if _NAME.fullmatch(i.base) and _NAME.fullmatch(i.quote)]
+        return [
+            i for i in instruments if _NAME.fullmatch(i.base) and _NAME.fullmatch(i.quote) and can_be_symbol(i.symbol)
+        ]
 
     async def body(self, request: HttpRequest) -> bytes:
         """The answer to `request` as it is sent."""
@@ -147,6 +151,9 @@ class ExchangeRest:
             except MalformedFrame as error:
                 raise ExchangeError(f"{self._dialect.exchange} sent an answer that cannot be read: {error}") from error
             except Rejected as error:
+                if error.is_refusal:
+                    for request in requests:
+                        self._refused(request.address, self._dialect.refused_seconds[429], str(error))
                 pause = random.uniform(0, min(FIRST_BACKOFF * 2**attempt, LONGEST_BACKOFF))
                 if not error.is_transient or time.monotonic() + pause > end:
                     raise ExchangeError(f"{self._dialect.exchange} failed: {error}") from error
@@ -171,21 +178,24 @@ class ExchangeRest:
         said = f"status {status}: {_UNPRINTABLE.sub(' ', body[:_LONGEST_MESSAGE].decode('ascii', 'replace'))}"
         refused = self._dialect.refused_seconds.get(status)
         if refused is not None:
-            self._buckets[request.address].block(_refused_for(refused, retry_after), time.monotonic())
-            self._refusals[request.address] = said
+            self._refused(request.address, _refused_for(refused, retry_after), said)
         raise Rejected(said, is_transient=refused is not None or status >= 500)
 
+    def _refused(self, address: str, seconds: float, said: str) -> None:
+        self._buckets[address].block(seconds, time.monotonic())
+        self._refusals[address] = said
+
     async def _take_turn(self, request: HttpRequest) -> None:
-        """Wait until the request may be sent. Raises Rejected where the exchange refuses us for too long."""
+        """Wait until the request may be sent. Raises Rejected where the exchange refuses us for too long.
+
+        The first in line waits for the bucket, the others for it: no refusal changes their order.
+        """
         bucket = self._buckets[request.address]
-        wait = bucket.reserve(request.weight, time.monotonic())
-        while True:
-            if (refused := bucket.blocked_for(time.monotonic())) > self._deadline:
-                raise Rejected(f"it refuses our requests for {refused:.0f} s: {self._refusals[request.address]}")
-            if wait <= 0:
-                return
-            await asyncio.sleep(wait)
-            wait = bucket.blocked_for(time.monotonic())
+        async with self._lines[request.address]:
+            while (wait := bucket.take(request.weight, time.monotonic())) > 0:
+                if (refused := bucket.blocked_for(time.monotonic())) > self._deadline:
+                    raise Rejected(f"it refuses our requests for {refused:.0f} s: {self._refusals[request.address]}")
+                await asyncio.sleep(wait)
 
 
 def _refused_for(unsaid: float, retry_after: str) -> float:

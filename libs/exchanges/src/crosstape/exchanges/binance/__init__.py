@@ -26,10 +26,16 @@ from crosstape.exchanges.dialect import (
 from crosstape.exchanges.times import MILLISECOND
 
 _API = {Kind.SPOT: "/api/v3", Kind.PERPETUAL: "/fapi/v1"}
+_WEIGHTS = {
+    Kind.SPOT: {"exchangeInfo": 20, "aggTrades": 4, "historicalTrades": 25, "depth": 50, "klines": 2},
+    Kind.PERPETUAL: {"exchangeInfo": 1, "trades": 5, "depth": 20, "klines": 5},
+}
+"""What a request costs of its address's limit, at the 1000 rows that are asked for."""
+
 _PAGE = 1_000
 _SNAPSHOT_DEPTH = 1_000
-"""Levels a side. Of deeper ones a book learns only once they change. Spot has 5000 for five times the weight: a hundred
-markets that start would wait for minutes, and repairs with them."""
+"""Levels a side. Of deeper ones a book learns only once they change, so it shows none of them. Spot has 5000 for five
+times the weight: a hundred markets that start would wait for minutes, and repairs with them."""
 
 
 class Binance:
@@ -42,15 +48,18 @@ class Binance:
         "perpetual.rest": "https://fapi.binance.com",
         "perpetual.stream": "wss://fstream.binance.com",
     }
-    # What USD-M allows; spot allows 6000.
-    rate_limit = RateLimit(weight=2_400, seconds=60)
+    # `rateLimits` of exchangeInfo, REQUEST_WEIGHT (ccxt 4.5.64 paces by the same).
+    rate_limits: Mapping[str, RateLimit] = {
+        "spot.rest": RateLimit(weight=6_000, seconds=60),
+        "perpetual.rest": RateLimit(weight=2_400, seconds=60),
+    }
     # 418 bans for two minutes to three days (rest-api.md#ip-limits).
     refused_seconds: Mapping[int, float] = {418: 120.0, 429: 10.0}
     klines_per_request: int | None = 1_000
     klines_reach: int | None = None
 
     def markets(self) -> Sequence[HttpRequest]:
-        return [HttpRequest(f"{kind}.rest", f"{api}/exchangeInfo", weight=20) for kind, api in _API.items()]
+        return [_request(kind, "exchangeInfo", {}) for kind in _API]
 
     def decode_markets(self, bodies: Sequence[bytes]) -> list[Instrument]:
         return [i for kind, body in zip(_API, bodies, strict=True) for i in rest.instruments(kind, body)]
@@ -73,36 +82,27 @@ class Binance:
         else:
             route = "historicalTrades"
             params = {"symbol": symbol, "fromId": str(first_id), "limit": str(_PAGE)}
-        return HttpRequest(f"{kind}.rest", f"{_API[kind]}/{route}", params, weight=25)
+        return _request(kind, route, params)
 
     def decode_history(self, query: HistoryQuery, body: bytes, time_received: int) -> HistoryPage:
-        """The page that answers `history`.
-
-        REST reads another database than the stream does: a page that ends before the wanted id may only be late,
-        so it is not exhaustive.
-        """
+        """The page that answers `history`."""
         first_id, symbol = _first_id(query), query.instrument.symbol
         if query.instrument.kind is Kind.PERPETUAL:
             trades = rest.trades(symbol, body, time_received)
-            return HistoryPage(
-                trades, None, _reaches_back(query, trades) and (query.last_id is None or _reaches_on(query, trades))
-            )
+            return HistoryPage(trades, None, _reaches_back(query, trades))
         if first_id is None:
             found = rest.first_trade_id(body)
-            return HistoryPage([], None if found is None else str(found), is_exhaustive=found is None)
+            return HistoryPage([], None if found is None else str(found), reaches_back=True)
         trades = rest.trades(symbol, body, time_received)
-        is_short = len(trades) < _PAGE
-        is_covered = _reaches_on(query, trades) or (is_short and query.last_id is None)
         newest = max((int(t.trade_id) for t in trades), default=-1)
-        is_end = is_covered or is_short or newest < first_id
-        return HistoryPage(trades, None if is_end else str(newest + 1), is_covered)
+        is_end = _reaches_on(query, trades) or len(trades) < _PAGE or newest < first_id
+        return HistoryPage(trades, None if is_end else str(newest + 1), reaches_back=True)
 
     def book_snapshot(self, instrument: Instrument) -> HttpRequest | None:
-        params = {"symbol": instrument.exchange_symbol, "limit": str(_SNAPSHOT_DEPTH)}
-        return HttpRequest(f"{instrument.kind}.rest", f"{_API[instrument.kind]}/depth", params, weight=50)
+        return _request(instrument.kind, "depth", {"symbol": instrument.exchange_symbol, "limit": str(_SNAPSHOT_DEPTH)})
 
     def decode_book_snapshot(self, instrument: Instrument, body: bytes, time_received: int) -> BookUpdate:
-        return rest.snapshot(instrument.symbol, body, time_received)
+        return rest.snapshot(instrument.symbol, body, time_received, _SNAPSHOT_DEPTH)
 
     def continues(self, last_id: int | None, update: BookUpdate) -> bool | None:
         """Spot: an update must begin at or before the next id (`U` <= last + 1).
@@ -135,10 +135,14 @@ class Binance:
             "endTime": str(end - 1),
             "limit": str(self.klines_per_request),
         }
-        return HttpRequest(f"{instrument.kind}.rest", f"{_API[instrument.kind]}/klines", params, weight=5)
+        return _request(instrument.kind, "klines", params)
 
     def decode_klines(self, instrument: Instrument, body: bytes) -> list[Kline]:
         return checked_klines(rest.klines(body))
+
+
+def _request(kind: Kind, route: str, params: dict[str, str]) -> HttpRequest:
+    return HttpRequest(f"{kind}.rest", f"{_API[kind]}/{route}", params, _WEIGHTS[kind][route])
 
 
 def _first_id(query: HistoryQuery) -> int | None:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from crosstape.common.market.book import BookUpdate, Level
 from crosstape.common.market.instrument import Instrument, Kind
 from crosstape.common.market.trade import TakerSide, Trade
-from crosstape.exchanges.answers import read_answer, step
+from crosstape.exchanges.answers import read_answer, readable, step
 from crosstape.exchanges.dialect import Kline, Rejected
 from crosstape.exchanges.frames import WRONG, Id, Milliseconds
 from crosstape.exchanges.times import MILLISECOND
@@ -47,7 +47,7 @@ class _Symbol(Struct, rename="camel"):
 
 
 class _ExchangeInfo(Struct):
-    symbols: list[_Symbol]
+    symbols: list[msgspec.Raw]
 
 
 class _HistoricalTrade(Struct, rename="camel"):
@@ -77,6 +77,7 @@ class _Snapshot(Struct, rename="camel"):
 
 _error = msgspec.json.Decoder(_Error)
 _exchange_info = msgspec.json.Decoder(_ExchangeInfo)
+_symbol = msgspec.json.Decoder(_Symbol)
 _historical_trades = msgspec.json.Decoder(list[_HistoricalTrade])
 _aggregate_trades = msgspec.json.Decoder(list[_AggregateTrade])
 _snapshot = msgspec.json.Decoder(_Snapshot)
@@ -85,11 +86,9 @@ _klines = msgspec.json.Decoder(list[Kline])
 
 def instruments(kind: Kind, body: bytes) -> list[Instrument]:
     """The tradable markets of `exchangeInfo`."""
-    return [
-        _instrument(raw, kind)
-        for raw in read_answer(_exchange_info, body, _rejection).symbols
-        if _is_tradable(raw, kind)
-    ]
+    rows = read_answer(_exchange_info, body, _rejection).symbols
+    symbols = readable("binance", _symbol, rows)
+    return [_instrument(raw, kind) for raw in symbols if raw is not None and _is_tradable(raw, kind)]
 
 
 def _is_tradable(raw: _Symbol, kind: Kind) -> bool:
@@ -126,11 +125,21 @@ def first_trade_id(body: bytes) -> int | None:
     return found[0].f if found else None
 
 
-def snapshot(symbol: str, body: bytes, time_received: int) -> BookUpdate:
-    """The book of `depth`; spot does not tell its time."""
+def snapshot(symbol: str, body: bytes, time_received: int, depth: int) -> BookUpdate:
+    """The book of `depth`, asked for so many levels a side; spot does not tell its time."""
     raw = read_answer(_snapshot, body, _rejection)
-    time = time_received if raw.E is None else raw.E * MILLISECOND
-    return BookUpdate("binance", symbol, True, raw.bids, raw.asks, time, time_received, last_id=raw.last_update_id)
+    return BookUpdate(
+        "binance",
+        symbol,
+        is_snapshot=True,
+        bids=raw.bids,
+        asks=raw.asks,
+        time=time_received if raw.E is None else raw.E * MILLISECOND,
+        time_received=time_received,
+        last_id=raw.last_update_id,
+        bid_horizon=raw.bids[-1][0] if len(raw.bids) >= depth else None,
+        ask_horizon=raw.asks[-1][0] if len(raw.asks) >= depth else None,
+    )
 
 
 def klines(body: bytes) -> list[Kline]:

@@ -138,10 +138,8 @@ def _subscription(kind: Kind, instruments: tuple[Instrument, ...], channels: fro
     symbols = symbols_by_spelling(instruments)
     decoders = {Channel.TRADES: _trades_decoder(symbols, _DECODE_TRADE[kind]), Channel.BOOK: _books_decoder(symbols)}
     path = _PATH[kind] + "/".join(names)
-    # Markets may not trade for minutes, and nothing else is said then. Of a book no PONG is taken for a sign of life:
-    # it proves the connection, not the stream, and no audit would find what a stuck stream left out of a book.
-    ping = None if Channel.BOOK in channels else b""
-    return Subscription(f"{kind}.stream", path, (), instruments, channels, reader(channels, decoders), ping=ping)
+    # Markets may not trade for minutes, and nothing else is said then.
+    return Subscription(f"{kind}.stream", path, (), instruments, channels, reader(channels, decoders), ping=b"")
 
 
 def _trades_decoder(

@@ -21,7 +21,7 @@ from crosstape.exchanges.dialect import (
     HttpRequest,
     Kline,
     RateLimit,
-    Rejected,
+    StreamedBooks,
     Subscription,
 )
 
@@ -44,7 +44,7 @@ _INTERVALS = {
 }
 
 
-class Bybit:
+class Bybit(StreamedBooks):
     """The dialect of Bybit."""
 
     exchange = "bybit"
@@ -54,14 +54,14 @@ class Bybit:
         "perpetual.stream": "wss://stream.bybit.com",
     }
     # docs/v5/rate-limit: 600 in 5 s and address.
-    rate_limit = RateLimit(weight=600, seconds=5)
+    rate_limits: Mapping[str, RateLimit] = {"rest": RateLimit(weight=600, seconds=5)}
     # A ban (403) lasts ten minutes (docs/v5/rate-limit).
     refused_seconds: Mapping[int, float] = {403: 600.0, 429: 10.0}
     klines_per_request: int | None = 1_000
     klines_reach: int | None = None
 
     def markets(self) -> Sequence[HttpRequest]:
-        """One page each: a page holds 1000, and the exchange lists fewer of either kind (2026-08)."""
+        """One page each: a page holds 1000, and the exchange lists fewer of either kind (2026-08). More are logged."""
         return [
             HttpRequest(
                 "rest",
@@ -89,12 +89,6 @@ class Bybit:
         """The only page that answers `history`; exhaustive where it reaches back before the wanted time."""
         trades = rest.trades(query.instrument.symbol, body, time_received)
         return HistoryPage(trades, None, any(t.time < query.start for t in trades))
-
-    def book_snapshot(self, instrument: Instrument) -> HttpRequest | None:
-        return None
-
-    def decode_book_snapshot(self, instrument: Instrument, body: bytes, time_received: int) -> BookUpdate:
-        raise Rejected("bybit: the socket sends its own snapshots")
 
     def continues(self, last_id: int | None, update: BookUpdate) -> bool | None:
         """`u` must grow by one; after a restart of the service a snapshot begins again at 1.

@@ -131,7 +131,9 @@ def _subscription(kind: Kind, instruments: tuple[Instrument, ...], channels: fro
     trades = _trades_decoder(symbols, _DECODE_TRADES[kind], _trades_decoder(symbols, _decode_trades))
     decode = reader(channels, {Channel.TRADES: trades, Channel.BOOK: _books_decoder(symbols)})
     ping = b'{"op":"ping"}'
-    return Subscription(f"{kind}.stream", _PATHS[kind], messages, instruments, channels, decode, ping=ping)
+    return Subscription(
+        f"{kind}.stream", _PATHS[kind], messages, instruments, channels, decode, ping=ping, stall_after=10.0
+    )
 
 
 def _trades_decoder(

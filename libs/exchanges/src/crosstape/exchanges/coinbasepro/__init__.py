@@ -20,15 +20,18 @@ from crosstape.exchanges.dialect import (
     HttpRequest,
     Kline,
     RateLimit,
-    Rejected,
+    StreamedBooks,
     Subscription,
 )
 
 _PAGE = 1_000
+_DISORDER = 1_000_000_000
+"""How far (ns) the times of trades may disagree with the order of their ids."""
+
 _INTERVALS = (Interval.M1, Interval.M5, Interval.M15, Interval.H1, Interval.H6, Interval.D1)
 
 
-class CoinbasePro:
+class CoinbasePro(StreamedBooks):
     """The dialect of Coinbase Exchange."""
 
     exchange = "coinbasepro"
@@ -37,7 +40,7 @@ class CoinbasePro:
         "stream": "wss://ws-feed.exchange.coinbase.com",
     }
     # docs.cdp.coinbase.com/exchange/rest-api/rate-limits: 10 a second and address.
-    rate_limit = RateLimit(weight=10, seconds=1)
+    rate_limits: Mapping[str, RateLimit] = {"rest": RateLimit(weight=10, seconds=1)}
     refused_seconds: Mapping[int, float] = {429: 10.0}
     klines_per_request: int | None = 300
     klines_reach: int | None = None
@@ -55,22 +58,26 @@ class CoinbasePro:
         return True
 
     def history(self, query: HistoryQuery) -> HttpRequest:
-        """Trades older than an id (`after`), newest first; without an id the newest."""
-        after = query.cursor
-        if after is None and query.last_id is not None:
+        """Trades older than an id (`after`), newest first; without an id the newest. Coinbase does not look up times:
+        where the newest are too young, single trades are asked for until the id of the time is known."""
+        limit, after = _PAGE, query.cursor
+        if (searched := _searched(query)) is not None:
+            limit, after = 1, str(sum(searched) // 2 + 1)
+        elif after is None and query.last_id is not None:
             after = str(query.last_id + 1)
-        params = {"limit": str(_PAGE)} if after is None else {"limit": str(_PAGE), "after": after}
+        params = {"limit": str(limit)} if after is None else {"limit": str(limit), "after": after}
         return HttpRequest("rest", f"/products/{query.instrument.exchange_symbol}/trades", params)
 
     def decode_history(self, query: HistoryQuery, body: bytes, time_received: int) -> HistoryPage:
         """The page that answers `history`."""
-        return page_before(query, rest.trades(query.instrument.symbol, body, time_received))
-
-    def book_snapshot(self, instrument: Instrument) -> HttpRequest | None:
-        return None
-
-    def decode_book_snapshot(self, instrument: Instrument, body: bytes, time_received: int) -> BookUpdate:
-        raise Rejected("coinbasepro: the socket sends its own snapshots")
+        trades = rest.trades(query.instrument.symbol, body, time_received)
+        is_too_young = bool(trades) and min(trade.time for trade in trades) > query.end + _DISORDER
+        if (searched := _searched(query)) is not None:
+            return HistoryPage([], _narrowed(searched, is_too_young=is_too_young), reaches_back=False)
+        oldest = min((int(trade.trade_id) for trade in trades), default=0)
+        if query.first_id is None and query.cursor is None and is_too_young and oldest > _PAGE:
+            return HistoryPage([], f"1:{oldest}", reaches_back=False)
+        return page_before(query, trades)
 
     def continues(self, last_id: int | None, update: BookUpdate) -> bool | None:
         """Coinbase numbers no update of `level2_batch`: nothing can be seen missing within a connection."""
@@ -92,6 +99,21 @@ class CoinbasePro:
 
     def decode_klines(self, instrument: Instrument, body: bytes) -> list[Kline]:
         return checked_klines(rest.klines(body))
+
+
+def _searched(query: HistoryQuery) -> tuple[int, int] | None:
+    """The ids between which the wanted time lies: all trades from the second id on are too young. None where no time is
+    searched."""
+    first, colon, last = (query.cursor or "").partition(":")
+    return (int(first), int(last)) if colon else None
+
+
+def _narrowed(searched: tuple[int, int], *, is_too_young: bool) -> str:
+    """The cursor after a look between the ids `searched`."""
+    first, last = searched
+    middle = (first + last) // 2
+    first, last = (first, middle) if is_too_young else (middle, last)
+    return f"{first}:{last}" if last - first > _PAGE else str(last)
 
 
 def _iso(milliseconds: int) -> str:

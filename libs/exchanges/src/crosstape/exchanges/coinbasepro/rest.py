@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.trade import TakerSide, Trade
-from crosstape.exchanges.answers import read_answer, step
+from crosstape.exchanges.answers import read_answer, readable, step
 from crosstape.exchanges.dialect import Kline, Rejected
 from crosstape.exchanges.digits import number_text
 from crosstape.exchanges.frames import WRONG, Id, malformed
@@ -61,13 +61,15 @@ class _Candle(Struct, array_like=True):
 
 
 _error = msgspec.json.Decoder(_Error)
-_products = msgspec.json.Decoder(list[_Product])
+_products = msgspec.json.Decoder(list[msgspec.Raw])
+_product = msgspec.json.Decoder(_Product)
 _trades = msgspec.json.Decoder(list[_Trade])
 _candles = msgspec.json.Decoder(list[_Candle])
 
 
 def instruments(body: bytes) -> list[Instrument]:
     """The tradable markets of `/products`."""
+    rows = read_answer(_products, body, _rejection)
     return [
         Instrument(
             "coinbasepro",
@@ -77,8 +79,8 @@ def instruments(body: bytes) -> list[Instrument]:
             tick_size=step(raw.quote_increment),
             lot_size=step(raw.base_increment),
         )
-        for raw in read_answer(_products, body, _rejection)
-        if raw.status == "online" and not raw.trading_disabled and not raw.cancel_only
+        for raw in readable("coinbasepro", _product, rows)
+        if raw is not None and raw.status == "online" and not raw.trading_disabled and not raw.cancel_only
     ]
 
 

@@ -17,8 +17,9 @@ from crosstape.exchanges.dialect import (
     HistoryQuery,
     HttpRequest,
     Kline,
+    MalformedFrame,
     RateLimit,
-    Rejected,
+    StreamedBooks,
     Subscription,
 )
 from crosstape.exchanges.kraken import rest, stream
@@ -38,13 +39,13 @@ _MINUTES = {
 }
 
 
-class Kraken:
+class Kraken(StreamedBooks):
     """The dialect of Kraken."""
 
     exchange = "kraken"
     addresses: Mapping[str, str] = {"rest": "https://api.kraken.com", "stream": "wss://ws.kraken.com"}
     # Public requests: one a second (support article 206548367).
-    rate_limit = RateLimit(weight=10, seconds=10)
+    rate_limits: Mapping[str, RateLimit] = {"rest": RateLimit(weight=10, seconds=10)}
     refused_seconds: Mapping[int, float] = {429: 10.0}
     klines_per_request: int | None = None
     klines_reach: int | None = 720
@@ -73,20 +74,16 @@ class Kraken:
         unless that would ask for the same page again.
         """
         trades, last = rest.trades(query.instrument.symbol, body, time_received)
-        is_short = len(trades) < _PAGE
         if query.last_id is None:
-            is_covered = is_short or max(t.time for t in trades) > query.end
+            reaches_on = any(t.time > query.end for t in trades)
         else:
-            is_covered = max((int(t.trade_id) for t in trades), default=-1) >= query.last_id
+            reaches_on = any(int(t.trade_id) >= query.last_id for t in trades)
         since = _since(query)
-        is_end = is_covered or is_short or last <= since
-        return HistoryPage(trades, None if is_end else str(max(last - 1, since + 1)), is_covered)
-
-    def book_snapshot(self, instrument: Instrument) -> HttpRequest | None:
-        return None
-
-    def decode_book_snapshot(self, instrument: Instrument, body: bytes, time_received: int) -> BookUpdate:
-        raise Rejected("kraken: the socket sends its own snapshots")
+        if reaches_on or len(trades) < _PAGE:
+            return HistoryPage(trades, None, reaches_back=True)
+        if last <= since:
+            raise MalformedFrame("value", "its last trade is older than what was asked for")
+        return HistoryPage(trades, str(max(last - 1, since + 1)), reaches_back=True)
 
     def continues(self, last_id: int | None, update: BookUpdate) -> bool | None:
         """Kraken numbers no update: what is missing shows in the checksum."""

@@ -15,7 +15,7 @@ from msgspec import Struct
 from crosstape.common.market.decimals import SCALE, decimal_text
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.trade import TakerSide, Trade
-from crosstape.exchanges.answers import step
+from crosstape.exchanges.answers import readable, step
 from crosstape.exchanges.dialect import Kline, MalformedFrame, Rejected
 from crosstape.exchanges.frames import WRONG, Id, malformed
 from crosstape.exchanges.times import decimal_seconds
@@ -36,7 +36,8 @@ _USUAL_NAMES = {
 """Kraken kept the names of coins whose successors took them elsewhere (ccxt 4.5.64, `commonCurrencies`)."""
 
 _TRADABLE = ("online", "limit_only", "reduce_only")
-_TRANSIENT = ("EAPI:Rate limit", "EGeneral:Too many requests", "EService:", "EGeneral:Temporary lockout")
+_REFUSAL = ("EAPI:Rate limit", "EGeneral:Too many requests", "EGeneral:Temporary lockout")
+_TRANSIENT = "EService:"
 _MICROSECOND = 1_000
 
 
@@ -83,17 +84,20 @@ class _Candle(Struct, array_like=True):
     volume: str
 
 
-_pairs = msgspec.json.Decoder(_Answer[dict[str, _Pair]])
+_pairs = msgspec.json.Decoder(_Answer[dict[str, msgspec.Raw]])
+_pair = msgspec.json.Decoder(_Pair)
 _trades = msgspec.json.Decoder(_Answer[dict[str, list[_Trade] | str]])
 _candles = msgspec.json.Decoder(_Answer[dict[str, list[_Candle] | int]])
 
 
 def instruments(body: bytes) -> list[Instrument]:
     """The tradable markets of `AssetPairs`. Base and quote are the two sides of `wsname`'s slash."""
+    rows = _read(_pairs, body)
+    pairs = readable("kraken", _pair, rows.values())
     return [
         _instrument(key, raw)
-        for key, raw in _read(_pairs, body).items()
-        if raw.wsname.count("/") == 1 and raw.aclass_base == "currency" and raw.status in _TRADABLE
+        for key, raw in zip(rows, pairs, strict=True)
+        if raw is not None and raw.wsname.count("/") == 1 and raw.aclass_base == "currency" and raw.status in _TRADABLE
     ]
 
 
@@ -151,7 +155,11 @@ def _read(decoder: msgspec.json.Decoder[_Answer[T]], body: bytes) -> T:
         raise malformed(error) from error
     if answer.error:
         message = "; ".join(answer.error)
-        raise Rejected(f"kraken: {message}", is_transient=message.startswith(_TRANSIENT))
+        raise Rejected(
+            f"kraken: {message}",
+            is_transient=message.startswith(_TRANSIENT),
+            is_refusal=message.startswith(_REFUSAL),
+        )
     if answer.result is msgspec.UNSET:
         raise MalformedFrame("schema", "neither an error nor a result")
     return answer.result

@@ -18,7 +18,7 @@ from crosstape.exchanges.dialect import (
     HttpRequest,
     Kline,
     RateLimit,
-    Rejected,
+    StreamedBooks,
     Subscription,
 )
 from crosstape.exchanges.okx import rest, stream
@@ -47,13 +47,13 @@ _BARS = {
 }
 
 
-class Okx:
+class Okx(StreamedBooks):
     """The dialect of OKX."""
 
     exchange = "okx"
     addresses: Mapping[str, str] = {"rest": "https://www.okx.com", "stream": "wss://ws.okx.com:8443"}
     # Each of the requests used allows 20 in 2 s and address.
-    rate_limit = RateLimit(weight=20, seconds=2)
+    rate_limits: Mapping[str, RateLimit] = {"rest": RateLimit(weight=20, seconds=2)}
     refused_seconds: Mapping[int, float] = {429: 10.0}
     klines_per_request: int | None = 100
     klines_reach: int | None = None
@@ -86,12 +86,6 @@ class Okx:
     def decode_history(self, query: HistoryQuery, body: bytes, time_received: int) -> HistoryPage:
         """The page that answers `history`."""
         return page_before(query, rest.trades(query.instrument, body, time_received))
-
-    def book_snapshot(self, instrument: Instrument) -> HttpRequest | None:
-        return None
-
-    def decode_book_snapshot(self, instrument: Instrument, body: bytes, time_received: int) -> BookUpdate:
-        raise Rejected("okx: the socket sends its own snapshots")
 
     def continues(self, last_id: int | None, update: BookUpdate) -> bool | None:
         """An update must name the book's `seqId` as its predecessor; a number lower than it is a reset, not a loss.

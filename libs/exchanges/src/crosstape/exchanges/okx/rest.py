@@ -13,7 +13,7 @@ from msgspec import Struct
 from crosstape.common.market.decimals import is_positive_decimal
 from crosstape.common.market.instrument import Instrument, Kind
 from crosstape.common.market.trade import TakerSide, Trade, trade_id
-from crosstape.exchanges.answers import step
+from crosstape.exchanges.answers import readable, step
 from crosstape.exchanges.dialect import Kline, Rejected
 from crosstape.exchanges.frames import WRONG, TextId, malformed
 from crosstape.exchanges.okx.contracts import Swap, base_quantity, contract_value
@@ -21,8 +21,11 @@ from crosstape.exchanges.times import MILLISECOND, milliseconds
 
 T = TypeVar("T")
 
-_TRANSIENT = {"50001", "50004", "50005", "50011", "50013", "50026", "50040", "50061"}
-"""Unavailable, timed out, offline, too many requests, busy, failing, too frequent ("Error code")."""
+_TRANSIENT = {"50001", "50004", "50005", "50013", "50026"}
+"""Unavailable, timed out, offline, busy, failing ("Error code")."""
+
+_REFUSAL = {"50011", "50040", "50061"}
+"""Requests or orders come too often ("Error code")."""
 
 
 class _Answer(Struct, Generic[T]):
@@ -34,7 +37,7 @@ class _Answer(Struct, Generic[T]):
 
 
 class _Instrument(Struct, rename="camel"):
-    """ "Get instruments": spot has `baseCcy` and `quoteCcy`, a linear swap `ctValCcy` and `settleCcy`."""
+    """ "Get instruments": spot has `baseCcy` and `quoteCcy`, a linear swap `ctValCcy`."""
 
     inst_id: str
     state: str
@@ -45,7 +48,6 @@ class _Instrument(Struct, rename="camel"):
     ct_type: str = ""
     ct_val: str = ""
     ct_val_ccy: str = ""
-    settle_ccy: str = ""
 
 
 class _Trade(Struct, rename="camel"):
@@ -70,7 +72,8 @@ class _Candle(Struct, array_like=True):
     volume_currency: str
 
 
-_instruments = msgspec.json.Decoder(_Answer[_Instrument])
+_instruments = msgspec.json.Decoder(_Answer[msgspec.Raw])
+_instrument = msgspec.json.Decoder(_Instrument)
 _trades = msgspec.json.Decoder(_Answer[_Trade])
 _candles = msgspec.json.Decoder(_Answer[_Candle])
 
@@ -86,26 +89,28 @@ def spot(body: bytes) -> list[Instrument]:
             tick_size=step(raw.tick_sz),
             lot_size=step(raw.lot_sz),
         )
-        for raw in _read(_instruments, body)
-        if raw.state == "live"
+        for raw in _live(body)
     ]
 
 
 def swaps(body: bytes) -> list[Instrument]:
     """The tradable linear swaps of `instruments`; inverse ones are sized in quote and have no exact base quantity."""
-    return [
-        _swap(raw)
-        for raw in _read(_instruments, body)
-        if raw.state == "live" and raw.ct_type == "linear" and is_positive_decimal(raw.ct_val)
-    ]
+    return [_swap(raw) for raw in _live(body) if raw.ct_type == "linear" and is_positive_decimal(raw.ct_val)]
+
+
+def _live(body: bytes) -> list[_Instrument]:
+    rows = readable("okx", _instrument, _read(_instruments, body))
+    return [raw for raw in rows if raw is not None and raw.state == "live"]
 
 
 def _swap(raw: _Instrument) -> Swap:
+    """Named by its underlying: a swap on BTC-USD may settle in a stablecoin, as the part of the name behind `_` says
+    (`BTC-USD_UM-SWAP`)."""
     plain = Swap(
         exchange="okx",
         exchange_symbol=raw.inst_id,
         base=raw.ct_val_ccy,
-        quote=raw.settle_ccy,
+        quote=raw.inst_id.partition("-")[2].partition("-")[0].partition("_")[0],
         kind=Kind.PERPETUAL,
         tick_size=step(raw.tick_sz),
         contract_value=step(raw.ct_val),
@@ -161,5 +166,9 @@ def _read(decoder: msgspec.json.Decoder[_Answer[T]], body: bytes) -> list[T]:
     except WRONG as error:
         raise malformed(error) from error
     if answer.code != "0":
-        raise Rejected(f"okx: {answer.msg} ({answer.code})", is_transient=answer.code in _TRANSIENT)
+        raise Rejected(
+            f"okx: {answer.msg} ({answer.code})",
+            is_transient=answer.code in _TRANSIENT,
+            is_refusal=answer.code in _REFUSAL,
+        )
     return answer.data

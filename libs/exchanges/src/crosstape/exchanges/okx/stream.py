@@ -112,6 +112,7 @@ def _subscription(instruments: tuple[Instrument, ...], channel: Channel) -> Subs
         frozenset((channel,)),
         _trades_decoder(markets) if channel is Channel.TRADES else _books_decoder(markets),
         ping=b"ping",
+        stall_after=10.0,
     )
 
 
