@@ -13,6 +13,9 @@ from libs.client.tests.scripted_platform import ScriptedPlatform
 
 Message = dict[str, Any]
 
+PATIENCE = 30.0
+"""How long (s) what comes at once is waited for, on a machine that is busy."""
+
 
 class Socket:
     """One client's connection. `channels` is what it gets; `heard` what it said."""
@@ -63,7 +66,7 @@ class ScriptedHub:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until something that clients do makes it true."""
-        async with asyncio.timeout(5), self._changed:
+        async with asyncio.timeout(PATIENCE), self._changed:
             await self._changed.wait_for(condition)
 
     async def publish(self, channel: str, offset: int, **message: Any) -> None:

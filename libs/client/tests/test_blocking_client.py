@@ -12,6 +12,7 @@ from typing import TypeVar
 import pytest
 
 from crosstape.client import AsyncClient, Client, SymbolNotFound
+from crosstape.client.loop_thread import LoopThread
 from libs.client.tests.scripted_platform import Answer, ScriptedPlatform, refusal
 from libs.client.tests.test_market_data import BARS, bar_page, bars_or_arrow
 
@@ -61,12 +62,14 @@ async def test_errors_are_the_same(platform: ScriptedPlatform) -> None:
 
 
 def test_a_closed_client_says_so_and_leaves_no_thread() -> None:
+    before = threading.enumerate()
     with Client() as client:
         pass
     client.close()
     with pytest.raises(RuntimeError, match="closed"):
         client.exchanges()
-    assert not any(thread.name == "crosstape-client" for thread in threading.enumerate())
+    after = [thread for thread in threading.enumerate() if thread not in before]
+    assert not any(thread.name == "crosstape-client" for thread in after)
 
 
 def test_methods_show_the_signature_and_the_words_of_their_route() -> None:
@@ -76,3 +79,28 @@ def test_methods_show_the_signature_and_the_words_of_their_route() -> None:
         assert (client.ohlcv.__doc__ or "").startswith("Bars that open in")
         if isinstance(client, Client):
             client.close()
+
+
+def test_a_client_that_is_let_go_in_its_own_thread_ends_it() -> None:
+    loop, ended = LoopThread(), threading.Event()
+
+    async def last() -> None:
+        ended.set()
+
+    async def let_go() -> None:
+        loop.close(last())
+
+    loop.run(let_go())
+    loop._thread.join(10)
+    assert (ended.is_set(), loop._thread.is_alive()) == (True, False)
+
+
+def test_a_client_of_before_a_fork_says_so_instead_of_waiting_for_a_thread_that_is_not_there() -> None:
+    client = Client()
+    client._loop._loop.call_soon_threadsafe(client._loop._loop.stop)
+    client._loop._thread.join(10)
+    with pytest.raises(RuntimeError, match="one in each process"):
+        client.exchanges()
+    client.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        client.exchanges()

@@ -24,7 +24,7 @@ from crosstape.client import (
     WrongBook,
     feed,
 )
-from libs.client.tests.scripted_hub import Message, ScriptedHub, Socket
+from libs.client.tests.scripted_hub import PATIENCE, Message, ScriptedHub, Socket
 from libs.client.tests.scripted_platform import Answer, ScriptedPlatform
 from libs.client.tests.test_stream import BAR, TRADE
 
@@ -60,7 +60,7 @@ async def cvd(platform: ScriptedPlatform) -> AsyncIterator[ScriptedHub]:
 
 
 async def take(feed: Any, count: int) -> list[Any]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         return [await anext(feed) for _ in range(count)]
 
 
@@ -102,7 +102,7 @@ async def test_books_come_back_after_a_lost_connection(books: ScriptedHub, clien
 async def test_a_refused_book_is_named(books: ScriptedHub, client: AsyncClient, monkeypatch: Any) -> None:
     monkeypatch.setattr(feed, "ASK_AGAIN_SECONDS", 0.01)
     usual = books.on_message
-    errors = {"NO": ["SYMBOL_NOT_FOUND"], "LATER": ["SERVICE_UNAVAILABLE"]}
+    errors = {"NO": ["SYMBOL_NOT_FOUND"], "FULL": ["CONFLICT"], "LATER": ["SERVICE_UNAVAILABLE"]}
 
     def answer(socket: Socket, message: Message) -> list[Message] | None:
         codes = errors.get(message["symbol"])
@@ -114,25 +114,27 @@ async def test_a_refused_book_is_named(books: ScriptedHub, client: AsyncClient, 
     async with client.books() as opened:
         await opened.subscribe("okx", "FINE")
         await opened.subscribe("okx", "NO")
+        await opened.subscribe("okx", "FULL")
         await opened.subscribe("okx", "LATER")
-        no, later = await take(opened, 2)
-        assert [(event.channel, event.will_retry) for event in (no, later) if isinstance(event, Refused)] == [
+        assert [(event.channel, event.will_retry) for event in await take(opened, 3) if isinstance(event, Refused)] == [
             ("book:okx:NO", False),
+            ("book:okx:FULL", False),
             ("book:okx:LATER", True),
         ]
-        await books.until(lambda: [heard["symbol"] for heard in books.sockets[0].heard][3:] == ["LATER"])
+        await books.until(lambda: [heard["symbol"] for heard in books.sockets[0].heard][4:] == ["LATER"])
 
 
 async def test_more_books_than_a_new_connection_may_ask_for_at_once_are_asked_for_little_by_little(
     books: ScriptedHub, client: AsyncClient, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(feed, "ASK_AGAIN_SECONDS", 0.01)
-    usual, is_first = books.on_message, True
+    usual, is_busy, followed = books.on_message, True, []
 
     def answer(socket: Socket, message: Message) -> list[Message] | None:
-        """A server that takes fifty at once and then fifteen of a second, and answers in order."""
-        if is_first and len(socket.heard) > 50:
+        """A server that takes fifty, and more of them only later."""
+        if is_busy and len(socket.heard) > 50:
             return [{**message, "type": "error", "error_code": "RATE_LIMITED", "message": "slowly"}]
+        followed.append(message["symbol"])
         return usual(socket, message)
 
     books.on_message = answer
@@ -140,11 +142,12 @@ async def test_more_books_than_a_new_connection_may_ask_for_at_once_are_asked_fo
     async with client.books() as opened:
         for symbol in symbols:
             await opened.subscribe("okx", symbol)
-        await books.until(lambda: len(books.sockets[0].heard) == 100)
-        await take(opened, 50)
-        is_first = False
-        await books.until(lambda: len(books.sockets[0].heard) == 150)
-        assert [heard["symbol"] for heard in books.sockets[0].heard[100:]] == symbols[50:]
+        refused = await take(opened, 50)
+        assert [event.channel for event in refused] == [f"book:okx:{symbol}" for symbol in symbols[50:]]
+        assert followed == symbols[:50]
+        is_busy = False
+        await books.until(lambda: len(followed) == 100)
+        assert set(followed) == set(symbols)
         books.sockets[0].cut()
         await books.until(lambda: len(books.sockets) == 2 and len(books.sockets[1].heard) == 100)
         assert {heard["symbol"] for heard in books.sockets[1].heard} == set(symbols)

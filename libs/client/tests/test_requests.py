@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crosstape.client import (
+    ApiError,
     AsyncClient,
     Conflict,
     ConnectionFailed,
@@ -20,7 +21,9 @@ from crosstape.client import (
     TwapOrder,
     Unauthenticated,
     Unavailable,
+    ValidationFailed,
 )
+from crosstape.client.errors import api_error
 from crosstape.client.retry import LONGEST_SECONDS, RETRIES, backoff, request_pause
 from crosstape.client.times import time_text
 from libs.client.tests.scripted_platform import Answer, Asked, ScriptedPlatform, refusal
@@ -54,6 +57,14 @@ async def test_a_foreign_error_page_has_the_code_of_its_status(platform: Scripte
     platform.on("GET /exchanges", Answer(raw=b"<html>Bad gateway</html>", status=502))
     with pytest.raises(Unavailable, match="Bad gateway"):
         await client.exchanges()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(400, ValidationFailed), (409, Conflict), (422, ValidationFailed), (500, Unavailable), (520, Unavailable)],
+)
+def test_an_answer_without_a_body_has_the_class_of_its_status(status: int, kind: type[ApiError]) -> None:
+    assert type(api_error(status, {}, b"")) is kind
 
 
 async def test_a_read_is_sent_again_while_the_platform_is_busy(platform: ScriptedPlatform, client: AsyncClient) -> None:
@@ -114,7 +125,8 @@ async def test_an_order_without_an_id_is_repeated_under_the_same_one(
     platform: ScriptedPlatform, client: AsyncClient
 ) -> None:
     accepted = Answer({"message": "TWAP order accepted", "order_id": "x"})
-    platform.on("POST /orders/twap", Answer(raw=b"", cut=True), refusal(503, "SERVICE_UNAVAILABLE"), accepted)
+    failures = Answer(raw=b"", cut=True), refusal(503, "SERVICE_UNAVAILABLE"), refusal(408, "VALIDATION_ERROR")
+    platform.on("POST /orders/twap", *failures, accepted)
     order = TwapOrder(
         symbol="BTC-USD",
         side="buy",
@@ -125,7 +137,7 @@ async def test_an_order_without_an_id_is_repeated_under_the_same_one(
     )
     assert (await client.submit_twap(order)).order_id == "x"
     bodies = {asked.body for asked in platform.asked}
-    assert len(platform.asked) == 3
+    assert len(platform.asked) == 4
     assert len(bodies) == 1
     assert b'"total_quantity":0.10,"limit_price":30000.5' in bodies.pop()
 
@@ -178,6 +190,24 @@ async def test_a_quote_that_stands_in_for_the_one_asked_for_is_told(
     ]
 
 
+async def test_what_an_order_cost_and_was_warned_of_is_told(platform: ScriptedPlatform, client: AsyncClient) -> None:
+    warnings = ["limit_price is 300.0 % worse than the market's 1: it protects little."]
+    platform.on("POST /orders/twap", Answer({"message": "TWAP order accepted", "order_id": "a", "warnings": warnings}))
+    text = (
+        '{"order_id":"a","username":"al","symbol":"BTC-USD","side":"buy","duration":5,"interval":1,"total_quantity":1,'
+        '"limit_price":4,"status":"open","executions":[],"notional":1.50,"fees":0.0015,"arrival_price":1,'
+        f'"warnings":["{warnings[0]}"],"executions_left_out":7}}'
+    )
+    platform.on("GET /orders/a", Answer(raw=text.encode()))
+    asked = TwapOrder(
+        symbol="BTC-USD", side="buy", total_quantity=Decimal(1), limit_price=Decimal(4), duration=5, interval=1
+    )
+    assert (await client.submit_twap(asked)).warnings == tuple(warnings)
+    order = await client.order("a")
+    assert (str(order.notional), str(order.fees), order.arrival_price) == ("1.50", "0.0015", 1)
+    assert (order.warnings, order.executions_left_out) == (tuple(warnings), 7)
+
+
 async def test_nobody_there_is_one_clear_error() -> None:
     async with AsyncClient("http://127.0.0.1:1") as client:
         with pytest.raises(ConnectionFailed, match=r"http://127\.0\.0\.1:1"):
@@ -222,13 +252,36 @@ async def test_requests_at_the_same_time_refresh_once(platform: ScriptedPlatform
 
 
 async def test_a_token_is_renewed_before_it_expires(platform: ScriptedPlatform) -> None:
-    platform.on("POST /login", tokens(1, expires_in=5))
+    platform.on("POST /login", tokens(1, expires_in=1))
     platform.on("POST /refresh", tokens(2))
     platform.on("GET /exchanges", EXCHANGES)
     async with AsyncClient(platform.url) as client:
         await client.login("alice", "secret")
         await client.exchanges()
     assert platform.targets() == ["/login", "/refresh", "/exchanges"]
+
+
+async def test_a_read_waits_for_a_token_while_auth_is_busy(platform: ScriptedPlatform) -> None:
+    platform.on("POST /login", tokens(1, expires_in=0))
+    platform.on("POST /refresh", refusal(503, "DATABASE_ERROR"), tokens(2))
+    platform.on("GET /exchanges", EXCHANGES)
+    async with AsyncClient(platform.url) as client:
+        await client.login("alice", "secret")
+        await client.exchanges()
+    assert platform.targets() == ["/login", "/refresh", "/refresh", "/exchanges"]
+
+
+@pytest.mark.parametrize("failed", [refusal(503, "DATABASE_ERROR"), Answer(raw=b"{", cut=True)], ids=["busy", "away"])
+async def test_a_refused_read_waits_for_a_new_token_while_auth_is_busy_or_away(
+    platform: ScriptedPlatform, failed: Answer
+) -> None:
+    platform.on("POST /login", tokens(1))
+    platform.on("POST /refresh", failed, tokens(2))
+    platform.script("GET /info", lambda asked: info_for(asked, "access-2"))
+    async with AsyncClient(platform.url) as client:
+        await client.login("alice", "secret")
+        await client.info()
+    assert platform.targets() == ["/login", *["/info", "/refresh"] * 2, "/info"]
 
 
 async def test_a_login_that_ended_is_said_to_have(platform: ScriptedPlatform) -> None:
@@ -274,11 +327,13 @@ async def test_accounts_and_keys_are_asked_as_the_contract_writes_them(
     assert (await client.register("bob", "mypassword")).message == "User registered successfully"
     with pytest.raises(Conflict):
         await client.register("bob", "mypassword")
-    assert (await client.create_api_key("backtests", expires_in=60)).api_key == "ctk_0a_secret"
+    assert (await client.create_api_key("backtests", expires_at=1893456000)).api_key == "ctk_0a_secret"
     assert [found.prefix for found in await client.api_keys()] == ["ctk_0a"]
     assert (await client.revoke_api_key("0a")).message == "API key revoked"
     assert (await client.users())[0].role == "user"
-    assert platform.asked[2].body == b'{"name":"backtests","scopes":["market:read"],"expires_in":60}'
+    assert (
+        platform.asked[2].body == b'{"name":"backtests","scopes":["market:read"],"expires_at":"2030-01-01T00:00:00Z"}'
+    )
 
 
 def info_for(asked: Asked, bearer: str) -> Answer:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
 
 from crosstape.client import (
     AsyncClient,
@@ -21,6 +22,7 @@ from crosstape.client import (
     Disconnected,
     Gap,
     OrderEvent,
+    RateLimited,
     Recovered,
     Refused,
     ReplayComplete,
@@ -31,9 +33,11 @@ from crosstape.client import (
     Unauthenticated,
     Unknown,
     Unsubscribed,
+    credentials,
     feed,
 )
-from libs.client.tests.scripted_hub import Message, ScriptedHub, Socket
+from crosstape.client.closing import Fate, reconnect_pause
+from libs.client.tests.scripted_hub import PATIENCE, Message, ScriptedHub, Socket
 from libs.client.tests.scripted_platform import Answer, ScriptedPlatform
 from libs.client.tests.test_requests import tokens
 
@@ -76,13 +80,13 @@ async def stream(hub: ScriptedHub, client: AsyncClient) -> AsyncIterator[AsyncSt
 
 
 async def take(stream: AsyncStream, count: int = 1) -> list[StreamEvent]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         return [await anext(stream) for _ in range(count)]
 
 
 async def take_until(stream: AsyncStream, is_last: Callable[[StreamEvent], bool]) -> list[StreamEvent]:
     taken: list[StreamEvent] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(3 * PATIENCE):
         async for event in stream:
             taken.append(event)
             if is_last(event):
@@ -211,6 +215,40 @@ async def test_a_restart_of_the_server_is_followed_at_once(hub: ScriptedHub, str
     assert recovered == Recovered(channel=TRADES)
 
 
+@pytest.mark.parametrize("status", [500, 520, 404])
+async def test_what_a_proxy_answers_for_a_server_that_is_away_ends_no_stream(
+    platform: ScriptedPlatform, hub: ScriptedHub, stream: AsyncStream, status: int
+) -> None:
+    await stream.subscribe(TRADES)
+    await take(stream)
+    refused = [web.Response(status=status)]
+
+    async def behind_a_proxy(request: web.Request) -> web.StreamResponse:
+        return refused.pop() if refused else await hub._serve(request)
+
+    platform.serve("/ws/v1/stream", behind_a_proxy)
+    await hub.close(1012)
+    told = await take_until(stream, lambda event: event == Recovered(channel=TRADES))
+    assert [type(event) for event in told] == [Disconnected, Disconnected, Recovered]
+    assert not refused
+
+
+async def test_too_many_sockets_of_an_address_are_told_as_that(platform: ScriptedPlatform, client: AsyncClient) -> None:
+    async def full(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=429, headers={"Retry-After": "7"})
+
+    platform.serve("/ws/v1/stream", full)
+    with pytest.raises(RateLimited, match="Too many WebSockets") as refused:
+        async with client.stream():
+            pass
+    assert refused.value.retry_after == 7
+
+
+def test_the_server_says_how_long_to_wait_up_to_half_a_minute() -> None:
+    assert [reconnect_pause(Fate.AGAIN, 1, 0, retry_after) for retry_after in (0, 7, 3600)] == [0, 7, 30]
+    assert reconnect_pause(Fate.AGAIN_AT_ONCE, 0, 0.5, 7) == 0
+
+
 async def test_a_server_that_is_away_for_long_is_found_again(
     platform: ScriptedPlatform, hub: ScriptedHub, stream: AsyncStream
 ) -> None:
@@ -247,6 +285,30 @@ async def test_other_spellings_are_resumed_under_the_canonical_name(hub: Scripte
     await hub.until(lambda: len(hub.sockets) == 3)
     await take(stream)
     assert hub.sockets[2].heard == []
+
+
+async def test_what_is_said_while_a_new_connection_opens_comes_behind_its_opening(
+    hub: ScriptedHub, stream: AsyncStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channels = [f"trades:binance:X{number}-USDT" for number in range(65)]
+    await stream.subscribe(*channels)
+    await take(stream, 65)
+    begins, may_go_on, say = asyncio.Event(), asyncio.Event(), stream._say
+
+    async def say_slowly(message: Message) -> None:
+        begins.set()
+        await may_go_on.wait()
+        await say(message)
+
+    monkeypatch.setattr(stream, "_say", say_slowly)
+    await hub.close(1012)
+    await begins.wait()
+    leaving = asyncio.create_task(stream.unsubscribe(channels[-1]))
+    await asyncio.sleep(0)
+    may_go_on.set()
+    await leaving
+    await hub.until(lambda: len(hub.sockets[1].heard) == 3)
+    assert [heard["action"] for heard in hub.sockets[1].heard] == ["subscribe", "subscribe", "unsubscribe"]
 
 
 async def test_what_is_refused_for_good_is_told_and_given_up(hub: ScriptedHub, stream: AsyncStream) -> None:
@@ -298,6 +360,47 @@ async def test_an_expired_token_is_renewed_once(platform: ScriptedPlatform, hub:
     assert platform.targets().count("/refresh") == 2
 
 
+async def test_a_logins_next_token_is_shown_before_the_last_one_ends(
+    platform: ScriptedPlatform, hub: ScriptedHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "RENEWAL_SECONDS", 0.01)
+    platform.on("POST /login", tokens(1))
+    platform.on("POST /refresh", tokens(2, expires_in=90_000))
+    authenticated = {"type": "authenticated", "username": "alice", "expires_at": 1}
+    hub.on_message = lambda socket, message: [authenticated] if message["action"] == "auth" else None
+    async with AsyncClient(platform.url) as client:
+        await client.login("alice", "secret")
+        async with client.stream() as stream:
+            monkeypatch.setattr(credentials, "AHEAD_SECONDS", 1_000)
+            await hub.until(lambda: bool(hub.sockets and hub.sockets[0].heard))
+            assert hub.sockets[0].bearer == "access-1"
+            assert hub.sockets[0].heard == [{"action": "auth", "token": "access-2"}]
+            await stream.subscribe(TRADES)
+            assert await take(stream) == [Subscribed(channel=TRADES)]
+    assert len(hub.sockets) == 1
+
+
+async def test_a_next_token_that_is_refused_for_the_moment_is_shown_again(
+    platform: ScriptedPlatform, hub: ScriptedHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "RENEWAL_SECONDS", 0.01)
+    platform.on("POST /login", tokens(1))
+    platform.on("POST /refresh", tokens(2, expires_in=90_000))
+    refused = {"type": "error", "error_code": "RATE_LIMITED", "message": "too often", "action": "auth"}
+    authenticated = {"type": "authenticated", "username": "alice", "expires_at": 1}
+    answers: list[dict[str, Any]] = [refused, authenticated]
+    hub.on_message = lambda socket, message: [answers.pop(0)] if message["action"] == "auth" else None
+    async with AsyncClient(platform.url) as client:
+        await client.login("alice", "secret")
+        async with client.stream() as stream:
+            monkeypatch.setattr(credentials, "AHEAD_SECONDS", 1_000)
+            (event,) = await take(stream)
+            assert isinstance(event, Refused)
+            assert event.will_retry
+            await hub.until(lambda: len(hub.sockets[0].heard) == 2)
+            assert hub.sockets[0].heard == [{"action": "auth", "token": "access-2"}] * 2
+
+
 @pytest.mark.parametrize("code", [4401, 4403, 4404])
 async def test_what_cannot_go_on_ends_with_an_error_that_says_why(
     hub: ScriptedHub, stream: AsyncStream, code: int
@@ -312,6 +415,16 @@ async def test_what_cannot_go_on_ends_with_an_error_that_says_why(
     assert caught.value.code == code
     with pytest.raises(StopAsyncIteration):
         await anext(stream)
+
+
+async def test_why_a_stream_ended_can_be_read_after_it_was_closed(hub: ScriptedHub, stream: AsyncStream) -> None:
+    await stream.subscribe(TRADES)
+    await take(stream)
+    await hub.close(4404)
+    await asyncio.wait(stream._tasks)
+    await stream.close()
+    with pytest.raises(StreamClosed):
+        await take(stream)
 
 
 async def test_headers_of_the_callers_own_go_with_every_request(platform: ScriptedPlatform, hub: ScriptedHub) -> None:

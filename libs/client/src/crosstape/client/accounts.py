@@ -49,7 +49,8 @@ def login(username: str, password: str) -> Call[Tokens]:
 
 
 def refresh(refresh_token: str) -> Call[Tokens]:
-    """New tokens for old. Never sent twice: a refresh token that shows up again ends the whole login."""
+    """New tokens for old. Sent once, since a refresh token that was used and shows up again ends the whole login. After
+    a lost answer the SDK has no other to show."""
     return Call("POST", "/refresh", Tokens, body={"refresh_token": refresh_token}, is_anonymous=True)
 
 

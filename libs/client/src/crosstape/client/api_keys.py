@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from crosstape.client.accounts import Message
 from crosstape.client.calls import Call, get, path
+from crosstape.client.times import Time, time_text
 
 Scope = Literal["market:read", "orders:read", "orders:write", "admin"]
 
@@ -33,10 +34,11 @@ class NewApiKey(ApiKey, frozen=True, kw_only=True):
 
 
 def create_api_key(
-    name: str, *, scopes: Sequence[Scope] = ("market:read",), expires_in: int | None = None
+    name: str, *, scopes: Sequence[Scope] = ("market:read",), expires_at: Time | None = None
 ) -> Call[NewApiKey]:
-    """Make a key with a part of the caller's scopes, for `expires_in` seconds or for ever. Needs a login."""
-    body = {"name": name, "scopes": list(scopes), "expires_in": expires_in}
+    """Make a key with a part of the caller's scopes, good until `expires_at` or for ever. Needs a login."""
+    until = None if expires_at is None else time_text(expires_at)
+    body = {"name": name, "scopes": list(scopes), "expires_at": until}
     return Call("POST", "/api-keys", NewApiKey, body=body)
 
 

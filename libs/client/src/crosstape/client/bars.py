@@ -110,7 +110,8 @@ def ohlcv(
     limit: int | None = None,
     fill: Fill = "none",
 ) -> Paged[BarPage, Bar]:
-    """Bars that open in [start, end), oldest first; without `start` the latest `limit` (1000 if left out).
+    """Bars that open in [start, end), oldest first; without `start` the latest `limit` (1000 if left out, 10,000 at
+    most).
 
     `limit` is the most bars of all pages together. `fill` says what stands in intervals in which nobody traded.
     """
@@ -173,7 +174,10 @@ def latest_candle(symbol: str, *, interval: Interval = "1m") -> Call[Candles]:
 
 
 def page_limit(limit: int | None, *, has_start: bool) -> int | None:
-    """Rows to ask for at once: of a whole range the largest page, of the latest rows what the platform gives."""
+    """Rows to ask for at once: of a whole range the largest page, of the latest rows what the platform gives, which is
+    one page. Raises ValueError for more of the latest than that."""
     if limit is None:
         return LARGEST_PAGE if has_start else None
+    if limit > LARGEST_PAGE and not has_start:
+        raise ValueError(f"The latest rows are {LARGEST_PAGE} at most: give a start for more.")
     return min(limit, LARGEST_PAGE)

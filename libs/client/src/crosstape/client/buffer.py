@@ -29,9 +29,10 @@ class Buffer(Generic[T]):
         self._filled.set()
 
     def finish(self, error: BaseException | None) -> None:
-        """Nothing follows: consumers get `error` behind the last item, or the end."""
-        self._is_over, self._error = True, error
-        self._filled.set()
+        """Nothing follows: consumers get `error` behind the last item, or the end. The first call counts."""
+        if not self._is_over:
+            self._is_over, self._error = True, error
+            self._filled.set()
 
     async def get(self) -> T:
         """The oldest item. A cancelled call takes none. Raises the error of `finish` once, then StopAsyncIteration."""

@@ -6,7 +6,7 @@ import enum
 
 from crosstape.client.errors import StreamClosed
 from crosstape.client.events import Refused
-from crosstape.client.retry import backoff
+from crosstape.client.retry import LONGEST_SECONDS, backoff
 
 
 class Fate(enum.Enum):
@@ -43,11 +43,12 @@ def fate_of(code: int) -> Fate:
     return _FATES.get(code, Fate.AGAIN)
 
 
-def reconnect_pause(fate: Fate, failures: int, chance: float) -> float:
-    """Seconds before the next connection after `failures` connections in a row that told nothing."""
+def reconnect_pause(fate: Fate, failures: int, chance: float, retry_after: float = 0.0) -> float:
+    """Seconds before the next connection after `failures` connections in a row that told nothing; `retry_after` is what
+    the server asked for, of which no more than half a minute is waited."""
     if failures == 0 and fate is not Fate.AGAIN:
         return 0.0
-    return backoff(failures, chance)
+    return min(retry_after, LONGEST_SECONDS) + backoff(failures, chance)
 
 
 def closed(code: int, reason: str, refusal: Refused | None) -> StreamClosed:

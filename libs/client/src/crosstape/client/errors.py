@@ -104,7 +104,7 @@ class RateLimited(ApiError):
 
 
 class Unavailable(ApiError):
-    """A part of the platform, or an exchange behind it, is away at the moment."""
+    """A part of the platform, or an exchange behind it, is away at the moment or has failed."""
 
 
 class StreamClosed(ApiError):
@@ -134,18 +134,24 @@ _CLASSES: dict[str, type[ApiError]] = {
     "SERVICE_UNAVAILABLE": Unavailable,
     "UPSTREAM_TIMEOUT": Unavailable,
     "EXCHANGE_ERROR": Unavailable,
+    "INTERNAL_ERROR": Unavailable,
 }
 
 
 _BY_STATUS = {
+    400: "VALIDATION_ERROR",
     401: "UNAUTHENTICATED",
     403: "FORBIDDEN",
     404: "NOT_FOUND",
+    409: "CONFLICT",
+    422: "VALIDATION_ERROR",
     429: "RATE_LIMITED",
-    502: "SERVICE_UNAVAILABLE",
-    503: "SERVICE_UNAVAILABLE",
     504: "UPSTREAM_TIMEOUT",
 }
+
+
+PASSING = (ConnectionFailed, RateLimited, Unavailable)
+"""What may be over in a moment."""
 
 
 class _Body(Struct):
@@ -164,7 +170,7 @@ def error_class(error_code: str) -> type[ApiError]:
 
 def is_passing(error_code: str) -> bool:
     """Whether what was refused with this code may be granted in a moment."""
-    return error_class(error_code) is Unavailable or error_code == "INTERNAL_ERROR"
+    return error_class(error_code) is Unavailable
 
 
 def api_error(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
@@ -174,7 +180,8 @@ def api_error(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
         read = _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         excerpt = body[:LONGEST_EXCERPT].decode(errors="replace")
-        read = _Body(_BY_STATUS.get(status, f"HTTP_{status}"), excerpt or responses.get(status, ""))
+        by_status = "SERVICE_UNAVAILABLE" if status >= 500 else f"HTTP_{status}"
+        read = _Body(_BY_STATUS.get(status, by_status), excerpt or responses.get(status, ""))
     return error_class(read.error_code)(
         read.error_code,
         read.message,

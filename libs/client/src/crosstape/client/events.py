@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 from msgspec import Struct
 
@@ -182,4 +182,3 @@ ChannelEvent = (
     | ReplayComplete
 )
 StreamEvent = ChannelEvent | Subscribed | Unsubscribed | Recovered | Gap | Refused | Disconnected | Unknown
-Format = Literal["json", "msgpack"]

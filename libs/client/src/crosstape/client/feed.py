@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import aiohttp
+import msgspec
 
 from crosstape.client.buffer import Buffer
 from crosstape.client.closing import LOST, Fate, closed, fate_of, reconnect_pause
-from crosstape.client.errors import ConnectionFailed, RateLimited, Unauthenticated, Unavailable
+from crosstape.client.errors import PASSING, ApiError, CrosstapeError, NotFound, Unauthenticated, error_class
 from crosstape.client.events import Disconnected, Refused
-from crosstape.client.frame import Frame, encode
+from crosstape.client.frame import Frame, Head, decode, encode
 from crosstape.client.transport import Transport
 
 E = TypeVar("E")
@@ -28,8 +29,8 @@ PING_SECONDS = 15.0
 """After half as long without a pong the connection counts as lost."""
 
 ASK_AGAIN_SECONDS = 1.0
-_PASSING = (ConnectionFailed, RateLimited, Unavailable)
-"""What may be over in a moment."""
+RENEWAL_SECONDS = 5.0
+"""How often it is looked whether a login has a newer token than the connection was shown."""
 
 
 class Conversation(Protocol[E_co]):
@@ -55,6 +56,7 @@ class _Lost(NamedTuple):
     reason: str
     has_told: bool
     refusal: Refused | None = None
+    retry_after: float = 0.0
 
 
 class Feed(Generic[E]):
@@ -81,12 +83,14 @@ class Feed(Generic[E]):
         self._buffer: Buffer[E | Refused | Disconnected] = Buffer(BUFFERED_EVENTS)
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._bearer: str | None = None
+        self._shown: str | None = None  # what the server has not answered yet
         self._tasks: list[asyncio.Task[None]] = []
         self._has_more = asyncio.Event()
+        self._speaking = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         socket = await self._open()
-        self._tasks = [asyncio.create_task(self._run(socket)), asyncio.create_task(self._ask_again())]
+        self._tasks = [asyncio.create_task(work) for work in (self._run(socket), self._ask_again(), self._prolong())]
         for task in self._tasks:
             task.add_done_callback(self._finish)
         return self
@@ -111,13 +115,20 @@ class Feed(Generic[E]):
 
     async def send(self, message: Mapping[str, Any]) -> None:
         """Say something now, if there is a connection. A new one opens with what the conversation then says."""
+        async with self._speaking:
+            await self._say(message)
+
+    async def _say(self, message: Mapping[str, Any]) -> None:
         frame = encode(message, packed=self._packed)
         if self._socket is not None and not self._socket.closed:
             with contextlib.suppress(aiohttp.ClientConnectionResetError):
                 await (self._socket.send_bytes(frame) if isinstance(frame, bytes) else self._socket.send_str(frame))
 
     def _finish(self, task: asyncio.Task[None]) -> None:
+        """One has ended, and what the others do is in vain."""
         self._buffer.finish(None if task.cancelled() else task.exception())
+        for other in self._tasks:
+            other.cancel()
 
     async def _run(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         lost = await self._listen(socket)
@@ -129,7 +140,7 @@ class Feed(Generic[E]):
             if fate is Fate.OVER:
                 raise closed(lost.code, lost.reason, lost.refusal)
             is_renewed = fate is Fate.RENEW
-            pause = reconnect_pause(fate, failures, random.random())
+            pause = reconnect_pause(fate, failures, random.random(), lost.retry_after)
             await self._buffer.put(Disconnected(code=lost.code, reason=lost.reason, retry_in=pause))
             await asyncio.sleep(pause)
             failures += 1
@@ -139,24 +150,27 @@ class Feed(Generic[E]):
         """What follows a refused token: a new one is shown once, and while none can be had it is tried again."""
         try:
             can_go_on = not is_renewed and await self._transport.credentials.renew(self._bearer)
-        except _PASSING:
+        except PASSING:
             return Fate.AGAIN
         return Fate.RENEW if can_go_on else Fate.OVER
 
     async def _again(self) -> _Lost:
         try:
             socket = await self._open()
-        except _PASSING as error:
-            return _Lost(LOST, str(error), has_told=False)
+        except (*PASSING, NotFound) as error:  # the path was there: without it a proxy has nobody behind it
+            retry_after = error.retry_after if isinstance(error, ApiError) else None
+            return _Lost(LOST, str(error), has_told=False, retry_after=retry_after or 0.0)
         return await self._listen(socket)
 
     async def _open(self) -> aiohttp.ClientWebSocketResponse:
         """A new connection on which the first things have been said."""
-        self._socket = await self._connect()
-        for message in self._conversation.opening():
-            await self.send(message)
+        socket = await self._connect()
+        async with self._speaking:  # what is said meanwhile comes behind: it may be that one of these ends at once
+            self._socket = socket
+            for message in self._conversation.opening():
+                await self._say(message)
         self._has_more.set()
-        return self._socket
+        return socket
 
     async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> _Lost:
         """Hear everything this connection tells."""
@@ -168,6 +182,8 @@ class Feed(Generic[E]):
                 reason = message.extra if message.type is aiohttp.WSMsgType.CLOSE else message.data
                 return _Lost(socket.close_code or LOST, str(reason or ""), has_told, refusal)
             event = self._conversation.read(message.data)
+            if self._shown is not None and (event is None or isinstance(event, Refused)):
+                event = self._answered(self._shown, decode(message.data, Head), event)
             if isinstance(event, Refused):
                 refusal = event
                 self._has_more.set()
@@ -175,6 +191,16 @@ class Feed(Generic[E]):
                 has_told = True
             if event is not None:
                 await self._buffer.put(event)
+
+    def _answered(self, shown: str, head: Head, event: Refused | None) -> Refused | None:
+        """Take note of what came of a token if `head` says it: one that was refused for the moment is shown again."""
+        if head.type != "authenticated" and head.action != "auth":
+            return event
+        self._shown = None
+        if event is not None and issubclass(error_class(event.error_code), PASSING):
+            return msgspec.structs.replace(event, will_retry=True)
+        self._bearer = shown
+        return event
 
     async def _ask_again(self) -> None:
         while True:
@@ -185,13 +211,27 @@ class Feed(Generic[E]):
                 await self.send(message)
                 self._has_more.set()
 
+    async def _prolong(self) -> None:
+        """Show the login's next token before the last one runs out: the server would close the connection then."""
+        while True:
+            await asyncio.sleep(RENEWAL_SECONDS)
+            try:
+                bearer = await self._transport.credentials.bearer()
+            except CrosstapeError:  # the server says so when it is too late
+                continue
+            if self._bearer and bearer and bearer not in (self._bearer, self._shown):
+                self._shown = bearer
+                await self.send({"action": "auth", "token": bearer})
+
     async def _connect(self) -> aiohttp.ClientWebSocketResponse:
         credentials = self._transport.credentials
-        self._bearer = await credentials.bearer()
+        bearer = await credentials.bearer()
         try:
-            return await self._transport.websocket(self._path, self._query, self._bearer, PING_SECONDS)
+            socket = await self._transport.websocket(self._path, self._query, bearer, PING_SECONDS)
         except Unauthenticated:
-            if self._bearer is None or not await credentials.renew(self._bearer):
+            if bearer is None or not await credentials.renew(bearer):
                 raise
-        self._bearer = await credentials.bearer()
-        return await self._transport.websocket(self._path, self._query, self._bearer, PING_SECONDS)
+            bearer = await credentials.bearer()
+            socket = await self._transport.websocket(self._path, self._query, bearer, PING_SECONDS)
+        self._bearer, self._shown = bearer, None
+        return socket

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from crosstape.client.books import Book, ConsolidatedBook, is_intact
 from crosstape.client.errors import UnexpectedAnswer
@@ -43,9 +43,11 @@ class Head(Struct, frozen=True):
     offset: int | str | None = None
     epoch: str | None = None
     recovered: bool | None = None
+    already: bool = False
     action: str = ""
     exchange: str = ""
     symbol: str = ""
+    replayed_from: str | None = field(default=None, name="from")
     error_code: str = ""
     message: str = ""
     details: dict[str, Any] = {}
@@ -74,12 +76,14 @@ def decode(frame: Frame, kind: type[T]) -> T:
         raise UnexpectedAnswer(f"A message of the stream is not what the contract says: {error}") from error
 
 
-def event_of(kind: str, frame: Frame) -> ChannelEvent | Unknown:
-    """The event of a message of type `kind`. Raises UnexpectedAnswer."""
+def event_of(kind: str, frame: Frame) -> ChannelEvent | Unknown | None:
+    """The event of a message of type `kind`; None for the answer to a new token. Raises UnexpectedAnswer."""
     if kind in _EVENTS:
         return decode(frame, _EVENTS[kind])
     if kind in _READERS:
         return _READERS[kind](frame)
+    if kind == "authenticated":
+        return None
     return Unknown(type=kind, data=decode(frame, dict[str, Any]))
 
 

@@ -34,12 +34,14 @@ class TwapOrder(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class OrderAccepted(Struct, frozen=True):
     """The receipt: of the first order, and in `orders` one of each when there were several. `quote_aliases` are by
-    exchange the quotes that stand in for the one asked for: its limit price counts in those there."""
+    exchange the quotes that stand in for the one asked for: its limit price counts in those there. `warnings` say what
+    is probably not meant."""
 
     message: str
     order_id: str
     orders: tuple[OrderAccepted, ...] = ()
     quote_aliases: dict[str, str] = {}
+    warnings: tuple[str, ...] = ()
 
 
 class OrderSummary(Struct, frozen=True, kw_only=True):
@@ -72,8 +74,8 @@ class Execution(Struct, frozen=True, kw_only=True):
 
 
 class Benchmark(Struct, frozen=True, kw_only=True):
-    """The market's own average prices from the order's start to its end (or now); None where nothing was seen. `twap`
-    is over the `seconds` in which its mid price was known."""
+    """The market's own average prices from the order's start to the last of its slices that ran; None where nothing was
+    seen. `twap` is over the `seconds` in which its mid price was known."""
 
     twap: Decimal | None = None
     vwap: Decimal | None = None
@@ -89,16 +91,23 @@ class Slippage(Struct, frozen=True, kw_only=True):
 
 
 class OrderProgress(Struct, frozen=True, kw_only=True):
-    """`filled` is the part of the quantity, 0 to 1; `slices_missed` are those whose time passed without them."""
+    """`filled` is the part of the quantity, 0 to 1; `slices_missed` are those whose time passed without them,
+    `slices_short` counts by reason (`price_beyond_limit`, `no_live_book` and others) those that got less than they
+    asked for."""
 
     filled: Decimal
     slices: int
     slices_run: int
     slices_missed: int
+    slices_short: dict[str, int] = {}
 
 
 class Order(Struct, frozen=True, kw_only=True):
-    """An order in full. `close_reason` says how a closed one ended: completed, expired or cancelled. Times are UTC."""
+    """An order in full. `close_reason` says how a closed one ended: completed, expired or cancelled. Times are UTC.
+
+    `notional` and `fees` are in quote; `arrival_price` is the market's mid price when it was accepted, or the first one
+    seen afterwards. `executions_left_out` says how many older fills `executions` has not: all count in the sums.
+    """
 
     order_id: str
     username: str
@@ -115,16 +124,22 @@ class Order(Struct, frozen=True, kw_only=True):
     markets: tuple[OrderMarket, ...] = ()
     filled_quantity: Decimal | None = None
     average_price: Decimal | None = None
+    notional: Decimal | None = None
+    fees: Decimal | None = None
+    arrival_price: Decimal | None = None
     benchmark: Benchmark = Benchmark()
     slippage_bps: Slippage = Slippage()
     progress: OrderProgress | None = None
     created_at: dt.datetime | None = None
     closed_at: dt.datetime | None = None
     estimated_completion: dt.datetime | None = None
+    warnings: tuple[str, ...] = ()
+    executions_left_out: int = 0
 
 
 def submit_twap(*orders: TwapOrder) -> Call[OrderAccepted]:
-    """Submit one order, or several of which all are accepted or none. Raises Conflict for an `order_id` in use."""
+    """Submit one order, or several of which all are accepted or none. Raises Conflict for an `order_id` in use, and
+    where more orders would be open than an account may have."""
     if not orders:
         raise ValueError("There is no order to submit.")
     named = [
@@ -142,9 +157,9 @@ def orders(
     status: OrderStatus | None = None,
     symbol: str | None = None,
     limit: int | None = None,
-    cursor: str | None = None,
 ) -> Call[list[OrderSummary]]:
-    """The caller's orders (an admin's: everybody's, or those of `username`)."""
+    """The caller's orders (an admin's: everybody's, or those of `username`): the newest `limit`, 100 if left out, 1000
+    at most."""
     return get(
         "/orders",
         list[OrderSummary],
@@ -153,7 +168,6 @@ def orders(
         status=status,
         symbol=symbol,
         limit=limit,
-        cursor=cursor,
     )
 
 

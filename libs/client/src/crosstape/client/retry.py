@@ -9,7 +9,7 @@ FIRST_SECONDS = 0.25
 LONGEST_SECONDS = 30.0
 """A longer Retry-After is not waited for: the caller hears of it at once and decides."""
 
-RETRIED_STATUSES = frozenset({429, 503})
+RETRIED_STATUSES = frozenset({408, 429, 503})
 
 
 def backoff(attempt: int, chance: float) -> float:

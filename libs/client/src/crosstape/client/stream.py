@@ -23,14 +23,19 @@ class AsyncStream(Feed[StreamEvent]):
     async def subscribe(self, *channels: str, depth: int | None = None, interval_ms: int | None = None) -> None:
         """Follow these channels too. What the server refuses comes as `Refused`.
 
-        `depth` and `interval_ms` are of books: the best levels a side, and the shortest time between two states.
+        `depth` and `interval_ms` are of books: the best levels a side, and the shortest time between two states. A book
+        that is followed already keeps what it has: unsubscribe first to have it otherwise.
         """
         options = {"depth": depth, "interval_ms": interval_ms}
         given = {name: value for name, value in options.items() if value is not None}
-        await self.send(self._subscriptions.add(channels, given))
+        for message in self._subscriptions.add(channels, given):
+            await self.send(message)
 
     async def replay(self, *channels: str, start: Time, end: Time | None = None, speed: float = 1.0) -> None:
-        """Tell what happened from `start` on, `speed` times as fast; then `ReplayComplete`, then what happens now."""
+        """Tell what happened from `start` on, `speed` times as fast; then `ReplayComplete`, then what happens now.
+
+        A channel that is followed already is not replayed (`Refused`).
+        """
         span = {"from": time_text(start), "speed": speed}
         if end is not None:
             span["to"] = time_text(end)
@@ -38,4 +43,5 @@ class AsyncStream(Feed[StreamEvent]):
 
     async def unsubscribe(self, *channels: str) -> None:
         """Do not follow these channels any more; what is buffered of them still comes."""
-        await self.send(self._subscriptions.remove(channels))
+        for message in self._subscriptions.remove(channels):
+            await self.send(message)

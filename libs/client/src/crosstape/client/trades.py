@@ -74,7 +74,8 @@ class CompletenessPage(Struct, frozen=True):
 def trades(
     exchange: str, symbol: str, *, start: Time | None = None, end: Time | None = None, limit: int | None = None
 ) -> Paged[TradePage, Trade]:
-    """Trades of [start, end) in the order of their ids; without `start` the latest `limit` (1000 if left out).
+    """Trades of [start, end) in the order of their ids; without `start` the latest `limit` (1000 if left out,
+    10,000 at most).
 
     `limit` is the most trades of all pages together.
     """

@@ -18,6 +18,8 @@ from crosstape.client.accounts import Tokens, refresh
 from crosstape.client.calls import Call, RawAnswer
 from crosstape.client.credentials import Credentials
 from crosstape.client.errors import (
+    PASSING,
+    ApiError,
     ConnectionFailed,
     CrosstapeError,
     Unauthenticated,
@@ -31,6 +33,8 @@ T = TypeVar("T")
 CONNECT_SECONDS = 10.0
 JSON = "application/json"
 _CLOSING = aiohttp.ClientWSTimeout(ws_close=2.0)
+_WHY = {429: b"Too many WebSockets, or requests, of your address or account."}
+"""What a refused WebSocket's status means: aiohttp closes the answer before its body can be read."""
 USER_AGENT = f"crosstape-client/{version('crosstape-client')}"
 
 
@@ -40,7 +44,7 @@ class Transport:
 
     def __init__(self, base_url: str, bearer: str | None, timeout: float, headers: Mapping[str, str]):
         self.base_url = base_url.rstrip("/")
-        self.credentials = Credentials(bearer, lambda token: self.call(refresh(token)))
+        self.credentials = Credentials(bearer, lambda token: self._answer(refresh(token)))
         self._timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=timeout)
         self._headers = {"User-Agent": USER_AGENT, **headers}
         self._session: aiohttp.ClientSession | None = None
@@ -59,16 +63,19 @@ class Transport:
 
     async def call(self, call: Call[T]) -> T:
         """The answer to `call`. Raises ApiError, ConnectionFailed, UnexpectedAnswer."""
-        response = await self._open(call, JSON)
-        try:
-            answer = msgspec.json.decode(await response.read(), type=call.answer)
-        except msgspec.MsgspecError as error:
-            raise UnexpectedAnswer(f"{call.method} {call.path}: {error}") from error
+        answer = await self._answer(call)
         if isinstance(answer, Tokens):
             self.credentials.keep(answer)
         if call.ends_session:
             self.credentials.forget()
         return answer
+
+    async def _answer(self, call: Call[T]) -> T:
+        response = await self._open(call, JSON)
+        try:
+            return msgspec.json.decode(await response.read(), type=call.answer)
+        except msgspec.MsgspecError as error:
+            raise UnexpectedAnswer(f"{call.method} {call.path}: {error}") from error
 
     async def send(self, method: str, target: str, body: bytes | None) -> RawAnswer:
         """Send a request once, as it is given, and return what comes. Raises ConnectionFailed."""
@@ -100,10 +107,10 @@ class Transport:
         """A good answer to `call`; a JSON one has been read whole."""
         attempt, is_renewed = 0, False
         while True:
-            bearer = None if call.is_anonymous else await self.credentials.bearer()
             failure: CrosstapeError
-            status, retry_after = 0, None
+            bearer, status, retry_after = None, 0, None
             try:
+                bearer = None if call.is_anonymous else await self.credentials.bearer()
                 response = await self._request(call, accept, bearer)
                 if response.status < 300:
                     if accept == JSON:
@@ -111,13 +118,16 @@ class Transport:
                     return response
                 failure = api_error(response.status, response.headers, await response.read())
                 status, retry_after = response.status, failure.retry_after
+                if isinstance(failure, Unauthenticated) and bearer and not is_renewed:
+                    is_renewed = await self.credentials.renew(bearer)
+                    if is_renewed:
+                        continue
+            except PASSING as error:  # of the refresh
+                failure = error
+                status, retry_after = (error.status, error.retry_after) if isinstance(error, ApiError) else (0, None)
             except (aiohttp.ClientError, TimeoutError) as error:
                 failure = ConnectionFailed(f"No answer from {self.base_url}: {_reason(error)}")
                 failure.__cause__ = error
-            if isinstance(failure, Unauthenticated) and bearer and not is_renewed:
-                is_renewed = True
-                if await self.credentials.renew(bearer):
-                    continue
             pause = request_pause(attempt, status, retry_after, random.random()) if call.is_repeatable else None
             if pause is None:
                 raise failure
@@ -142,7 +152,7 @@ class Transport:
         try:
             return await self.session.ws_connect(url, headers=headers, heartbeat=heartbeat, timeout=_CLOSING)
         except aiohttp.WSServerHandshakeError as error:
-            raise api_error(error.status, error.headers or {}, b"") from error
+            raise api_error(error.status, error.headers or {}, _WHY.get(error.status, b"")) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ConnectionFailed(f"No answer from {self.base_url}: {_reason(error)}") from error
 
