@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Any
 
 from crosstape.common.errors import ExchangeError
 from crosstape.common.market.ledger import Gap, GapState, LedgerEvent
@@ -58,3 +59,28 @@ class Exchange:
             if isinstance(page, ExchangeError):
                 raise page
             yield page
+
+
+class Sent:
+    """A producer that keeps what it is given; what it is sent is taken once `taken` is set."""
+
+    def __init__(self) -> None:
+        self.records: list[Any] = []
+        self.delivered: list[Any] = []
+        self.taken = asyncio.Event()
+
+    async def send(self, topic: object, key: bytes, record: object) -> None:
+        self.records.append(record)
+
+    async def deliver(self, topic: object, key: bytes, record: object) -> None:
+        self.delivered.append((record, len(self.records)))
+
+    async def flush(self) -> None:
+        await self.taken.wait()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Return once `condition` holds, and fail after a while."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from crosstape.common.errors import ExchangeError
+from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.instrument import Instrument
+from crosstape.common.market.trade import TradeId
 from crosstape.common.testing.builders import make_trade
 from crosstape.ingestor import audit
-from crosstape.ingestor.audit import LOOKED_BACK, ROUNDS_AFTER_LOSS, Auditor
+from crosstape.ingestor.audit import LOOKED_BACK, Auditor
 from crosstape.ingestor.feed import Feed
-from crosstape.ingestor.intervals import Outage
 from crosstape.ingestor.market import Market
+from crosstape.ingestor.outages import Outage
 from crosstape.ingestor.repair import MarketRepair
 from crosstape.ingestor.sequence import Hole
-from crosstape.ingestor.watermarks import Tape, Watermark, Watermarks
+from crosstape.ingestor.watermarks import StoredTape, Watermark, Watermarks
 
 INSTRUMENT = Instrument("binance", "BTCUSDT", "BTC", "USDT")
 SYMBOL = INSTRUMENT.symbol
 NOTHING = Watermarks({}, {})
 LOST = Hole(6, 8, 50, 90)
+LOSS = "a log started again"
 
 
 def ends(newest_id: int, *holes: Hole) -> Watermarks:
@@ -32,14 +36,23 @@ def ends(newest_id: int, *holes: Hole) -> Watermarks:
 
 
 class Looks:
-    """A tape that says these things one after the other, None where it does not answer."""
+    """A tape that says these things one after the other, None where it does not answer; before what follows a text the
+    bus tells this loss."""
 
-    def __init__(self, *said: Watermarks | None):
+    def __init__(self, *said: Watermarks | str | None):
         self._said = [*said]
+        self.on_loss: Callable[[str], None]
         self.is_over = asyncio.Event()
 
+    def _next(self) -> Watermarks | None:
+        said = self._said.pop(0)
+        if isinstance(said, str):
+            self.on_loss(said)
+            return self._next()
+        return said
+
     async def wait(self) -> Watermarks:
-        first = self._said.pop(0)
+        first = self._next()
         assert first is not None
         return first
 
@@ -47,7 +60,7 @@ class Looks:
         if not self._said:
             self.is_over.set()
             await asyncio.Event().wait()
-        return self._said.pop(0)
+        return self._next()
 
 
 class Noted:
@@ -55,7 +68,7 @@ class Noted:
 
     def __init__(self, *, fails: bool = False, finds: int = 0):
         self.holes: list[Hole] = []
-        self.outages: list[str] = []
+        self.outages: list[Outage] = []
         self.repeats = 0
         self.audits = 0
         self._fails = fails
@@ -65,7 +78,10 @@ class Noted:
         self.holes.append(hole)
 
     def outage(self, outage: Outage) -> None:
-        self.outages.append(outage.cause)
+        self.outages.append(outage)
+
+    def ends_in(self, trade_id: TradeId) -> bool:
+        return False
 
     def repeat_newest(self) -> None:
         self.repeats += 1
@@ -89,9 +105,7 @@ class Socket:
         self.reasons.append(reason)
 
 
-async def audited(
-    markets: Sequence[Market], repairs: Sequence[Noted], tape: Looks, *, is_lost: bool = False
-) -> list[str]:
+async def audited(markets: Sequence[Market], repairs: Sequence[Noted], tape: Looks) -> list[str]:
     """Resume, then a round for each further thing that `tape` says; returns why their socket was left."""
     socket = Socket()
     auditor = Auditor(
@@ -99,11 +113,10 @@ async def audited(
         {market.symbol: market for market in markets},
         {market.symbol: cast(MarketRepair, repair) for market, repair in zip(markets, repairs, strict=True)},
         {market.symbol: cast(Feed, socket) for market in markets},
-        cast(Tape, tape),
+        cast(StoredTape, tape),
         every=0.001,
     )
-    if is_lost:
-        auditor.bus_lost("a log started again")
+    tape.on_loss = auditor.bus_lost
     running = asyncio.create_task(auditor.run())
     async with asyncio.timeout(10):
         await tape.is_over.wait()
@@ -175,14 +188,14 @@ async def test_what_the_bus_lost_after_a_silence_longer_than_the_tape_looks_back
     assert repair.holes == [Hole(6, 8, 50, later + 9)]
 
 
-async def test_a_loss_on_the_bus_is_made_up_for_though_history_was_away_when_it_was_due(
+async def test_of_a_market_without_numbers_what_the_bus_lost_is_made_up_for_from_where_the_tape_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(audit, "QUICK_SECONDS", 0)
     market, repair = Market(INSTRUMENT, is_numbered=False), Noted()
-    looks = Looks(NOTHING, *[NOTHING] * (ROUNDS_AFTER_LOSS - 1), None, NOTHING, NOTHING)
-    await audited([market], [repair], looks, is_lost=True)
-    assert repair.outages == ["bus"]
+    await audited([market], [repair], Looks(ends(5), ends(6), LOSS, None))
+    (outage,) = repair.outages
+    assert (outage.start, outage.cause) == (60 - 10 * NANOSECONDS, "bus")
 
 
 async def test_a_market_whose_audit_keeps_failing_keeps_no_other_from_its_turn() -> None:
@@ -192,6 +205,25 @@ async def test_a_market_whose_audit_keeps_failing_keeps_no_other_from_its_turn()
     repairs = [Noted(fails=True), Noted(), Noted()]
     await audited(markets, repairs, Looks(NOTHING, NOTHING, NOTHING))
     assert [repair.audits for repair in repairs] == [2, 1, 1]
+
+
+async def test_a_market_whose_history_is_short_and_fails_is_not_asked_for_it_all_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(audit, "time", SimpleNamespace(monotonic=lambda: now, time_ns=time.time_ns))
+    monkeypatch.setattr(audit, "BUSY_SECONDS", 0)
+    market, repair = Market(INSTRUMENT, is_numbered=False), Noted(fails=True)
+    market.connected_since, market.unaudited = 0, market.reach
+    repairs = {SYMBOL: cast(MarketRepair, repair)}
+    auditor = Auditor("bybit", {SYMBOL: market}, repairs, {}, cast(StoredTape, None), every=1_000)
+    running = asyncio.create_task(auditor.run_busy())
+    for _ in range(600):
+        now += 0.1
+        for _ in range(5):
+            await asyncio.sleep(0)
+    running.cancel()
+    assert 3 < repair.audits <= 10
 
 
 class Racing(Noted):

@@ -1,4 +1,4 @@
-"""What an unreadable frame means where nothing else would reveal its loss: trades are repaired, a book is broken."""
+"""What comes of a frame of trades: unreadable ones and refused markets are repaired, the rest is published."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from typing import Any, cast
 import pytest
 import structlog
 
-from crosstape.common.market.book import BookEvent, BookStale, BookUpdate, Level
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.ledger import Coverage
 from crosstape.common.market.trade import Source, batch_trades
 from crosstape.common.testing.builders import make_trade
-from crosstape.exchanges import dialect_of
 from crosstape.exchanges.dialect import MalformedFrame, MarketRefused, Subscription
-from crosstape.ingestor.ingest import BookHandler, TradeHandler
-from crosstape.ingestor.intervals import Outage
+from crosstape.ingestor.ingest import TradeHandler
 from crosstape.ingestor.market import Market
+from crosstape.ingestor.outages import Outage
 from crosstape.ingestor.publish import Publisher
 from crosstape.ingestor.repair import MarketRepair
+from services.ingestor.tests.harness import Sent
 
 INSTRUMENT = Instrument("bybit", "BTCUSDT", "BTC", "USDT")
 
@@ -86,85 +85,6 @@ def test_a_market_that_the_exchange_refuses_is_not_vouched_for_and_the_others_ar
         "BTC-USD": [Outage(30, 40, "disconnect")],
     }
     assert publisher.ledger_events == [Coverage("kraken", "BTC-USD", 10, 30)]
-
-
-class Books:
-    """The books A-USD and B-USD of one socket of Coinbase, which sends each its snapshot first."""
-
-    def __init__(self) -> None:
-        instruments = tuple(Instrument("coinbasepro", f"{base}-USD", base, "USD") for base in "AB")
-        subscription = type("S", (), {"decode": self.decode, "instruments": instruments})
-        self.frames: list[list[BookUpdate] | MalformedFrame] = []
-        self.published: list[BookEvent] = []
-        self.reconnects: list[str] = []
-        publisher = type("P", (), {"book": staticmethod(self.published.append)})
-        self.handler = BookHandler(
-            dialect_of("coinbasepro"), cast(Any, subscription), cast(Any, None), cast(Any, publisher)
-        )
-        self.handler.feed = cast(Any, type("F", (), {"reconnect": staticmethod(self.reconnects.append)}))
-
-    def decode(self, payload: bytes, time_received: int) -> list[BookUpdate]:
-        frame = self.frames.pop(0)
-        if isinstance(frame, MalformedFrame):
-            raise frame
-        return frame
-
-    def get(self, *frame: BookUpdate | MalformedFrame) -> None:
-        """Take a frame, of updates or one that is unreadable."""
-        self.frames = [frame[0] if isinstance(frame[0], MalformedFrame) else cast(list[BookUpdate], [*frame])]
-        self.handler.on_frame(b"", 1)
-
-
-def book(base: str, *, is_snapshot: bool, ask: Level = ("10", "1")) -> BookUpdate:
-    return BookUpdate("coinbasepro", f"{base}-USD", is_snapshot, [("9", "1")], [ask], 0, 1)
-
-
-@pytest.mark.parametrize("level", [("abc", "1"), ("", "1"), ("nan", "1"), ("5", "1e400"), ("0", "1")])
-def test_a_level_that_is_no_number_never_enters_a_book_and_breaks_no_other(level: Level) -> None:
-    books = Books()
-    books.get(book("A", is_snapshot=True), book("B", is_snapshot=True))
-    with pytest.raises(MalformedFrame):
-        books.get(book("A", is_snapshot=False, ask=level), book("B", is_snapshot=False))
-    books.get(book("A", is_snapshot=False))
-    told = [(type(event), event.symbol) for event in books.published[2:]]
-    assert told == [(BookStale, "A-USD"), (BookUpdate, "B-USD")]
-    assert books.reconnects
-
-
-def test_a_snapshot_with_a_level_that_is_no_number_is_taken_anew() -> None:
-    books = Books()
-    with pytest.raises(MalformedFrame):
-        books.get(book("A", is_snapshot=True, ask=("abc", "1")))
-    assert books.published == []
-    assert books.reconnects == ["the book of A-USD broke"]
-
-
-def test_a_snapshot_that_was_unreadable_is_taken_anew_once_an_update_shows_that_it_was_one() -> None:
-    books, unreadable_frame = Books(), MalformedFrame("json", "cut short")
-    with pytest.raises(MalformedFrame):
-        books.get(unreadable_frame)
-    books.get(book("A", is_snapshot=True))
-    assert books.reconnects == [], "it was not that of A-USD"
-    books.get(book("B", is_snapshot=False))
-    assert books.reconnects == ["the book of B-USD broke"]
-
-
-class Sent:
-    """A producer that keeps what it is given; what it is sent is taken once `taken` is set."""
-
-    def __init__(self) -> None:
-        self.records: list[Any] = []
-        self.delivered: list[Any] = []
-        self.taken = asyncio.Event()
-
-    async def send(self, topic: object, key: bytes, record: object) -> None:
-        self.records.append(record)
-
-    async def deliver(self, topic: object, key: bytes, record: object) -> None:
-        self.delivered.append((record, len(self.records)))
-
-    async def flush(self) -> None:
-        await self.taken.wait()
 
 
 async def test_a_trade_that_no_tape_can_hold_is_left_out_and_shown_once_by_its_identity() -> None:

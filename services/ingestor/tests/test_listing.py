@@ -13,11 +13,11 @@ from crosstape.common.bus.connection import BusSettings
 from crosstape.common.bus.consumer import Consumer
 from crosstape.common.bus.topics import TRADES
 from crosstape.common.errors import ExchangeError, SymbolNotFound
-from crosstape.common.market.instrument import Instrument
+from crosstape.common.market.instrument import Instrument, Kind
 from crosstape.common.runtime.health import Health
 from crosstape.exchanges.rest import ExchangeRest
 from crosstape.ingestor import listing
-from crosstape.ingestor.listing import choose, until_listed
+from crosstape.ingestor.listing import Choice, choose, until_listed
 from crosstape.ingestor.main import ingest
 from crosstape.ingestor.settings import IngestorSettings
 from tests.e2e.stack import Service
@@ -66,7 +66,7 @@ async def test_a_halted_market_is_waited_for_and_not_replaced_by_that_of_another
     exchange = Source(tether, ether)
     choice = await choose("kraken", cast(ExchangeRest, exchange), ["A-USD", "B-USD"])
     assert (choice.instruments, choice.unlisted) == ([ether], ["A-USD"])
-    waiting = asyncio.create_task(until_listed("kraken", cast(ExchangeRest, exchange), choice.unlisted))
+    waiting = asyncio.create_task(until_listed("kraken", cast(ExchangeRest, exchange), choice))
     await asyncio.wait((waiting,), timeout=0.1)
     assert not waiting.done()
     exchange.listed.append(dollar)
@@ -85,10 +85,28 @@ async def test_an_ambiguous_symbol_is_an_error_and_no_market_to_wait_for() -> No
         await choose("okx", source(BITCOIN, *twins), ["BTC-USDT", "abc"])
 
 
+async def test_of_two_markets_of_one_name_the_later_one_is_left_out_and_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(listing, "LOOK_SECONDS", 0.001)
+    first, second = (
+        Instrument("okx", f"BTC-{name}-SWAP", "BTC", "USDC", Kind.PERPETUAL) for name in ("USDC", "USDC_UM")
+    )
+    exchange = Source(first, second)
+    choice = await choose("okx", cast(ExchangeRest, exchange), ["BTC-USDC-SWAP", "BTC-USDC_UM-SWAP", "ETH-USDC"])
+    assert (choice.instruments, choice.unlisted) == ([first], ["BTC-USDC_UM-SWAP", "ETH-USDC"])
+    waiting = asyncio.create_task(until_listed("okx", cast(ExchangeRest, exchange), choice))
+    await asyncio.wait((waiting,), timeout=0.1)
+    assert not waiting.done()
+    exchange.listed.append(Instrument("okx", "ETH-USDC", "ETH", "USDC"))
+    async with asyncio.timeout(10):
+        await waiting
+
+
 async def test_it_is_waited_for_until_one_of_them_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "LOOK_SECONDS", 0.001)
-    exchange = Source(BITCOIN)
-    waiting = asyncio.create_task(until_listed("binance", cast(ExchangeRest, exchange), ["XRP-USDT", "ETH-USDT"]))
+    exchange, choice = Source(BITCOIN), Choice([BITCOIN], ["XRP-USDT", "ETH-USDT"])
+    waiting = asyncio.create_task(until_listed("binance", cast(ExchangeRest, exchange), choice))
     await asyncio.wait((waiting,), timeout=0.1)
     assert not waiting.done()
     exchange.listed.append(ETHER)
@@ -98,7 +116,7 @@ async def test_it_is_waited_for_until_one_of_them_is_listed(monkeypatch: pytest.
 
 @pytest.mark.integration
 async def test_the_others_are_read_meanwhile_and_it_is_taken_up_once_it_is_listed(
-    own_broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    empty_broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listing, "LOOK_SECONDS", 0.2)
     listed, halted = ExchangeRest.markets, {"ETH-USDT"}
@@ -114,7 +132,7 @@ async def test_the_others_are_read_meanwhile_and_it_is_taken_up_once_it_is_liste
         exchange="binance",
         symbols=["BTC-USDT", "ETH-USDT"],
         exchange_origin=simulator.url,
-        kafka_bootstrap=own_broker.bootstrap,
+        kafka_bootstrap=empty_broker.bootstrap,
     )
     health, stop, symbols = Health(needs=("feed",)), asyncio.Event(), set[str]()
 
@@ -129,7 +147,7 @@ async def test_the_others_are_read_meanwhile_and_it_is_taken_up_once_it_is_liste
 
     await simulator.start()
     try:
-        async with Consumer(BusSettings(own_broker.bootstrap), [TRADES], group="g") as consumer:
+        async with Consumer(BusSettings(empty_broker.bootstrap), [TRADES], group="g") as consumer:
             reading = asyncio.create_task(read(consumer))
             ingesting = asyncio.create_task(ingest(settings, health, stop))
             await until(lambda: symbols == {"BTC-USDT"})

@@ -14,12 +14,13 @@ from crosstape.common.market.ledger import Coverage, Gap, GapState
 from crosstape.common.testing.builders import make_trade
 from crosstape.exchanges.dialect import HistoryPage, HistoryQuery
 from crosstape.exchanges.rest import ExchangeRest
-from crosstape.ingestor import repair
-from crosstape.ingestor.intervals import HISTORY_LAG, Outage
+from crosstape.ingestor import holes, repair
 from crosstape.ingestor.market import Market
+from crosstape.ingestor.outages import HISTORY_LAG, Outage
 from crosstape.ingestor.publish import Publisher
 from crosstape.ingestor.repair import MarketRepair
-from services.ingestor.tests.harness import Answer, Bus, Exchange
+from crosstape.ingestor.telling import GAPS
+from services.ingestor.tests.harness import Answer, Bus, Exchange, until
 
 INSTRUMENT = Instrument("binance", "BTCUSDT", "BTC", "USDT")
 NOW = 100 * HISTORY_LAG
@@ -28,7 +29,8 @@ NOW = 100 * HISTORY_LAG
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repair, "REORDER_SECONDS", 0)
-    monkeypatch.setattr(repair, "backoff", lambda failures, chance: 0)
+    for module in (repair, holes):
+        monkeypatch.setattr(module, "backoff", lambda failures, chance: 0)
 
 
 def parts(answer: Answer, *, is_numbered: bool = True) -> tuple[Exchange, Market, Bus, MarketRepair]:
@@ -56,7 +58,7 @@ def ends_of(bus: Bus) -> list[tuple[int, int, GapState, int]]:
 
 async def test_an_outage_before_the_first_known_trade_is_compared_by_time() -> None:
     left_out, live = make_trade(5, time=1_500), make_trade(6, time=2_500)
-    exchange, market, bus, made = parts(lambda query: [HistoryPage([left_out, live], None, is_exhaustive=True)])
+    exchange, market, bus, made = parts(lambda query: [HistoryPage([left_out, live], None, reaches_back=True)])
     outage = Outage(1_000, 2_000, "disconnect")
     made.outage(outage)
     market.observe(live)  # the socket is back before the exchange is asked
@@ -69,7 +71,7 @@ async def test_an_outage_before_the_first_known_trade_is_compared_by_time() -> N
 async def test_an_audit_that_finds_no_trade_leaves_an_outage_to_be_compared_by_time() -> None:
     outage = Outage(NOW - HISTORY_LAG + 1, NOW - HISTORY_LAG + 9, "disconnect")
     left_out, live = make_trade(5, time=outage.start + 1), make_trade(6, time=NOW)
-    _, market, bus, made = parts(lambda query: [HistoryPage([left_out, live], None, is_exhaustive=True)])
+    _, market, bus, made = parts(lambda query: [HistoryPage([left_out, live], None, reaches_back=True)])
     made.outage(outage)
     await made.audit()
     market.observe(live)
@@ -78,7 +80,7 @@ async def test_an_audit_that_finds_no_trade_leaves_an_outage_to_be_compared_by_t
 
 
 async def test_outages_that_are_made_up_for_as_one_leave_out_nothing_of_any() -> None:
-    _, _, bus, made = parts(lambda query: [HistoryPage([], None, is_exhaustive=True)], is_numbered=False)
+    _, _, bus, made = parts(lambda query: [HistoryPage([], None, reaches_back=True)], is_numbered=False)
     for start, end in [(1, 2), (1_000, 2_000), (1_100, 1_200), (500, 1_500)]:
         made.outage(Outage(start, end, "malformed"))
     await repaired(made, lambda: len(ends_of(bus)) == 6)
@@ -87,12 +89,65 @@ async def test_outages_that_are_made_up_for_as_one_leave_out_nothing_of_any() ->
     assert told == ended == [(1, 2), (1_000, 2_000), (500, 1_500)]
 
 
+async def test_an_outage_that_is_made_longer_by_another_is_open_in_the_ledger_as_a_whole() -> None:
+    def opened() -> float:
+        return float(GAPS.labels("binance", "disconnect", GapState.OPEN.value)._value.get())
+
+    _, _, bus, made = parts(lambda query: [ExchangeError("away")], is_numbered=False)
+    before = opened()
+    minute = 60 * HISTORY_LAG
+    for start in (0, 10 * minute, 10 * minute + 20, 10 * minute + 40):
+        made.outage(Outage(start, start + 10, "disconnect"))
+    assert ends_of(bus)[-1] == (10 * minute, 10 * minute + 50, GapState.OPEN, 0)
+    assert opened() == before + 2, "an alert compares how many are opened and how many end"
+
+
+async def test_an_outage_that_grows_while_it_is_repaired_is_repaired_again_as_a_whole() -> None:
+    asked: list[int] = []
+
+    def answer(query: HistoryQuery) -> list[HistoryPage]:
+        asked.append(query.end)
+        if len(asked) == 1:
+            made.outage(Outage(1_000, 3_000, "bus"))
+        return [HistoryPage([], None, reaches_back=True)]
+
+    _, _, bus, made = parts(answer, is_numbered=False)
+    made.outage(Outage(1_000, 2_000, "bus"))
+    await repaired(made, is_vouched(bus, Outage(1_000, 3_000, "bus")))
+    assert asked == [2_000, 3_000]
+    assert [(end, state) for _, end, state, _ in ends_of(bus)][-2:] == [
+        (3_000, GapState.OPEN),
+        (3_000, GapState.REPAIRED),
+    ]
+
+
+async def test_losses_on_the_bus_keep_their_names_in_the_ledger_however_close() -> None:
+    _, _, bus, made = parts(lambda query: [HistoryPage([], None, reaches_back=True)], is_numbered=False)
+    for start in (1, 2, 3, 4):
+        made.outage(Outage(start, start + 9, "bus"))
+    await repaired(made, is_vouched(bus, Outage(4, 13, "bus")))
+    assert [start for start, _, state, _ in ends_of(bus) if state is GapState.REPAIRED] == [1, 2, 3, 4]
+
+
+async def test_what_a_page_that_fails_leaves_out_of_an_audit_is_repaired() -> None:
+    newest_first = HistoryPage([make_trade(number) for number in (8, 9)], "8", reaches_back=False)
+    left_out = HistoryPage([make_trade(number) for number in (6, 7)], None, reaches_back=True)
+    _, market, bus, made = parts(
+        lambda query: [newest_first, ExchangeError("away")] if query.last_id is None else [left_out]
+    )
+    market.observe(make_trade(5))
+    with pytest.raises(ExchangeError):
+        await made.audit()
+    await repaired(made, lambda: bus.holes(GapState.REPAIRED) == [(6, 7)])
+    assert bus.ids == [8, 9, 6, 7]
+
+
 async def test_a_hole_among_the_first_trades_is_repaired_too() -> None:
     trades = [make_trade(number, time=1_500) for number in (5, 6, 7)]
 
     def answer(query: HistoryQuery) -> Iterator[HistoryPage]:
         is_by_time = query.first_id is None
-        yield HistoryPage([trades[0], trades[2]] if is_by_time else trades, None, is_exhaustive=True)
+        yield HistoryPage([trades[0], trades[2]] if is_by_time else trades, None, reaches_back=True)
 
     _, _, bus, made = parts(answer)
     made.outage(Outage(1_000, 2_000, "disconnect"))
@@ -101,7 +156,7 @@ async def test_a_hole_among_the_first_trades_is_repaired_too() -> None:
 
 
 async def test_an_outage_after_a_known_trade_is_asked_for_by_number() -> None:
-    exchange, market, bus, made = parts(lambda query: [HistoryPage([make_trade(6)], None, is_exhaustive=True)])
+    exchange, market, bus, made = parts(lambda query: [HistoryPage([make_trade(6)], None, reaches_back=True)])
     market.observe(make_trade(5))
     outage = Outage(1_000, 2_000, "disconnect")
     made.outage(outage)
@@ -112,7 +167,7 @@ async def test_an_outage_after_a_known_trade_is_asked_for_by_number() -> None:
 
 async def test_the_first_trade_of_a_silent_market_is_found_where_the_socket_left_it_out() -> None:
     left_out = make_trade(1, time=1_500)
-    _, _, bus, made = parts(lambda query: [HistoryPage([left_out], None, is_exhaustive=True)])
+    _, _, bus, made = parts(lambda query: [HistoryPage([left_out], None, reaches_back=True)])
     await made.audit()
     await repaired(made, lambda: bool(bus.published))
     assert bus.published == [left_out]
@@ -121,7 +176,7 @@ async def test_the_first_trade_of_a_silent_market_is_found_where_the_socket_left
 
 async def test_a_market_that_nobody_trades_is_no_outage() -> None:
     young = make_trade(1, time=NOW)  # the socket may yet bring it
-    _, _, bus, made = parts(lambda query: [HistoryPage([young], None, is_exhaustive=True)])
+    _, _, bus, made = parts(lambda query: [HistoryPage([young], None, reaches_back=True)])
     await made.audit()
     assert bus.told == []
 
@@ -151,6 +206,25 @@ async def test_holes_that_keep_failing_keep_no_outage_waiting() -> None:
     made.outage(outage)
     await repaired(made, is_vouched(bus, outage))
     assert bus.holes(GapState.OPEN) == [(None, None), (2, 2)]
+
+
+@pytest.mark.parametrize("late", [HistoryPage([make_trade(1)], None, True), ExchangeError("poisoned")])
+async def test_an_outage_does_not_wait_for_a_hole_that_is_asked_for_again_later(
+    monkeypatch: pytest.MonkeyPatch, late: HistoryPage | ExchangeError
+) -> None:
+    monkeypatch.setattr(holes, "backoff", lambda failures, chance: 1_000)
+    exchange, market, bus, made = parts(lambda query: [HistoryPage([], None, True) if query.last_id is None else late])
+    market.observe(make_trade(1))
+    hole = market.observe(make_trade(3))
+    assert hole is not None
+    made.hole(hole, "sequence")
+    running = asyncio.create_task(made.run())
+    await until(lambda: exchange.queries)
+    outage = Outage(1_000, 2_000, "disconnect")
+    made.outage(outage)
+    await until(is_vouched(bus, outage))
+    running.cancel()
+    assert [query.last_id for query in exchange.queries] == [3, None]
 
 
 async def test_the_newest_trade_is_sent_again_as_it_was() -> None:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
+import pytest
+
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.ledger import Coverage, Gap, GapState
 from crosstape.common.market.trade import TakerSide, Trade
@@ -15,15 +17,20 @@ from crosstape.exchanges.rest import ExchangeRest
 from crosstape.ingestor.audit import Auditor
 from crosstape.ingestor.feed import Feed
 from crosstape.ingestor.ingest import TradeHandler
-from crosstape.ingestor.intervals import HISTORY_LAG, OVERLAP, Outage
 from crosstape.ingestor.market import LEAST_REACH, Market
+from crosstape.ingestor.outages import HISTORY_LAG, OVERLAP, Outage
 from crosstape.ingestor.publish import Publisher
 from crosstape.ingestor.repair import MarketRepair
-from crosstape.ingestor.watermarks import Tape
+from crosstape.ingestor.watermarks import StoredTape
 from services.ingestor.tests.harness import Bus
 
 INSTRUMENT = Instrument("bybit", "BTCUSDT", "BTC", "USDT")
 NOW = 10 * HISTORY_LAG
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crosstape.ingestor.repair.REORDER_SECONDS", 0)
 
 
 class Exchange:
@@ -58,7 +65,7 @@ async def repaired(repair: MarketRepair, outage: Outage, is_done: Callable[[], b
     repairing = asyncio.create_task(repair.run())
     async with asyncio.timeout(10):
         while not is_done():
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
     repairing.cancel()
 
 
@@ -159,6 +166,22 @@ async def test_histories_that_overlap_leave_nothing_unverified_however_busy_the_
     assert not [gap for gap in bus.told if isinstance(gap, Gap)]
 
 
+@pytest.mark.parametrize(("behind", "is_unverified"), [(LEAST_REACH - 10, False), (LEAST_REACH + 10, True)])
+async def test_a_history_that_overlaps_the_repair_before_it_leaves_nothing_unverified(
+    *, behind: int, is_unverified: bool
+) -> None:
+    exchange, market, bus, repair = parts(LEAST_REACH)
+    outage = Outage(0, exchange.trade(at=1_000).time, "disconnect")
+    for number in range(behind):
+        market.observe(exchange.trade(at=2_000 + number))
+    await repaired(repair, outage, lambda: coverage(0, 1_000) in bus.told)
+    for number in range(LEAST_REACH - 1):
+        market.observe(exchange.trade(at=3_000 + number))
+    await repair.audit()
+    causes = [gap.cause for gap in bus.told if isinstance(gap, Gap) and gap.state is GapState.UNFILLABLE]
+    assert ("unverified" in causes) is is_unverified
+
+
 async def test_what_the_socket_may_yet_bring_is_not_missed_and_is_once_it_should_have() -> None:
     now = NOW
     exchange, market, bus = Exchange(LEAST_REACH), Market(INSTRUMENT, is_numbered=False), Bus()
@@ -253,7 +276,7 @@ async def test_a_market_that_waits_for_its_history_keeps_no_other_from_being_com
         market.connected_since, market.unaudited = 0, LEAST_REACH
     repairs = cast(dict[str, MarketRepair], {"A-B": Stuck(), "C-D": Quick()})
     feeds = dict.fromkeys(markets, cast(Feed, cast(Any, type("F", (), {"stall_after": 60.0}))))
-    auditor = Auditor("bybit", markets, repairs, feeds, cast(Tape, None), every=1_000)
+    auditor = Auditor("bybit", markets, repairs, feeds, cast(StoredTape, None), every=1_000)
     running = asyncio.create_task(auditor.run_busy())
     async with asyncio.timeout(10):
         await compared.wait()

@@ -1,5 +1,8 @@
-"""`python -m crosstape.ingestor`."""
+"""`python -m crosstape.ingestor`: one exchange's live feed, onto the bus."""
+
+from __future__ import annotations
 
 from crosstape.ingestor.main import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -7,23 +7,29 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import aiohttp
+from prometheus_client import Gauge
 
 from crosstape.common.bus.producer import Producer
+from crosstape.common.identity.services import INGESTOR
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.runtime.health import Check
 from crosstape.exchanges.dialect import Channel, Dialect, Subscription
 from crosstape.exchanges.rest import ExchangeRest, resolve
 from crosstape.ingestor.audit import Auditor
+from crosstape.ingestor.book_handler import BookHandler
 from crosstape.ingestor.feed import Feed, FeedHandler
-from crosstape.ingestor.ingest import BookHandler, TradeHandler, report_coverage, tell_last_trade_age
+from crosstape.ingestor.ingest import TradeHandler, report_coverage, tell_last_trade_age
 from crosstape.ingestor.market import Market
 from crosstape.ingestor.publish import Publisher
 from crosstape.ingestor.repair import MarketRepair
 from crosstape.ingestor.settings import IngestorSettings
-from crosstape.ingestor.watermarks import Tape
+from crosstape.ingestor.watermarks import StoredTape
 
 COVERAGE_SECONDS = 10.0
-SNAPSHOT_SECONDS = 60.0
+COPY_SECONDS = 10.0
+MEASURE_SECONDS = 2.0
+
+SOCKETS = Gauge("crosstape_ingestor_sockets", "Sockets that it keeps open", ["exchange"])
 
 Part = Coroutine[Any, Any, None]
 
@@ -63,7 +69,7 @@ class Ingestor:
             self._markets,
             self._repairs,
             {instrument.symbol: feed for subscription, feed in trades for instrument in subscription.instruments},
-            Tape(session, settings.history_url, settings.internal_tokens("ingestor"), dialect.exchange),
+            StoredTape(session, settings.history_url, settings.internal_tokens(INGESTOR), dialect.exchange),
             every=settings.audit_seconds,
         )
         self._books = [
@@ -72,6 +78,7 @@ class Ingestor:
         ]
         self._book_feeds = [self._book_feed(book) for book in self._books]
         tell_last_trade_age(dialect.exchange, self._markets)
+        SOCKETS.labels(dialect.exchange).set(len(self._trade_feeds) + len(self._book_feeds))
 
     def _feed(self, subscription: Subscription, handler: FeedHandler) -> Feed:
         origin = self._settings.exchange_origin or None
@@ -91,6 +98,8 @@ class Ingestor:
 
     def _bus_lost(self, reason: str) -> None:
         self._auditor.bus_lost(reason)
+        for book in self._books:
+            book.on_bus_lost(time.time_ns())
 
     def _numbered(self) -> dict[str, Market]:
         """The markets whose connection vouches for them, as their numbers do. The others' repairs compare first."""
@@ -110,7 +119,8 @@ class Ingestor:
             report_coverage(self._publisher, self._numbered(), COVERAGE_SECONDS),
             *(repair.run() for repair in self._repairs.values()),
             *(book.fetch_snapshots() for book in self._books),
-            *(book.publish_snapshots(SNAPSHOT_SECONDS) for book in self._books),
+            *(book.publish_copies(COPY_SECONDS) for book in self._books),
+            *(book.measure(MEASURE_SECONDS) for book in self._books),
         ]
 
     async def drain(self) -> None:
@@ -118,7 +128,8 @@ class Ingestor:
         await self._publisher.drain()
 
     def feed_check(self) -> Check:
-        """Up when every trade socket is connected and the tape has been resumed."""
+        """Up when every trade socket is connected. That the tape has been resumed is told beside it: history may be
+        away, and trades flow without it."""
         connected = sum(feed.is_connected for feed in self._trade_feeds)
         newest = max((market.last_trade_received for market in self._markets.values()), default=0)
         detail: dict[str, Any] = {

@@ -12,8 +12,9 @@ before so many have come that its history no longer reaches what the socket may 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 
 import structlog
@@ -22,12 +23,13 @@ from msgspec import Struct
 from crosstape.common.errors import ExchangeError
 from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.waiting import pause
-from crosstape.ingestor.feed import Feed
-from crosstape.ingestor.intervals import Outage
+from crosstape.ingestor.feed import Feed, backoff
 from crosstape.ingestor.market import Market
+from crosstape.ingestor.outages import Outage
 from crosstape.ingestor.repair import MarketRepair
 from crosstape.ingestor.sequence import Hole, TradeSequence
-from crosstape.ingestor.watermarks import Tape, Watermark
+from crosstape.ingestor.unnumbered import Unnumbered
+from crosstape.ingestor.watermarks import StoredTape, Watermark
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +66,7 @@ class Auditor:
         markets: dict[str, Market],
         repairs: dict[str, MarketRepair],
         feeds: Mapping[str, Feed],
-        tape: Tape,
+        tape: StoredTape,
         *,
         every: float,
     ):
@@ -75,13 +77,16 @@ class Auditor:
         self._tape = tape
         self._every = every
         self._began = time.time_ns()
+        self._unnumbered = Unnumbered({s: repairs[s] for s, market in markets.items() if market.sequence is None})
         self._beliefs: dict[str, _Belief] = {}
         self._found: dict[str, int] = {}
         self._turns = deque(markets)
         self._under_audit: set[str] = set()
+        self._failures: Counter[str] = Counter()
+        self._not_before: dict[str, float] = {}
         self._quick_rounds = 0
         self._lost = asyncio.Event()
-        self._lost_since: int | None = None
+        self._may_lack = False
         self.has_resumed = False
 
     def bus_lost(self, reason: str) -> None:
@@ -89,8 +94,9 @@ class Auditor:
         if self._quick_rounds == 0:
             log.warning("bus_loss", exchange=self._exchange, reason=reason)
         self._quick_rounds = ROUNDS_AFTER_LOSS
-        self._lost_since = self._lost_since or time.time_ns()
+        self._may_lack = True
         self._lost.set()
+        self._unnumbered.lost()
 
     async def run(self) -> None:
         """Resume from the tape, then audit until cancelled."""
@@ -101,12 +107,14 @@ class Auditor:
             await self._audit_exchange()
 
     async def run_busy(self) -> None:
-        """Look markets up as often as their exchange's short history demands, until cancelled."""
+        """Look markets up as often as their exchange's short history demands, until cancelled. One whose look-up fails
+        has to wait."""
         async with asyncio.TaskGroup() as group:
             while True:
                 await asyncio.sleep(BUSY_SECONDS)
                 for symbol, market in self._markets.items():
-                    if market.is_soon_out_of_reach and symbol not in self._under_audit:
+                    is_due = time.monotonic() >= self._not_before.get(symbol, 0)
+                    if is_due and market.is_soon_out_of_reach and symbol not in self._under_audit:
                         group.create_task(self._audit_market(symbol))
 
     async def _pause(self) -> None:
@@ -120,14 +128,12 @@ class Auditor:
     async def _resume(self) -> None:
         """Continue every market from the last trade the tape has."""
         watermarks = await self._tape.wait()
+        self._unnumbered.resume(watermarks)
         now = time.time_ns()
         for symbol, market in self._markets.items():
-            repair, stored = self._repairs[symbol], watermarks.markets.get(symbol)
-            if market.sequence is None:
-                for start, end in watermarks.uncovered.get(symbol, ()):
-                    repair.outage(Outage(start, end, "restart"))
-            elif stored is not None:
-                self._resume_numbered(market.sequence, repair, stored, now)
+            stored = watermarks.markets.get(symbol)
+            if market.sequence is not None and stored is not None:
+                self._resume_numbered(market.sequence, self._repairs[symbol], stored, now)
         self.has_resumed = True
 
     def _resume_numbered(self, sequence: TradeSequence, repair: MarketRepair, stored: Watermark, now: int) -> None:
@@ -148,16 +154,11 @@ class Auditor:
         watermarks = await self._tape.look()
         if watermarks is None:
             return
+        self._unnumbered.stored(watermarks)
         newest = max((stored.newest_time for stored in watermarks.markets.values()), default=0)
         for symbol, market in self._markets.items():
             self._compare(market, watermarks.markets.get(symbol), newest - LOOKED_BACK)
-        if self._lost_since is not None and self._quick_rounds == 0:
-            lost_since, self._lost_since = self._lost_since, None
-            for symbol, market in self._markets.items():
-                if market.sequence is None:
-                    stored = watermarks.markets.get(symbol)
-                    start = min(lost_since, stored.newest_time) if stored is not None else lost_since
-                    self._repairs[symbol].outage(Outage(start - 10_000_000_000, time.time_ns(), "bus"))
+        self._may_lack = self._may_lack and self._quick_rounds > 0
 
     def _compare(self, market: Market, stored: Watermark | None, looked_from: int) -> None:
         """Repair what the tape lacked in this round and the one before: younger holes may be on their way. Of the time
@@ -176,9 +177,9 @@ class Auditor:
             return
         lost: list[Hole] = []
         is_told = sequence.has_met(before.stored_id) and before.stored_time >= looked_from
-        if not is_told and (before.is_late or self._lost_since is not None):
+        if not is_told and (before.is_late or self._may_lack):
             lost += sequence.followed(before.stored_id, before.stored_time, stored_id, stored_time)
-        lost += [holes[ids] for ids in sorted((holes.keys() & before.holes) - set(market.unfillable))]
+        lost += [holes[ids] for ids in sorted(holes.keys() & before.holes)]
         for lacking in (part for hole in lost for part in hole.without(market.unfillable)):
             if (reopened := sequence.reopen(lacking)) is not None:
                 repair.hole(reopened, "bus")
@@ -204,9 +205,13 @@ class Auditor:
             found = await self._repairs[symbol].audit()
         except ExchangeError as error:
             log.warning("audit_delayed", exchange=self._exchange, symbol=symbol, error=error.message)
+            self._failures[symbol] += 1
+            pause = backoff(self._failures[symbol], 0.5 + random.random() / 2)
+            self._not_before[symbol] = time.monotonic() + pause
             return False
         finally:
             self._under_audit.discard(symbol)
+        self._failures[symbol] = 0
         self._leave_stuck(symbol)
         if found:
             self._found[symbol] = time.time_ns()

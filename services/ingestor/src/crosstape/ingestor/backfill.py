@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 
 import aiohttp
@@ -18,7 +19,7 @@ import msgspec
 from crosstape.common.bus.producer import Producer
 from crosstape.common.bus.refusal import BrokerRefused
 from crosstape.common.bus.topics import LEDGER, TRADES, market_key
-from crosstape.common.errors import PlatformError
+from crosstape.common.errors import PlatformError, ServiceUnavailable, ValidationFailed
 from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.ledger import Coverage, Gap, GapState
@@ -29,6 +30,7 @@ from crosstape.common.time import parse_time
 from crosstape.exchanges import dialect_of
 from crosstape.exchanges.dialect import HistoryQuery
 from crosstape.exchanges.rest import ExchangeRest
+from crosstape.ingestor.outages import HISTORY_LAG
 
 _encoder = msgspec.json.Encoder()
 
@@ -39,26 +41,35 @@ class _Settings(BusUserSettings):
 
 async def backfill(settings: _Settings, exchange: str, symbol: str, start: int, end: int) -> None:
     """Publish every trade of [start, end) ns that the exchange's history gives, then say so in the ledger, which names
-    those that no tape can hold.
+    those that no tape can hold. What its history may not have yet is not vouched for.
 
-    Raises PlatformError when the exchange or symbol is unknown or the exchange keeps failing, BrokerRefused.
+    Raises PlatformError when nothing of the time is over, the exchange or symbol is unknown, the exchange keeps failing
+    or the bus lost what was published, BrokerRefused.
     """
+    end = min(end, time.time_ns())
+    if end <= start:
+        raise ValidationFailed("There is nothing to fetch yet: --since is not before now.")
     dialect = dialect_of(exchange)
     async with aiohttp.ClientSession() as session:
         rest = ExchangeRest(dialect, settings.exchange_origin or None, session)
         instrument = SymbolTable(dialect.exchange, await rest.markets()).resolve(symbol).instrument
-        async with Producer(settings.bus) as producer:
-            await _publish(rest, producer, instrument, start, end)
+        losses: list[str] = []
+        async with Producer(settings.bus, on_loss=losses.append) as producer:
+            await _publish(rest, producer, losses, instrument, start, end)
 
 
-async def _publish(rest: ExchangeRest, producer: Producer, instrument: Instrument, start: int, end: int) -> None:
+async def _publish(
+    rest: ExchangeRest, producer: Producer, losses: Sequence[str], instrument: Instrument, start: int, end: int
+) -> None:
+    """As `backfill`; `losses` says what the bus may have lost meanwhile."""
     key = market_key(instrument.exchange, instrument.symbol)
     report = partial(_report, total=(end - start) // NANOSECONDS)
-    trades, is_exhaustive = 0, True
+    trades, reaches_back = 0, True
     oldest, newest = end, start
+    known_until = min(end, time.time_ns() - HISTORY_LAG)
     report(0, 0, f"{instrument.exchange} {instrument.symbol}")
     async for page in rest.trade_history(HistoryQuery(instrument, None, None, start, end)):
-        is_exhaustive = page.is_exhaustive
+        reaches_back = page.reaches_back
         wanted = [trade for trade in page.trades if start <= trade.time < end]
         if wanted:
             await producer.send(TRADES, key, batch_trades(wanted, Source.HISTORY))
@@ -70,12 +81,14 @@ async def _publish(rest: ExchangeRest, producer: Producer, instrument: Instrumen
                 await producer.deliver(LEDGER, key, _given_up(instrument, refused.time, refused.time + 1, "malformed"))
         report(min(newest - oldest, end - start) // NANOSECONDS if trades else 0, trades, "")
     await producer.flush()
-    reached = start if is_exhaustive else oldest
-    if reached < end:
-        await producer.deliver(LEDGER, key, Coverage(instrument.exchange, instrument.symbol, reached, end))
-    if not is_exhaustive:
+    if losses:
+        raise ServiceUnavailable(f"The bus may have lost trades ({losses[0]}): run the backfill again.")
+    reached = start if reaches_back else oldest
+    if reached < known_until:
+        await producer.deliver(LEDGER, key, Coverage(instrument.exchange, instrument.symbol, reached, known_until))
+    if not reaches_back:
         await producer.deliver(LEDGER, key, _given_up(instrument, start, reached, "backfill"))
-    message = "complete" if is_exhaustive else "the exchange's history does not reach back to --since"
+    message = "complete" if reaches_back else "the exchange's history does not reach back to --since"
     report((end - reached) // NANOSECONDS, trades, message)
 
 

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import secrets
+
+from msgspec.structs import force_setattr
+
+from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.book import BookEvent, BookStale, BookUpdate, OrderBook
 from crosstape.common.market.instrument import Instrument
 from crosstape.exchanges.dialect import Dialect
 
 MAX_BUFFERED = 5_000
 """Updates kept while a snapshot is on its way; one that takes longer is asked for again."""
+COPY_DEPTH = 1_000
+"""Levels a side in the copies that are published for readers who come later."""
+SNAPSHOT_LATE_NS = NANOSECONDS
+"""A snapshot that the socket sends may come so long after the first update; it does not where frames were lost."""
+LEAST_LEVELS = 500
+"""A fetched book that knows fewer of a side, and not all there are, is fetched anew."""
 
 
 class BookSync:
     """The book of one market by its exchange's rules.
 
     Every call returns what to publish: verified updates, a snapshot after each (re)start, one BookStale when the book
-    broke. `needs_snapshot` says that a snapshot must be fetched; `is_broken` that the socket's own must be awaited on
-    a new connection. Where the socket sends its own it is the first that it says of a book: an update before it, after
-    a frame that could not be read, shows that this was it.
+    broke. What lies between a snapshot and the end of its book is one stream, and marked so: each BookSync has a name
+    of its own, and numbers its streams from 1 on. `needs_snapshot` says that a snapshot must be fetched; `is_broken`
+    that the socket's own must be awaited on a new connection. A socket that sends its own sends it before any update:
+    where updates come without it, it was lost.
     """
 
     def __init__(self, dialect: Dialect, instrument: Instrument):
@@ -25,27 +37,50 @@ class BookSync:
         self._fetches_snapshot = dialect.book_snapshot(instrument) is not None
         self._buffer: list[BookUpdate] = []
         self._last_id: int | None = None
-        self._was_live = False
-        self._lacks_frame = False
-        self._newest: BookUpdate | None = None
+        self._name = secrets.token_urlsafe(6)
+        self._streams = 0
+        self._stream = ""
+        self._is_short = False
+        self._began_crossed = False
+        self._waits_since: int | None = None
+        self._has_checksum = False
         self.book = OrderBook()
         self.is_live = False
         self.is_broken = False
 
     @property
     def needs_snapshot(self) -> bool:
-        return self._fetches_snapshot and not self.is_live and bool(self._buffer)
+        if not self._fetches_snapshot:
+            return False
+        return self._is_short if self.is_live else bool(self._buffer)
 
     @property
-    def is_blind(self) -> bool:
+    def known_levels(self) -> int:
+        """Of the side of which less is known; 0 while there is no book."""
+        return min(len(self.book.bids), len(self.book.asks)) if self.is_live else 0
+
+    @property
+    def _hides_lost_frames(self) -> bool:
         """Whether neither sequence numbers nor checksums would show a lost update (Coinbase's level2_batch)."""
-        newest = self._newest
-        return self.is_live and newest is not None and newest.last_id is None and newest.checksum is None
+        return self._last_id is None and not self._has_checksum
+
+    @property
+    def _hides_lost_records(self) -> bool:
+        """Whether readers would not see at once that the bus lost an update: a checksum is of the best levels alone."""
+        return self._last_id is None
 
     def lost_frame(self, time: int) -> list[BookEvent]:
         """A frame of this socket could not be read: a book that cannot notice is broken."""
-        self._lacks_frame = not self.is_live
-        return self._break("malformed frame", time) if self.is_blind else []
+        return self._break("malformed frame", time) if self.is_live and self._hides_lost_frames else []
+
+    def lost_on_bus(self, time: int) -> list[BookEvent]:
+        """Updates that were published may be missing: where no number tells, readers begin anew with another stream,
+        and need not wait for the next copy."""
+        if not self.is_live or not self._hides_lost_records:
+            return []
+        ended = self._ended("bus", time)
+        self._begin_stream()
+        return [ended, self._copy(time)]
 
     def refuse(self, update: BookUpdate) -> list[BookEvent]:
         """An update of this book from the socket holds what is no number: the book does not go on without it."""
@@ -53,28 +88,65 @@ class BookSync:
 
     def restart(self, reason: str, time: int) -> list[BookEvent]:
         """The connection is new or gone: what was known no longer holds."""
-        self._buffer.clear()
-        self._last_id = None
-        self.is_broken = self._lacks_frame = False
+        self.is_broken, self._waits_since = False, None
         return self._stale(reason, time)
 
     def update(self, update: BookUpdate) -> list[BookEvent]:
-        """One update from the socket."""
+        """One update from the socket. It becomes part of the stream."""
         if update.is_snapshot:
             return self._start(update)
         if self.is_live:
+            if self._is_short:
+                self._keep(update)
             return self._apply(update)
         if self._fetches_snapshot:
-            self._buffer.append(update)
-            del self._buffer[:-MAX_BUFFERED]
-        elif self._lacks_frame:
-            self.is_broken = True
+            self._keep(update)
+        else:
+            self._wait_on(update.time_received)
         return []
 
     def snapshot(self, snapshot: BookUpdate) -> list[BookEvent]:
-        """The snapshot that was fetched: with the updates buffered meanwhile it makes the book, unless it is older
-        than all of them, in which case another one is needed, or there are none: then the connection that it was
-        fetched for has ended, and nothing would tell how the book went on."""
+        """The snapshot that was fetched: with the updates buffered meanwhile it makes the book. It does not
+
+        - where it is older than all of them: another one is needed;
+        - where there are none: the connection that it was fetched for has ended, and nothing would tell how the book
+          went on;
+        - where the book is live, which goes on with more levels.
+        """
+        return self._widen(snapshot) if self.is_live else self._begin(snapshot)
+
+    def check(self, time: int) -> list[BookEvent]:
+        """Look for what no update tells: that the snapshot is late, or that the book is crossed. Where its snapshot was
+        so too, the exchange matches nothing for a while, as in an auction: then it is right, and readers show no
+        crossed book."""
+        if not self.is_live:
+            if self._waits_since is not None:
+                self._wait_on(time)
+            return []
+        is_crossed = self.book.is_crossed()
+        if is_crossed and not self._began_crossed:
+            return self._break("crossed", time)
+        self._began_crossed = is_crossed
+        return []
+
+    def measure(self) -> None:
+        """Look how much of the book is known: where it runs short a snapshot is needed, and the book lives on."""
+        if self.is_live and not self._is_short and not self.book.knows(LEAST_LEVELS, LEAST_LEVELS):
+            self._is_short = True
+
+    def copy(self, time: int) -> BookUpdate | None:
+        """The kept book as a snapshot for readers who come later; None while there is none."""
+        return self._copy(time) if self.is_live else None
+
+    def _wait_on(self, now: int) -> None:
+        self._waits_since = now if self._waits_since is None else self._waits_since
+        self.is_broken = self.is_broken or now - self._waits_since > SNAPSHOT_LATE_NS
+
+    def _keep(self, update: BookUpdate) -> None:
+        self._buffer.append(update)
+        del self._buffer[:-MAX_BUFFERED]
+
+    def _begin(self, snapshot: BookUpdate) -> list[BookEvent]:
         buffered, self._buffer = self._buffer, []
         if not buffered:
             return []
@@ -87,16 +159,21 @@ class BookSync:
         return events if self.is_live else []
 
     def _start(self, snapshot: BookUpdate) -> list[BookEvent]:
+        ended = self._stale("restarted", snapshot.time_received)
         self.book.apply(snapshot)
-        self._newest, self._last_id = snapshot, snapshot.last_id
+        self._last_id, self._has_checksum = snapshot.last_id, snapshot.checksum is not None
         if not self._dialect.verify(self.book, snapshot):
-            return self._break("checksum", snapshot.time_received)
-        self.is_live = self._was_live = True
+            return ended + self._break("checksum", snapshot.time_received)
+        self.is_live = True
         self.is_broken = False
-        return [snapshot]
+        self._began_crossed = self.book.is_crossed()
+        self._begin_stream()
+        force_setattr(snapshot, "stream", self._stream)
+        return [*ended, snapshot]
 
     def _apply(self, update: BookUpdate) -> list[BookEvent]:
-        follows = self._dialect.continues(self._last_id, update)
+        dialect = self._dialect
+        follows = dialect.continues(self._last_id, update)
         if follows is None:
             return []
         if not follows:
@@ -104,31 +181,65 @@ class BookSync:
             self._buffer += [update] if self._fetches_snapshot else []
             return broken
         self.book.apply(update)
-        self._newest = update
-        if update.last_id is not None:
-            self._last_id = update.last_id
-        if not self._dialect.verify(self.book, update):
+        if (last_id := update.last_id) is not None:
+            self._last_id = last_id
+        if not dialect.verify(self.book, update):
             return self._break("checksum", update.time_received)
+        force_setattr(update, "stream", self._stream)
         return [update]
+
+    def _widen(self, snapshot: BookUpdate) -> list[BookEvent]:
+        """Know more levels of the book that goes on. A snapshot that the kept updates do not join is left: another one
+        is needed."""
+        book, last_id = OrderBook(), snapshot.last_id
+        book.apply(snapshot)
+        for update in self._buffer:
+            follows = self._dialect.continues(last_id, update)
+            if follows is None:
+                continue
+            if not follows:
+                return []
+            book.apply(update)
+            last_id = update.last_id
+        if (last_id or 0) < (self._last_id or 0):
+            return []
+        self.book, self._last_id = book, last_id
+        self._is_short = False
+        self._buffer.clear()
+        return [self._copy(snapshot.time_received)]
+
+    def _copy(self, time: int) -> BookUpdate:
+        bids, asks = self.book.top(COPY_DEPTH)
+        bid_horizon, ask_horizon = self.book.horizons(COPY_DEPTH)
+        return BookUpdate(
+            self._instrument.exchange,
+            self._instrument.symbol,
+            is_snapshot=True,
+            bids=bids,
+            asks=asks,
+            time=time,
+            time_received=time,
+            last_id=self._last_id,
+            stream=self._stream,
+            is_copy=True,
+            bid_horizon=bid_horizon,
+            ask_horizon=ask_horizon,
+        )
 
     def _break(self, reason: str, time: int) -> list[BookEvent]:
         self.is_broken = not self._fetches_snapshot
         return self._stale(reason, time)
 
     def _stale(self, reason: str, time: int) -> list[BookEvent]:
+        was_live = self.is_live
         self.book = OrderBook()
-        self.is_live = False
-        if not self._was_live:
-            return []
-        self._was_live = False
-        return [BookStale(self._instrument.exchange, self._instrument.symbol, reason, time)]
+        self.is_live = self._is_short = False
+        self._buffer.clear()
+        return [self._ended(reason, time)] if was_live else []
 
-    def whole(self, time: int, depth: int) -> BookUpdate | None:
-        """The kept book as a snapshot for readers who come later; None while there is none."""
-        if not self.is_live:
-            return None
-        bids, asks = self.book.top(depth)
-        instrument = self._instrument
-        return BookUpdate(
-            instrument.exchange, instrument.symbol, True, bids, asks, time, time, None, self._last_id, None, None
-        )
+    def _ended(self, reason: str, time: int) -> BookStale:
+        return BookStale(self._instrument.exchange, self._instrument.symbol, reason, time, self._stream)
+
+    def _begin_stream(self) -> None:
+        self._streams += 1
+        self._stream = f"{self._name}.{self._streams}"

@@ -6,15 +6,16 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Protocol
 
 import structlog
-from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows import WSError, WSMsgType, WSTransport, ws_connect
 from prometheus_client import Counter, Gauge
 
-from crosstape.exchanges.dialect import FeedError, MalformedFrame, MarketRefused, RateLimit, Subscription
+from crosstape.exchanges.dialect import Channel, MalformedFrame, MarketRefused, RateLimit, Subscription
 from crosstape.exchanges.rate_limit import TokenBucket
+from crosstape.ingestor.listener import MAX_FRAME_BYTES, Listener
 
 log = structlog.get_logger(__name__)
 
@@ -22,12 +23,20 @@ BASE_DELAY, LONGEST_DELAY = 0.2, 30.0
 STEADY_SECONDS = 5.0
 """A connection that lived this long was a good one: the next back-off starts from the bottom."""
 
-MAX_FRAME_BYTES = 64 * 1024 * 1024
-"""Coinbase sends a whole book, tens of thousands of levels, in one frame."""
-
 CONNECT_TIMEOUT = 10.0
 READ_BYTES = 64 * 1024
 """What one read of a socket takes at most, at first: hundreds of trades of a busy one."""
+
+HEARD_SECONDS = 10.0
+"""So long the last message or answer to a ping vouches for a socket, of which nothing else tells that it is dead."""
+PING_SECONDS = 3.0
+
+STUCK_SECONDS = 90.0
+"""So long a socket of books may tell of none: of one that stands still OKX tells after around 60 s (its docs, "Sequence
+ID"). Answers and heartbeats prove the connection, not the stream, and no audit would find what a stuck stream left out
+of a book, as one finds trades."""
+BACKLOG_SECONDS = 2.0
+"""A socket of books that was not read for longer is left: what it holds is of the past, and would be told as new."""
 
 ASK_AGAIN_SECONDS = 3_600.0
 """A market that was refused is asked for again after so long, on a new connection."""
@@ -40,8 +49,6 @@ SAMPLE_CHARACTERS = 300
 LONGEST_STEP = 1.0
 """Seconds between looks at a socket: whether frames came is asked then, as a clock and a metric a frame cost as much
 as its decoding."""
-
-_TEXT, _now = WSMsgType.TEXT, time.time_ns
 
 FRAMES = Counter("crosstape_ingestor_frames_total", "Frames received", ["exchange"])
 MALFORMED = Counter("crosstape_ingestor_malformed_frames_total", "Frames skipped as malformed", ["exchange", "kind"])
@@ -57,8 +64,9 @@ class FeedHandler(Protocol):
 
     def on_disconnected(self, now: int) -> None: ...
 
-    def on_frame(self, payload: bytes, time_received: int) -> None:
-        """Read one frame. MalformedFrame and MarketRefused skip it, FeedError ends the connection."""
+    def on_frame(self, payload: bytes, time_received: int) -> Sequence[object]:
+        """Read one frame, and return what it told: nothing, where it only shows that the connection lives.
+        MalformedFrame and MarketRefused skip it, FeedError ends the connection."""
         ...
 
 
@@ -73,30 +81,42 @@ class Feed:
         self._url = url
         self._handler = handler
         self.stall_after = stall_seconds or subscription.stall_after
+        self._has_books = Channel.BOOK in subscription.channels
         self._transport: WSTransport | None = None
         self._is_paused = False
         self._malformed_kinds: set[str] = set()
         self._frames = FRAMES.labels(exchange)
-        self._heard = 0.0
+        self._heard = self._told = -math.inf
+        self._changed = -math.inf  # when it was connected, paused or read again
         self._ask_again = math.inf
 
     @property
     def is_connected(self) -> bool:
         return self._transport is not None
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether the socket is read, and said or answered something a moment ago: only then what was heard holds."""
+        return self.is_connected and not self._is_paused and time.monotonic() - self._heard <= HEARD_SECONDS
+
     def pause(self, is_paused: bool) -> None:
         """Stop or go on reading the socket: back-pressure to the exchange instead of memory of ours."""
+        since, self._changed = self._changed, time.monotonic()
         self._is_paused = is_paused
-        if self._transport is not None:
+        if self._has_books and not is_paused and self._changed - since > BACKLOG_SECONDS:
+            self.reconnect("it was not read")
+        elif self._transport is not None:
             reading = self._transport.underlying_transport
             reading.pause_reading() if is_paused else reading.resume_reading()
-        self._heard = time.monotonic()
 
     def reconnect(self, reason: str) -> None:
         """Leave the connection; the loop opens a new one."""
         if self._transport is not None:
-            log.warning("feed_reconnecting", exchange=self._exchange, url=self._url, reason=reason)
-            self._transport.disconnect(graceful=False)
+            self._leave(self._transport, reason)
+
+    def _leave(self, transport: WSTransport, reason: str) -> None:
+        log.warning("feed_reconnecting", exchange=self._exchange, url=self._url, reason=reason)
+        transport.disconnect(graceful=False)
 
     async def run(self) -> None:
         """Connect again and again until cancelled."""
@@ -114,27 +134,34 @@ class Feed:
 
     async def _connection(self) -> None:
         self._ask_again = math.inf
-        listener = _Listener(self._handler, self._skip, self._go_without, self.reconnect)
-        transport, _ = await ws_connect(
-            lambda: listener,
-            self._url,
-            websocket_handshake_timeout=CONNECT_TIMEOUT,
-            max_frame_size=MAX_FRAME_BYTES,
-            read_buffer_init_size=READ_BYTES,
-            disconnect_on_exception=False,
-        )
-        self._transport = transport
-        CONNECTS.labels(self._exchange).inc()
-        CONNECTED.labels(self._exchange).inc()
-        self._heard = time.monotonic()
+        listener = Listener(self._handler.on_frame, self._opened, self._skip, self._go_without, self._leave)
         try:
-            self._handler.on_connected(time.time_ns())
-            if self._is_paused:
-                self.pause(True)
+            transport, _ = await ws_connect(
+                lambda: listener,
+                self._url,
+                websocket_handshake_timeout=CONNECT_TIMEOUT,
+                max_frame_size=MAX_FRAME_BYTES,
+                read_buffer_init_size=READ_BYTES,
+                disconnect_on_exception=False,
+            )
             await self._subscribe(transport)
             await self._watch(transport, listener)
         finally:
-            self._transport = None
+            listener.abandon()  # picows goes on opening it, if it is not open yet
+            self._close(listener)
+
+    def _opened(self, transport: WSTransport) -> None:
+        self._transport = transport
+        CONNECTS.labels(self._exchange).inc()
+        CONNECTED.labels(self._exchange).inc()
+        self._changed, self._heard = time.monotonic(), -math.inf
+        self._handler.on_connected(time.time_ns())
+        if self._is_paused:
+            self.pause(True)
+
+    def _close(self, listener: Listener) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None:
             self._frames.inc(listener.take_counts()[0])
             CONNECTED.labels(self._exchange).dec()
             transport.disconnect(graceful=False)
@@ -142,17 +169,18 @@ class Feed:
 
     async def _subscribe(self, transport: WSTransport) -> None:
         for message in self._subscription.messages:
-            await asyncio.sleep(SUBSCRIBING.reserve(1, time.monotonic()))
+            while wait := SUBSCRIBING.take(1, time.monotonic()):
+                await asyncio.sleep(wait)
             if transport.is_disconnected:
                 return
             transport.send(WSMsgType.TEXT, message)
 
-    async def _watch(self, transport: WSTransport, listener: _Listener) -> None:
-        """Send the exchange's pings, and leave a socket that has gone silent, until it is closed.
+    async def _watch(self, transport: WSTransport, listener: Listener) -> None:
+        """Send the exchange's pings, and leave a socket that has gone silent or is stuck, until it is closed.
 
         Raises WSError when it was closed for what it said.
         """
-        ping, interval = self._subscription.ping, min(self._subscription.ping_interval, self.stall_after / 3)
+        ping, interval = self._subscription.ping, min(PING_SECONDS, self.stall_after / 3)
         step = min(interval, self.stall_after / 4, LONGEST_STEP)
         pinged = time.monotonic()
         closed = asyncio.ensure_future(transport.wait_disconnected())
@@ -162,15 +190,23 @@ class Feed:
             if ping is not None and now - pinged >= interval:
                 transport.send(WSMsgType.TEXT if ping else WSMsgType.PING, ping)
                 pinged = now
-            messages, answers = listener.take_counts()
+            messages, notices, answers = listener.take_counts()
             self._frames.inc(messages)
             if messages or answers:
                 self._heard = now
-            elif now - self._heard > self.stall_after and not self._is_paused:
-                self.reconnect(f"silent for {self.stall_after:.0f} s")
+            if messages > notices:
+                self._told = now
+            if not self._is_paused:
+                self._look_after(now)
             if now > self._ask_again:
                 self.reconnect("a market was refused")
         await closed
+
+    def _look_after(self, now: float) -> None:
+        if now - max(self._heard, self._changed) > self.stall_after:
+            self.reconnect(f"silent for {self.stall_after:.0f} s")
+        elif self._has_books and now - max(self._told, self._changed) > STUCK_SECONDS:
+            self.reconnect(f"told of no book for {STUCK_SECONDS:.0f} s")
 
     def _skip(self, error: MalformedFrame, payload: bytes) -> None:
         MALFORMED.labels(self._exchange, error.kind).inc()
@@ -188,60 +224,3 @@ class Feed:
 def backoff(failures: int, chance: float) -> float:
     """Seconds to wait after `failures` in a row: exponential with full jitter (`chance` in [0, 1)), capped."""
     return chance * min(LONGEST_DELAY, BASE_DELAY * 2.0 ** min(failures, 16))
-
-
-class _Listener(WSListener):
-    """Hands the socket's messages over, as one call each: another one would cost a tenth of a trade's way."""
-
-    __slots__ = ("_answers", "_fragments", "_go_without", "_messages", "_on_frame", "_refuse", "_skip")
-
-    def __init__(
-        self,
-        handler: FeedHandler,
-        skip: Callable[[MalformedFrame, bytes], None],
-        go_without: Callable[[MarketRefused], None],
-        refuse: Callable[[str], None],
-    ):
-        super().__init__()
-        self._on_frame = handler.on_frame
-        self._skip = skip
-        self._go_without = go_without
-        self._refuse = refuse
-        self._fragments = bytearray()
-        self._messages = self._answers = 0
-
-    def take_counts(self) -> tuple[int, int]:
-        """How many messages, and how many answers to our pings, came since it was last asked."""
-        counts = self._messages, self._answers
-        self._messages = self._answers = 0
-        return counts
-
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if frame.msg_type == _TEXT and frame.fin and not self._fragments:
-            payload = frame.get_payload_as_bytes()
-        elif not (payload := self._joined(transport, frame)):
-            return
-        self._messages += 1
-        try:
-            self._on_frame(payload, _now())
-        except MalformedFrame as error:
-            self._skip(error, payload)
-        except MarketRefused as error:
-            self._go_without(error)
-        except FeedError as error:
-            self._refuse(str(error))
-
-    def _joined(self, transport: WSTransport, frame: WSFrame) -> bytes:
-        """The message that `frame` ends; empty while it goes on, and for frames that are of none."""
-        if frame.msg_type == WSMsgType.CLOSE:
-            transport.disconnect()
-        elif frame.msg_type == WSMsgType.PONG:
-            self._answers += 1
-        elif frame.msg_type in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
-            self._fragments += frame.get_payload_as_bytes()
-            if len(self._fragments) > MAX_FRAME_BYTES:
-                self._refuse("a fragmented message is larger than any frame may be")
-            elif frame.fin:
-                message, self._fragments = bytes(self._fragments), bytearray()
-                return message
-        return b""

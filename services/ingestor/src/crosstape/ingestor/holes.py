@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
 
 from crosstape.common.errors import ExchangeError
+from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.ledger import GapState
 from crosstape.common.market.trade import Trade
 from crosstape.exchanges.dialect import HistoryQuery
-from crosstape.exchanges.rest import ExchangeRest
-from crosstape.ingestor.intervals import OVERLAP
+from crosstape.ingestor.feed import backoff
 from crosstape.ingestor.market import Market
+from crosstape.ingestor.outages import OVERLAP, TradeHistory
 from crosstape.ingestor.sequence import Hole, TradeSequence
 from crosstape.ingestor.telling import Teller
 
-SPAN = 1_000
-"""Holes closer together than this are asked for in one query: the page size of most exchanges."""
+SPAN = 999
+"""Holes so close that they span no more ids are asked for in one query: with the trade behind them that is the page
+size of most exchanges."""
 
-ATTEMPTS = 4
-"""How often a history that does not cover a hole is asked: an exchange's REST may lag behind its stream."""
+
+UNREACHED_NS = 3 * NANOSECONDS
+"""For how long a hole is asked for before which the history ends, if its answer was right."""
+
+LATE_NS = 600 * NANOSECONDS
+"""For how long one is that the history has not come to: an exchange's REST may be behind its socket."""
 
 
 class _OpenHole:
-    """A hole as the ledger was told of it; it ends when none of its ids is missing any more."""
+    """A hole as the ledger was told of it; it ends when none of its ids is missing any more.
+
+    It is asked for again at `due`; `since` says when history first did not have it, by the reason (ns).
+    """
 
     def __init__(self, hole: Hole, cause: str):
         self.hole = hole
         self.cause = cause
         self.trades = 0
-        self.attempts = 0
+        self.failures = 0
+        self.due = 0
+        self.since: dict[str, int] = {}
         self.left: list[tuple[Hole, GapState]] = []
 
 
@@ -42,27 +55,45 @@ class _Asked(Struct, frozen=True):
 
 
 class HoleRepair:
-    """Repairs the holes of one market whose trades are numbered by `sequence`. No two open ones share an id."""
+    """Repairs the holes of one market whose trades are numbered by `sequence`. No two open ones share an id.
 
-    def __init__(self, market: Market, sequence: TradeSequence, rest: ExchangeRest, teller: Teller):
+    `clock` gives ns and only goes on.
+    """
+
+    def __init__(
+        self,
+        market: Market,
+        sequence: TradeSequence,
+        history: TradeHistory,
+        teller: Teller,
+        *,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ):
         self._market = market
         self._sequence = sequence
-        self._rest = rest
+        self._trade_history = history.trade_history
         self._teller = teller
+        self._clock = clock
         self._causes: dict[int, str] = {}
         self._open: list[_OpenHole] = []
 
     @property
-    def is_busy(self) -> bool:
-        """Whether a hole is still open."""
-        return bool(self._open)
+    def due_in(self) -> float | None:
+        """Seconds until an open hole is asked for again, None where none is open."""
+        due = min((opened.due for opened in self._open), default=None)
+        return None if due is None else max(0, due - self._clock()) / NANOSECONDS
+
+    @property
+    def has_noted(self) -> bool:
+        """Whether holes were noted since the last repair began."""
+        return bool(self._causes)
 
     def note(self, hole: Hole, cause: str) -> None:
         """What made `hole`, for the next repair."""
         self._causes[hole.first_id] = cause
 
     async def repair(self) -> None:
-        """Fetch what is missing now, each span on its own.
+        """Fetch what is missing and due, each span on its own, with what it holds that is not due yet.
 
         Raises ExchangeError where one failed: what is open then stays open.
         """
@@ -70,13 +101,29 @@ class HoleRepair:
             self._open_hole(hole, self._causes.pop(hole.first_id, "sequence"))
         self._causes.clear()
         failure: ExchangeError | None = None
-        uncovered: list[_Asked] = []
+        asked: list[_Asked] = []
+        unreached: list[_Asked] = []
+        late: list[_Asked] = []
+        now = self._clock()
         for span in _spans(self._missing(_Asked(opened, opened.hole) for opened in self._open)):
+            if all(one.opened.due > now for one in span):
+                continue
+            asked += span
             try:
-                uncovered += await self._fetch(span)
+                newest = await self._fetch(span)
             except ExchangeError as error:
                 failure = error
-        self._count(self._missing(uncovered))
+                continue
+            if newest is None:
+                unreached += span
+            else:
+                late += self._without_absent(span, newest)
+        self._wait_for(self._missing(unreached), "unreached", UNREACHED_NS)
+        self._wait_for(self._missing(late), "late", LATE_NS)
+        for opened in dict.fromkeys(one.opened for one in asked):
+            opened.failures += 1
+            pause = backoff(opened.failures, 0.5 + random.random() / 2)
+            opened.due = self._clock() + int(pause * NANOSECONDS)
         for opened in [known for known in self._open if not self._sequence.missing_in(known.hole)]:
             self._open.remove(opened)
             self._settle(opened)
@@ -94,14 +141,22 @@ class HoleRepair:
         parts = [_Asked(one.opened, part) for one in asked for part in self._sequence.missing_in(one.hole)]
         return sorted(parts, key=lambda part: part.hole.first_id)
 
-    async def _fetch(self, span: list[_Asked]) -> list[_Asked]:
-        """Publish what the history has of `span`; returns what it did not cover. Raises ExchangeError."""
+    async def _fetch(self, span: list[_Asked]) -> int | None:
+        """Publish what the history has of `span`. Returns the newest id up to which it has all there is, None where it
+        does not reach back to `span`. Raises ExchangeError.
+
+        The id behind `span` is asked for too: its trade was seen, so a history without it is late.
+        """
         start = min(asked.hole.start for asked in span) - OVERLAP
         end = max(asked.hole.end for asked in span) + OVERLAP
-        query = HistoryQuery(self._market.instrument, span[0].hole.first_id, span[-1].hole.last_id, max(start, 0), end)
-        is_exhaustive = True
-        async for page in self._rest.trade_history(query):
-            is_exhaustive = page.is_exhaustive
+        first_id, behind = span[0].hole.first_id, span[-1].hole.last_id + 1
+        newest, reaches_back = 0, False
+        async for page in self._trade_history(
+            HistoryQuery(self._market.instrument, first_id, behind, max(start, 0), end)
+        ):
+            reaches_back = page.reaches_back
+            ids = (trade.trade_id for trade in (*page.trades, *page.refused))
+            newest = max([newest, *(number for number in ids if isinstance(number, int))])
             for trade in page.trades:
                 if (opened := self._wanting(span, trade)) is not None:
                     opened.trades += 1
@@ -110,11 +165,16 @@ class HoleRepair:
                 if (opened := self._wanting(span, trade)) is not None:
                     self._refuse(opened, trade)
             await self._teller.room()
-        if not is_exhaustive:
-            return span
-        for left in self._missing(span):
-            self._give_up(left.opened, left.hole, GapState.ABSENT)
-        return []
+        return newest if reaches_back else None
+
+    def _without_absent(self, span: list[_Asked], newest: int) -> list[_Asked]:
+        """Give up what is missing of `span` up to id `newest`, as it does not exist; returns what is newer."""
+        for asked in self._missing(span):
+            hole = asked.hole
+            if hole.first_id <= newest:
+                absent = Hole(hole.first_id, min(hole.last_id, newest), hole.start, hole.end)
+                self._give_up(asked.opened, absent, GapState.ABSENT)
+        return [asked for asked in span if asked.hole.last_id > newest]
 
     def _wanting(self, span: list[_Asked], trade: Trade) -> _OpenHole | None:
         """The open hole that `span` asks `trade` for, if it is still missing."""
@@ -130,12 +190,11 @@ class HoleRepair:
         self._teller.refuse(trade)
         self._give_up(opened, Hole(number, number, trade.time, trade.time), GapState.UNFILLABLE)
 
-    def _count(self, uncovered: list[_Asked]) -> None:
-        """One attempt of each open hole whose parts the history did not cover: the last one gives them up."""
-        for opened in dict.fromkeys(asked.opened for asked in uncovered):
-            opened.attempts += 1
-        for asked in uncovered:
-            if asked.opened.attempts >= ATTEMPTS:
+    def _wait_for(self, lacking: list[_Asked], reason: str, patience: int) -> None:
+        """Give up what has been `lacking` for this `reason` for as long as `patience` (ns)."""
+        now = self._clock()
+        for asked in lacking:
+            if now - asked.opened.since.setdefault(reason, now) >= patience:
                 self._give_up(asked.opened, asked.hole, GapState.UNFILLABLE)
 
     def _give_up(self, opened: _OpenHole, left: Hole, state: GapState) -> None:
@@ -165,7 +224,7 @@ class HoleRepair:
         first, since = self._sequence.newest_id + 1, self._sequence.newest_time
         query = HistoryQuery(self._market.instrument, first, None, max(0, since - OVERLAP), until)
         published = 0
-        async for page in self._rest.trade_history(query):
+        async for page in self._trade_history(query):
             newer = {
                 one.trade_id: one for one in page.trades if isinstance(one.trade_id, int) and one.trade_id >= first
             }

@@ -1,4 +1,4 @@
-"""Frames in, values out: what one exchange's process does with everything its sockets say."""
+"""The trades of one socket: from frames to the sequence, the repair and the bus, and what the ledger is told."""
 
 from __future__ import annotations
 
@@ -6,32 +6,21 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 
-import structlog
 from prometheus_client import Gauge
 
-from crosstape.common.errors import ExchangeError
-from crosstape.common.market.book import BookEvent, BookUpdate
 from crosstape.common.market.ledger import Coverage
 from crosstape.common.market.trade import Trade
-from crosstape.exchanges.answers import checked_levels
-from crosstape.exchanges.dialect import Decode, Dialect, MalformedFrame, MarketRefused, Subscription
-from crosstape.exchanges.rest import ExchangeRest
-from crosstape.ingestor.book_sync import BookSync
-from crosstape.ingestor.feed import Feed, backoff
-from crosstape.ingestor.intervals import Outage
+from crosstape.exchanges.dialect import Decode, Event, MalformedFrame, MarketRefused, Subscription
 from crosstape.ingestor.market import Market
+from crosstape.ingestor.outages import Outage
 from crosstape.ingestor.publish import Publisher
 from crosstape.ingestor.repair import MarketRepair
-
-log = structlog.get_logger(__name__)
 
 LAST_TRADE_AGE = Gauge(
     "crosstape_ingestor_last_trade_age_seconds",
     "Since the newest trade of any market came, or since the start while none did",
     ["exchange"],
 )
-SNAPSHOT_DEPTH = 1_000
-"""Levels a side in the snapshots that are published for readers who come later."""
 
 
 class TradeHandler:
@@ -69,7 +58,7 @@ class TradeHandler:
             market.connected_since = None
             market.disconnected_at = now
 
-    def on_frame(self, payload: bytes, time_received: int) -> None:
+    def on_frame(self, payload: bytes, time_received: int) -> Sequence[Event]:
         try:
             events = self._decode(payload, time_received)
         except MalformedFrame:
@@ -88,6 +77,7 @@ class TradeHandler:
                 self._publisher.trade(event)
                 if hole is not None:
                     self._repairs[event.symbol].hole(hole, "sequence")
+        return events
 
     def _lost_frame(self, now: int) -> None:
         """Where trades are not numbered nothing else would reveal what an unreadable frame held."""
@@ -95,94 +85,6 @@ class TradeHandler:
             if market.sequence is None and market.connected_since is not None:
                 since = max(market.connected_since, market.last_trade_received)
                 self._repairs[market.symbol].outage(Outage(since, now, "malformed"))
-
-
-class BookHandler:
-    """One book socket: verified updates to the bus; a broken book is stale at once and taken anew."""
-
-    def __init__(self, dialect: Dialect, subscription: Subscription, rest: ExchangeRest, publisher: Publisher):
-        self.subscription = subscription
-        self._decode = subscription.decode
-        self._rest = rest
-        self._publisher = publisher
-        self._instruments = {instrument.symbol: instrument for instrument in subscription.instruments}
-        self.books = {symbol: BookSync(dialect, instrument) for symbol, instrument in self._instruments.items()}
-        self._wanted: asyncio.Queue[str] = asyncio.Queue()
-        self._fetching: set[str] = set()
-        self.feed: Feed | None = None
-
-    def on_connected(self, now: int) -> None:
-        self._restart("connected", now)
-
-    def on_disconnected(self, now: int) -> None:
-        self._restart("disconnected", now)
-
-    def _restart(self, reason: str, now: int) -> None:
-        for book in self.books.values():
-            for event in book.restart(reason, now):
-                self._publisher.book(event)
-
-    def on_frame(self, payload: bytes, time_received: int) -> None:
-        try:
-            events = self._decode(payload, time_received)
-        except MalformedFrame:
-            for symbol, book in self.books.items():
-                self._tell(symbol, book.lost_frame(time_received))
-            raise
-        refusal: MalformedFrame | None = None
-        for event in events:
-            if isinstance(event, BookUpdate):
-                book = self.books[event.symbol]
-                try:
-                    self._tell(event.symbol, book.update(checked_levels(event)))
-                except MalformedFrame as error:
-                    refusal = error
-                    self._tell(event.symbol, book.refuse(event))
-        if refusal is not None:
-            raise refusal
-
-    def _tell(self, symbol: str, events: Sequence[BookEvent]) -> None:
-        for event in events:
-            self._publisher.book(event)
-        self._look_after(symbol, self.books[symbol])
-
-    def _look_after(self, symbol: str, book: BookSync) -> None:
-        if book.is_broken and self.feed is not None:
-            self.feed.reconnect(f"the book of {symbol} broke")
-        elif book.needs_snapshot and symbol not in self._fetching:
-            self._fetching.add(symbol)
-            self._wanted.put_nowait(symbol)
-
-    async def fetch_snapshots(self) -> None:
-        """Fetch the snapshots that books need, one after the other, until cancelled."""
-        failures = 0
-        while True:
-            symbol = await self._wanted.get()
-            try:
-                snapshot = await self._rest.book_snapshot(self._instruments[symbol])
-            except ExchangeError as error:
-                failures += 1
-                exchange = self._instruments[symbol].exchange
-                log.warning("book_snapshot_failed", exchange=exchange, symbol=symbol, error=error.message)
-                await asyncio.sleep(backoff(failures, 0.9))
-                self._wanted.put_nowait(symbol)
-                continue
-            failures = 0
-            self._fetching.discard(symbol)
-            self._tell(symbol, self.books[symbol].snapshot(snapshot))
-
-    async def publish_snapshots(self, every: float) -> None:
-        """Publish each kept book whole once in `every` seconds, spread evenly; a crossed one is taken anew."""
-        while True:
-            for symbol, book in self.books.items():
-                await asyncio.sleep(every / len(self.books))
-                if book.is_live and book.book.is_crossed():
-                    for event in book.restart("crossed", time.time_ns()):
-                        self._publisher.book(event)
-                    if self.feed is not None:
-                        self.feed.reconnect(f"the book of {symbol} is crossed")
-                elif (whole := book.whole(time.time_ns(), SNAPSHOT_DEPTH)) is not None:
-                    self._publisher.book(whole)
 
 
 def tell_last_trade_age(exchange: str, markets: Mapping[str, Market]) -> None:

@@ -1,11 +1,11 @@
 """Which of the configured symbols the exchange lists: one that it does not, for example while it is halted, is left out
-until it does again."""
+until it does again, as is a market of the same name as another."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 import structlog
@@ -26,12 +26,14 @@ LOOK_SECONDS = 300.0
 """How often an exchange that did not list a symbol is asked again."""
 
 UNLISTED = Gauge(
-    "crosstape_ingestor_unlisted_symbols", "Configured symbols that the exchange does not list", ["exchange"]
+    "crosstape_ingestor_unlisted_symbols",
+    "Configured symbols that the exchange does not list, or that name a market called as another one",
+    ["exchange"],
 )
 
 
 class Choice(Struct, frozen=True):
-    """The instruments of the symbols that are listed, and the symbols that are not."""
+    """The instruments of the symbols that are listed, no two of one name, and the symbols that are left out."""
 
     instruments: list[Instrument]
     unlisted: list[str]
@@ -44,32 +46,41 @@ class Choice(Struct, frozen=True):
 async def choose(exchange: str, source: ExchangeRest | CcxtExchange, symbols: Sequence[str]) -> Choice:
     """What `exchange` lists of `symbols`, however long its market list is away.
 
-    Raises SymbolNotFound when it is none of them or one is ambiguous, ValidationFailed for a text no symbol can be.
+    Two markets of one name would share one tape: the later one is left out. Raises SymbolNotFound when it lists none of
+    them, or one is ambiguous, ValidationFailed for a text no symbol can be.
     """
     table = await _table(exchange, source)
-    named = {symbol: _named(table, symbol) for symbol in symbols}
-    chosen = dict.fromkeys(instrument for instrument in named.values() if instrument is not None)
-    unlisted = [symbol for symbol, instrument in named.items() if instrument is None]
+    chosen: dict[str, Instrument] = {}
+    unlisted: list[str] = []
+    for symbol in dict.fromkeys(symbols):
+        found = _named(table, symbol)
+        if found is None:
+            unlisted.append(symbol)
+            log.warning("symbol_not_listed", exchange=exchange, symbol=symbol)
+        elif (first := chosen.setdefault(found.symbol, found)) != found:
+            unlisted.append(symbol)
+            both = [first.exchange_symbol, found.exchange_symbol]
+            log.warning("symbols_of_one_name", exchange=exchange, name=found.symbol, markets=both, left_out=symbol)
     if unlisted and not chosen:
         raise SymbolNotFound(
             f"{exchange} lists none of {', '.join(unlisted)}. GET /{exchange}/symbols shows what it lists.",
             {"suggestions": table.suggest(unlisted[0])},
         )
-    for symbol in unlisted:
-        log.warning("symbol_not_listed", exchange=exchange, symbol=symbol)
-    log.info("ingesting", exchange=exchange, symbols=[instrument.symbol for instrument in chosen])
+    log.info("ingesting", exchange=exchange, symbols=[*chosen])
     UNLISTED.labels(exchange).set(len(unlisted))
-    return Choice(list(chosen), unlisted)
+    return Choice([*chosen.values()], unlisted)
 
 
-async def until_listed(exchange: str, source: ExchangeRest | CcxtExchange, unlisted: Sequence[str]) -> None:
-    """Return once the exchange lists one of `unlisted`; never where there are none."""
+async def until_listed(exchange: str, source: ExchangeRest | CcxtExchange, choice: Choice) -> None:
+    """Return once the exchange lists a symbol that `choice` left out, and that may be read; never where there are
+    none."""
+    taken = {instrument.symbol for instrument in choice.instruments}
     is_listed = False
     while not is_listed:
         await asyncio.sleep(LOOK_SECONDS)
-        if unlisted:
+        if choice.unlisted:
             table = await _table(exchange, source)
-            is_listed = any(_lists(table, symbol) for symbol in unlisted)
+            is_listed = any(_lists(table, symbol, taken) for symbol in choice.unlisted)
 
 
 def _named(table: SymbolTable, symbol: str) -> Instrument | None:
@@ -85,9 +96,11 @@ def _named(table: SymbolTable, symbol: str) -> Instrument | None:
     return None if any(instrument.quote in asked for instrument in table.instruments) else found.instrument
 
 
-def _lists(table: SymbolTable, symbol: str) -> bool:
+def _lists(table: SymbolTable, symbol: str, taken: Collection[str]) -> bool:
+    """Whether `symbol` names a market that is not called as one of `taken`."""
     try:
-        return _named(table, symbol) is not None
+        found = _named(table, symbol)
+        return found is not None and found.symbol not in taken
     except SymbolNotFound:  # ambiguous by now, which must not end the others
         return False
 

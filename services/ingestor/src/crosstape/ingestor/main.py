@@ -11,6 +11,7 @@ import aiohttp
 from starlette.applications import Starlette
 
 from crosstape.common.bus.producer import Producer
+from crosstape.common.identity.services import INGESTOR
 from crosstape.common.runtime.health import Health
 from crosstape.common.runtime.lifecycle import Work, run_service
 from crosstape.common.runtime.settings import read_settings
@@ -21,12 +22,15 @@ from crosstape.exchanges import DIALECTS, dialect_of
 from crosstape.exchanges.ccxt_generic import open_exchange
 from crosstape.exchanges.rest import ExchangeRest
 from crosstape.ingestor.assembly import COVERAGE_SECONDS, Ingestor, Part
-from crosstape.ingestor.generic import GenericFeed, generic_check, resume
+from crosstape.ingestor.generic import GenericFeed, bus_lost, generic_check
 from crosstape.ingestor.ingest import report_coverage, tell_last_trade_age
 from crosstape.ingestor.listing import choose, until_listed
 from crosstape.ingestor.publish import Publisher
+from crosstape.ingestor.repair import MarketRepair
+from crosstape.ingestor.series import begin_series, begin_socket_series
 from crosstape.ingestor.settings import IngestorSettings
-from crosstape.ingestor.watermarks import Tape
+from crosstape.ingestor.unnumbered import Unnumbered, follow_tape
+from crosstape.ingestor.watermarks import StoredTape
 
 HTTP_SECONDS = 20
 
@@ -44,6 +48,7 @@ async def ingest(settings: IngestorSettings, health: Health, stop: asyncio.Event
     makes up for it. Raises PlatformError when the exchange or every symbol is unknown.
     """
     name = exchange_id(settings.exchange)
+    begin_series(name)
     read = ingest_native if name in DIALECTS else ingest_generic
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=HTTP_SECONDS)) as session:
         while not stop.is_set():
@@ -55,6 +60,7 @@ async def ingest_native(
 ) -> None:
     """Read an exchange that has a dialect until `stop`, or until it lists another of the symbols."""
     dialect = dialect_of(settings.exchange)
+    begin_socket_series(dialect.exchange)
     rest = ExchangeRest(dialect, settings.exchange_origin or None, session)
     choice = await unless_stopped(stop, choose(dialect.exchange, rest, settings.symbols))
     if choice is None:
@@ -62,7 +68,7 @@ async def ingest_native(
     ingestor = Ingestor(settings, dialect, rest, session, choice.instruments)
     health.watch("feed", lambda: choice.shown_in(ingestor.feed_check()))
     async with ingestor.producer:
-        end = unless_stopped(stop, until_listed(dialect.exchange, rest, choice.unlisted))
+        end = unless_stopped(stop, until_listed(dialect.exchange, rest, choice))
         await _run(ingestor.sockets(), ingestor.others(), ingestor.drain, end)
 
 
@@ -75,21 +81,25 @@ async def ingest_generic(
         choice = await unless_stopped(stop, choose(exchange.exchange, exchange, settings.symbols))
         if choice is None:
             return
-        async with Producer(settings.bus) as producer:
-            tape = Tape(session, settings.history_url, settings.internal_tokens("ingestor"), exchange.exchange)
-            publisher = Publisher(exchange.exchange, producer, on_pressure=lambda is_pressed: None)
-            feeds = [GenericFeed(exchange, instrument, publisher) for instrument in choice.instruments]
-            markets = {feed.market.symbol: feed.market for feed in feeds}
-            tell_last_trade_age(exchange.exchange, markets)
-            health.watch("feed", lambda: choice.shown_in(generic_check(feeds)))
+        tape = StoredTape(session, settings.history_url, settings.internal_tokens(INGESTOR), exchange.exchange)
+        repairs: dict[str, MarketRepair] = {}
+        unnumbered = Unnumbered(repairs)
+        producer = Producer(settings.bus, on_loss=partial(bus_lost, exchange.exchange, unnumbered))
+        publisher = Publisher(exchange.exchange, producer, on_pressure=lambda is_pressed: None)
+        feeds = [GenericFeed(exchange, instrument, publisher) for instrument in choice.instruments]
+        repairs.update((feed.market.symbol, feed.repair) for feed in feeds)
+        markets = {feed.market.symbol: feed.market for feed in feeds}
+        tell_last_trade_age(exchange.exchange, markets)
+        health.watch("feed", lambda: choice.shown_in(generic_check(feeds)))
+        async with producer:
             others = [
                 publisher.run(),
                 publisher.run_ledger(),
                 report_coverage(publisher, markets, COVERAGE_SECONDS),
-                resume(feeds, tape),
-                *(feed.repair() for feed in feeds),
+                follow_tape(unnumbered, tape),
+                *(repair.run() for repair in repairs.values()),
             ]
-            end = unless_stopped(stop, until_listed(exchange.exchange, exchange, choice.unlisted))
+            end = unless_stopped(stop, until_listed(exchange.exchange, exchange, choice))
             await _run([feed.run() for feed in feeds], others, publisher.drain, end)
     finally:
         await exchange.close()
@@ -114,4 +124,4 @@ async def _run(
 def main() -> None:
     """Entry point of the process."""
     settings = read_settings(IngestorSettings)
-    run_service("ingestor", settings, partial(build, settings))
+    run_service(INGESTOR, settings, partial(build, settings))

@@ -23,13 +23,15 @@ class Market:
     `connected_since`, `disconnected_at` and `compared_until` are ns of our clock. Trades without numbers from before
     `compared_until` were compared with the exchange's history, or are from before the first connection and nobody's to
     compare; it is 0 before that. `unaudited` of them were observed, live or repaired, since the last comparison began;
-    the history reaches back at least `reach` trades. `unfillable` are id ranges that the history does not reach, or of
+    the history reaches back at least `reach` trades, and at least `least_reach` where there were so many ever (0 where
+    that is not known). `unfillable` are id ranges that the history does not reach, or of
     trades that no tape can hold: they are not asked for again by this process. `newest` is the trade of the sequence's
-    newest number, None while the tape's end is all that is known.
+    newest number, None while the tape's end is all that is known; without numbers it is the one that came last.
     """
 
-    def __init__(self, instrument: Instrument, *, is_numbered: bool):
+    def __init__(self, instrument: Instrument, *, is_numbered: bool, least_reach: int = LEAST_REACH):
         self.instrument = instrument
+        self.least_reach = least_reach
         self.sequence = TradeSequence() if is_numbered else None
         self.connected_since: int | None = None
         self.disconnected_at: int | None = None
@@ -63,6 +65,7 @@ class Market:
                 self.newest = trade
             return hole
         self.unaudited += 1
+        self.newest = trade
         self._seen[trade.trade_id] = None
         if len(self._seen) > REMEMBERED_IDS:
             self._seen.popitem(last=False)

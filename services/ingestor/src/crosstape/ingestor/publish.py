@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import islice
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
@@ -15,9 +14,9 @@ from crosstape.common import tracing
 from crosstape.common.bus.producer import Producer
 from crosstape.common.bus.topics import BOOKS, LEDGER, TRADES, market_key
 from crosstape.common.market.bar import NANOSECONDS
-from crosstape.common.market.book import BookEvent
+from crosstape.common.market.book import BookEvent, BookUpdate
 from crosstape.common.market.decimals import are_positive_decimal_lines
-from crosstape.common.market.ledger import LedgerEvent
+from crosstape.common.market.ledger import Coverage, LedgerEvent
 from crosstape.common.market.trade import Source, Trade, TradeBatch, batch_trades
 from crosstape.exchanges.answers import set_apart
 
@@ -26,12 +25,16 @@ log = structlog.get_logger(__name__)
 WINDOW_SECONDS = 0.004
 MAX_BATCH = 500
 SAMPLE_CHARACTERS = 60
-HIGH_WATER, LOW_WATER = 50_000, 10_000
-"""Values waiting for the bus at which the sockets stop and start being read again."""
+DECIMAL = "decimal"
+"""Why a trade is refused: a price or quantity that no tape can hold."""
+HIGH_WATER, LOW_WATER = 500_000, 100_000
+"""Trades, and levels of books, waiting for the bus at which the sockets stop and start being read again: 100 MB."""
+LEDGER_BATCH = 500
+"""Ledger events that are on their way at a time."""
 
 PUBLISHED = Counter("crosstape_ingestor_trades_published_total", "Trades handed to the bus", ["exchange", "source"])
 REFUSED = Counter("crosstape_ingestor_trades_refused_total", "Trades that no tape can hold", ["exchange", "reason"])
-WAITING = Gauge("crosstape_ingestor_values_waiting", "Trades and book events waiting for the bus", ["exchange"])
+WAITING = Gauge("crosstape_ingestor_values_waiting", "Trades, and levels of books, waiting for the bus", ["exchange"])
 EXCHANGE_DELAY = Histogram(
     "crosstape_ingestor_exchange_delay_seconds",
     "From the exchange's time of a trade to its receipt, both clocks' errors included, of the first of each batch",
@@ -45,6 +48,7 @@ class Publisher:
 
     The first value after a pause leaves at once; under load what came within a window leaves together. A ledger event
     leaves once the broker has all trades that were published before it: what the ledger vouches for is on the bus.
+    Until then it gives way to a newer one of the same row: a time without the broker brings many.
     `on_pressure(True)` asks the sockets to stop reading, `on_pressure(False)` to go on: nothing is dropped here.
     """
 
@@ -54,7 +58,7 @@ class Publisher:
         self._on_pressure = on_pressure
         self._trades: dict[tuple[str, Source], list[Trade]] = {}
         self._books: deque[BookEvent] = deque()
-        self._ledger: deque[LedgerEvent] = deque()
+        self._ledger: dict[tuple[object, ...], LedgerEvent] = {}
         self._has_ledger = asyncio.Event()
         self._ledger_idle = asyncio.Event()
         self._ledger_idle.set()
@@ -77,27 +81,39 @@ class Publisher:
             self._trades[trade.symbol, source] = [trade]
         else:
             rows.append(trade)
-        self._added()
+        self._added(1)
 
     def book(self, event: BookEvent) -> None:
         """Publish a book's change, in the order of the calls."""
         self._books.append(event)
-        self._added()
+        self._added(1 + len(event.bids) + len(event.asks) if type(event) is BookUpdate else 1)
 
     def ledger(self, event: LedgerEvent) -> None:
         """Publish a ledger event soon."""
-        self._ledger.append(event)
+        row = _row(event)
+        self._ledger.pop(row, None)  # the newer one is the last
+        self._ledger[row] = event
         self._has_ledger.set()
         self._ledger_idle.clear()
 
-    def _added(self) -> None:
-        self._waiting += 1
-        if self._waiting == 1:
+    def _added(self, size: int) -> None:
+        self._waiting = waiting = self._waiting + size
+        if waiting == size:
             self._wake.set()
             self._idle.clear()
-        elif self._waiting > HIGH_WATER and self._has_room.is_set():
+        elif waiting > HIGH_WATER and self._has_room.is_set():
             self._has_room.clear()
             self._on_pressure(True)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the sockets may be read."""
+        return self._has_room.is_set()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits for the bus that what may as well be said later should be."""
+        return self._waiting + self._leaving > LOW_WATER
 
     async def room(self) -> None:
         """Return while the sockets may be read: who fetches trades waits for it as they do."""
@@ -119,16 +135,15 @@ class Publisher:
         while True:
             await self._has_ledger.wait()
             self._has_ledger.clear()
-            sending = len(self._ledger)
+            waiting, self._ledger = [*self._ledger.values()], {}
             await self._sent_so_far()
-            await asyncio.gather(
-                *(
-                    self._producer.deliver(LEDGER, market_key(event.exchange, event.symbol), event)
-                    for event in islice(self._ledger, sending)
+            for start in range(0, len(waiting), LEDGER_BATCH):
+                await asyncio.gather(
+                    *(
+                        self._producer.deliver(LEDGER, market_key(event.exchange, event.symbol), event)
+                        for event in waiting[start : start + LEDGER_BATCH]
+                    )
                 )
-            )
-            for _ in range(sending):
-                self._ledger.popleft()
             if not self._ledger:
                 self._ledger_idle.set()
 
@@ -198,10 +213,17 @@ class Publisher:
 
     def refuse(self, rows: Sequence[Trade]) -> None:
         """Trades of one market that no tape can hold: the metric counts them, one line a market shows what they are."""
-        REFUSED.labels(self._exchange, "decimal").inc(len(rows))
+        REFUSED.labels(self._exchange, DECIMAL).inc(len(rows))
         bad = rows[0]
         if bad.symbol not in self._shown:
             self._shown.add(bad.symbol)
             price, quantity = bad.price[:SAMPLE_CHARACTERS], bad.quantity[:SAMPLE_CHARACTERS]
             trade = {"exchange": bad.exchange, "symbol": bad.symbol, "trade_id": bad.trade_id}
             log.warning("trade_refused", **trade, price=price, quantity=quantity)
+
+
+def _row(event: LedgerEvent) -> tuple[object, ...]:
+    """What the ledger knows it by: of those that share it only the newest counts."""
+    if isinstance(event, Coverage):
+        return event.symbol, event.start
+    return event.symbol, event.start, event.first_id, event.last_id

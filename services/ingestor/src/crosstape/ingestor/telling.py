@@ -14,6 +14,8 @@ from crosstape.ingestor.sequence import Hole
 
 REPAIRED = Counter("crosstape_ingestor_trades_repaired_total", "Trades fetched from history", ["exchange", "cause"])
 GAPS = Counter("crosstape_ingestor_gaps_total", "Holes and outages by outcome", ["exchange", "cause", "state"])
+CAUSES = ("disconnect", "malformed", "sequence", "unverified", "restart", "bus")
+"""Of a gap that a running ingestor tells."""
 
 
 class Teller:
@@ -54,22 +56,30 @@ class Teller:
 
     def hole(self, hole: Hole, cause: str, state: GapState, trades: int = 0) -> None:
         """What became of missing ids, and how many trades the repair published."""
+        self._count(cause, state)
         self._gap(hole.first_id, hole.last_id, hole.start, hole.end, cause, state, trades)
 
     def interval(self, start: int, end: int, cause: str, state: GapState, trades: int = 0) -> None:
         """What became of [start, end) ns, in which trades may have been missed."""
+        self._count(cause, state)
         self._gap(None, None, start, end, cause, state, trades)
+
+    def still_open(self, start: int, end: int, cause: str) -> None:
+        """How far (ns) an open interval goes by now: it counts as the one that is told besides."""
+        self._gap(None, None, start, end, cause, GapState.OPEN, 0)
 
     def vouch(self, start: int, end: int) -> None:
         """Nothing of [start, end) ns lacks but what the ledger was told."""
         instrument = self._market.instrument
         self._publisher.ledger(Coverage(instrument.exchange, instrument.symbol, start, end))
 
+    def _count(self, cause: str, state: GapState) -> None:
+        GAPS.labels(self._market.instrument.exchange, cause, state.value).inc()
+
     def _gap(
         self, first_id: int | None, last_id: int | None, start: int, end: int, cause: str, state: GapState, trades: int
     ) -> None:
         exchange, symbol = self._market.instrument.exchange, self._market.symbol
-        GAPS.labels(exchange, cause, state.value).inc()
         self._publisher.ledger(
             Gap(exchange, symbol, first_id, last_id, start, end, cause, state, trades, self._clock())
         )

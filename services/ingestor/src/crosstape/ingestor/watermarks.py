@@ -10,6 +10,7 @@ import structlog
 from msgspec import Struct
 
 from crosstape.common.identity.internal import InternalTokens
+from crosstape.common.identity.services import HISTORY
 from crosstape.common.market.trade import TradeId
 from crosstape.ingestor.sequence import Hole
 
@@ -29,22 +30,24 @@ class Watermark(Struct, frozen=True):
 
 class Watermarks(Struct, frozen=True):
     """By symbol, what the tape has of one exchange; and of markets without trade numbers the intervals (ns) until now
-    that nobody vouched for, nor gave up."""
+    that nobody vouched for, nor gave up, and those of which the bus lost what nobody has repaired."""
 
     markets: dict[str, Watermark]
     uncovered: dict[str, list[tuple[int, int]]]
+    lost_on_bus: dict[str, list[tuple[int, int]]] = {}
 
 
 class _Answer(Struct):
     markets: list[Watermark]
     uncovered: dict[str, list[tuple[int, int]]]
+    lost_on_bus: dict[str, list[tuple[int, int]]] = {}  # a history of before does not tell
 
 
 _decoder = msgspec.json.Decoder(_Answer)
 
 
-class Tape:
-    """One exchange's tape, as the history service knows it."""
+class StoredTape:
+    """One exchange's tape, as the history service has stored it."""
 
     def __init__(self, session: aiohttp.ClientSession, history_url: str, tokens: InternalTokens, exchange: str):
         self._session = session
@@ -56,7 +59,7 @@ class Tape:
     async def look(self) -> Watermarks | None:
         """What it has, or None while history is away, which is said once."""
         try:
-            async with self._session.get(self._url, headers=self._tokens.own("history")) as response:
+            async with self._session.get(self._url, headers=self._tokens.own(HISTORY)) as response:
                 response.raise_for_status()
                 answer = _decoder.decode(await response.read())
         except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
@@ -65,7 +68,7 @@ class Tape:
             self._is_there = False
             return None
         self._is_there = True
-        return Watermarks({market.symbol: market for market in answer.markets}, answer.uncovered)
+        return Watermarks({market.symbol: market for market in answer.markets}, answer.uncovered, answer.lost_on_bus)
 
     async def wait(self) -> Watermarks:
         """What it has, however long history is away."""
