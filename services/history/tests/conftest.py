@@ -14,6 +14,7 @@ from crosstape.common.runtime.health import Health
 from crosstape.common.testing.identity import INTERNAL_SECRET, own_headers
 from crosstape.history.api.app import create_app
 from crosstape.history.api.markets import Markets
+from crosstape.history.api.newest_klines import NewestKlines
 from crosstape.history.api.resources import Resources
 from crosstape.history.migrate import migrate
 from crosstape.history.store import Store
@@ -62,7 +63,8 @@ def app(store: Store, exchanges: FakeExchanges) -> FastAPI:
     markets = Markets(["binance", "kraken", "okx", "bybit"], exchanges.markets, store)
     has_tables = asyncio.Event()
     has_tables.set()
-    resources = Resources(store, store, store, markets, exchanges, Health(), has_tables)
+    newest = NewestKlines(lambda: 0.0)  # they stay new, however long a test takes
+    resources = Resources(store, store, store, markets, exchanges, Health(), has_tables, newest=newest)
     return create_app(resources, InternalTokens("history", [INTERNAL_SECRET]))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,8 @@ from msgspec import Struct
 from opentelemetry.trace import SpanContext
 
 from crosstape.common import tracing
+from crosstape.common.bus.consumer import Share
+from crosstape.common.bus.topics import TRADES
 from crosstape.common.errors import ExchangeError
 from crosstape.common.market.bar import Bar, Interval
 from crosstape.common.market.instrument import Instrument
@@ -25,6 +28,8 @@ from crosstape.history.sink.rows import trade_rows
 from crosstape.history.sink.touched import TouchedMinutes
 from crosstape.history.sink.writer import Writer
 from crosstape.history.store import Store
+
+EVERYTHING = Share(TRADES.partitions, range(TRADES.partitions))
 
 _numbers = itertools.count()
 
@@ -45,13 +50,15 @@ class Told:
 
 
 class Sink:
-    """A writer and a closing on the test's store, without a bus; minutes are due at once."""
+    """A writer and a closing on the test's store, without a bus; minutes are due at once. It owns a `share` of the
+    partitions, all if none is told."""
 
-    def __init__(self, store: Store):
+    def __init__(self, store: Store, share: Share = EVERYTHING):
         self.told = Told()
         self.store = store
         self.touched = TouchedMinutes(grace=0, quiet=0)
-        self.closing = Closing(store, self.told, self.touched)
+        self.touched.reached = math.inf
+        self.closing = Closing(store, self.told, self.touched, lambda: share)
         self.writer = Writer(store, self.told, self.touched)
 
     async def insert(self, trades: list[Trade], source: Source = Source.STREAM) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from decimal import Decimal, localcontext
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,13 +16,13 @@ from crosstape.common.market.bar import Bar, BarStatus, Interval, fold_bars
 from crosstape.common.market.trade import Source, TakerSide, Trade
 from crosstape.common.testing.builders import make_trade
 from crosstape.common.testing.strategies import START, tapes
-from crosstape.history.api.bars import BarQuery, ClosedBars, oldest_bars
+from crosstape.history.api.bars import BarQuery, ClosedBars, bar_rows, newest_bars, oldest_bars
 from crosstape.history.api.markets import Market, _instrument
 from crosstape.history.sink.closing import Closing
 from crosstape.history.sink.touched import TouchedMinutes
 from crosstape.history.sink.writer import Writer
 from crosstape.history.store import Store
-from services.history.tests.harness import Sink, new_symbol
+from services.history.tests.harness import EVERYTHING, Sink, new_symbol
 
 QUICK = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -174,9 +176,10 @@ def test_only_the_minutes_that_are_due_are_closed(sink: Sink) -> None:
         trades = [make_trade(n + 1, symbol=s, time=START + n * 60 * 10**9) for s in (one, other) for n in range(2)]
         await sink.insert(trades)
         touched = TouchedMinutes(grace=0, quiet=0)
+        touched.reached = math.inf
         for symbol, second in due:
             touched.touch(("binance", symbol, second), 1, 0.0, second)
-        await Closing(sink.store, sink.told, touched).step()
+        await Closing(sink.store, sink.told, touched, lambda: EVERYTHING).step()
 
     asyncio.run(play())
     assert [(b.symbol, b.open_time) for b in sink.told.bars() if b.interval == "1m"] == due
@@ -196,15 +199,15 @@ def test_sums_beyond_one_trade_are_exact(sink: Sink, symbol: str) -> None:
         assert newest(sink.told.bars()) == expected(trades)
 
 
-@QUICK
-@given(
-    st.sampled_from([i for i in Interval if i not in (Interval.S1, Interval.M1)]), tapes(seconds=90_000, max_size=20)
-)
-def test_a_longer_bar_is_the_fold_of_its_trades(sink: Sink, interval: Interval, tape: list[Trade]) -> None:
+@pytest.mark.parametrize("interval", [i for i in Interval if i not in (Interval.S1, Interval.M1)])
+@settings(QUICK, max_examples=2)
+@given(st.data())
+def test_a_longer_bar_is_the_fold_of_its_trades(sink: Sink, interval: Interval, data: st.DataObject) -> None:
+    tape = data.draw(tapes(seconds=min(4 * interval.seconds, 40 * 86_400), max_size=20))
     symbol = new_symbol()
     tape = of_market(tape, symbol)
     market = Market("binance", _instrument("binance", symbol))
-    query = BarQuery(market, interval, 0, START // 10**9 + 200_000)
+    query = BarQuery(market, interval, 0, START // 10**9 + 100 * 86_400)
 
     async def play() -> list[bytes]:
         if tape:
@@ -218,6 +221,69 @@ def test_a_longer_bar_is_the_fold_of_its_trades(sink: Sink, interval: Interval, 
         (bar.open_time, bar.trades, *(Decimal(getattr(bar, name)) for name in shown))
         for bar in fold_bars(tape, interval)
     ]
+
+
+class StoredUntil(ClosedBars):
+    """Of what the bus had, as much as `end` (Unix s) is stored."""
+
+    def __init__(self, end: int):
+        super().__init__()
+        self.end = end
+
+    async def stored_until(self, store: Store, market: Market, end: int) -> int:
+        return self.end
+
+
+def test_a_longer_bar_is_final_once_all_that_the_bus_had_of_it_is_stored(sink: Sink, symbol: str) -> None:
+    minute, market = START // 10**9, Market("binance", _instrument("binance", symbol))
+    query = BarQuery(market, Interval.M5, minute, minute + 300)
+
+    async def play() -> list[list[str]]:
+        await sink.insert([make_trade(1, symbol=symbol)])
+        await sink.close_all()
+        found = []
+        for end in (minute + 60, minute + 299, minute + 300):
+            lines = await oldest_bars(sink.store, query, StoredUntil(end), limit=2)
+            lines += await newest_bars(sink.store, query, StoredUntil(end), limit=2)
+            found.append([bar.status for bar in bar_rows(lines)])
+        return found
+
+    assert asyncio.run(play()) == [["provisional"] * 2, ["provisional"] * 2, ["final"] * 2]
+
+
+def test_a_longer_bar_s_revision_rises_when_a_minute_of_it_loses_its_only_trade_or_gets_its_first(
+    sink: Sink, symbol: str
+) -> None:
+    minute, market = START // 10**9, Market("binance", _instrument("binance", symbol))
+    query = BarQuery(market, Interval.M5, minute, minute + 600)
+
+    async def store_and_read(*trades: Trade, source: Source = Source.STREAM) -> list[tuple[int, int, str, str]]:
+        await sink.insert([*trades], source)
+        await sink.close_all()
+        rows = bar_rows(await oldest_bars(sink.store, query, StoredUntil(minute + 600), limit=5))
+        lines = await oldest_bars(sink.store, query, ClosedBars(), limit=5)
+        assert [row.revision for row in bar_rows(lines)] == [row.revision for row in rows]
+        return [(row.timestamp - minute, row.trades, bytes(row.low).decode(), row.status) for row in rows] + [
+            row.revision for row in rows
+        ]
+
+    async def play() -> None:
+        one, other, last = (
+            make_trade(n, symbol=symbol, time=START + at * 10**9) for n, at in ((1, 0), (2, 61), (3, 400))
+        )
+        assert await store_and_read(one, other, last) == [(0, 2, "60000", "final"), (300, 1, "60000", "final"), 0, 0]
+        moved = msgspec.structs.replace(other, time=START + 301 * 10**9)
+        assert await store_and_read(moved, source=Source.HISTORY) == [
+            (0, 1, "60000", "revised"),
+            (300, 2, "60000", "revised"),
+            1,
+            1,
+        ]
+        assert [(bar.open_time - minute, bar.status) for bar in sink.told.bars() if bar.revision == 1] == [
+            (300, BarStatus.REVISED)
+        ]
+
+    asyncio.run(play())
 
 
 def test_ids_that_are_texts_order_trades_of_one_time_as_the_fold_does(sink: Sink, symbol: str) -> None:
@@ -246,7 +312,7 @@ def test_while_seconds_close_the_page_is_always_the_fold_of_what_is_stored(
     cuts = sorted(data.draw(st.lists(st.integers(0, len(arrivals)), max_size=4)))
     sink = Sink(store)
     sink.touched = TouchedMinutes(grace=0, quiet=3_600)
-    sink.closing = Closing(store, sink.told, sink.touched)
+    sink.closing = Closing(store, sink.told, sink.touched, lambda: EVERYTHING)
     sink.writer = Writer(store, sink.told, sink.touched)
 
     async def play() -> None:

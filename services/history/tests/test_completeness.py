@@ -6,14 +6,20 @@ import hashlib
 import time
 
 import msgspec
+import pytest
 from aiokafka.partitioner import DefaultPartitioner
 
+from crosstape.common.bus.consumer import Share
 from crosstape.common.bus.topics import TRADES, market_key
 from crosstape.common.market.bar import Interval, fold_bars
 from crosstape.common.market.ledger import Coverage, Gap, GapState
 from crosstape.common.market.trade import Trade
 from crosstape.common.testing.builders import make_trade
 from crosstape.common.testing.strategies import START
+from crosstape.history.api import missing
+from crosstape.history.api.ledger import Ledger, LedgerGap, lasts
+from crosstape.history.api.spans import Spans
+from crosstape.history.store import Store
 from services.history.tests.conftest import Client
 from services.history.tests.harness import FakeExchanges, Sink, new_symbol
 
@@ -25,9 +31,9 @@ def at(symbol: str, trade_id: int, second: int) -> Trade:
     return make_trade(trade_id, symbol=symbol, time=START + second * SECOND)
 
 
-def partition(symbol: str) -> int:
-    """Where the bus puts the trades of a market of binance."""
-    places = list(range(TRADES.partitions))
+def partition(symbol: str, partitions: int) -> int:
+    """Where the bus puts the trades of a market of binance in a topic of so many partitions."""
+    places = list(range(partitions))
     return int(DefaultPartitioner()(market_key("binance", symbol), places, places))
 
 
@@ -80,12 +86,15 @@ async def test_an_open_gap_whose_teller_died_ends_when_the_tape_has_its_ids(
     )
     assert await statuses(client, symbol, 1) == (["gap"], [[3, 4]])
     await sink.insert([at(symbol, 3, 3), at(symbol, 4, 4)])
+    await sink.close_all()
     assert await statuses(client, symbol, 1) == (["repaired"], [])
 
 
 async def test_an_open_outage_ends_when_the_history_vouches_for_its_interval(
     client: Client, sink: Sink, symbol: str
 ) -> None:
+    await sink.insert([at(symbol, 1, 70)])
+    await sink.close_all()
     await sink.writer.store_events(
         [
             Coverage("binance", symbol, START, START + 20 * SECOND),
@@ -98,6 +107,14 @@ async def test_an_open_outage_ends_when_the_history_vouches_for_its_interval(
     assert (await statuses(client, symbol, 1))[0] == ["repaired"]
 
 
+@pytest.mark.parametrize(("state", "is_lost"), [(GapState.OPEN, True), (GapState.REPAIRED, False)])
+def test_what_the_bus_lost_lacks_until_it_is_repaired_though_its_time_was_vouched_for(
+    *, state: GapState, is_lost: bool
+) -> None:
+    lost = LedgerGap(-1, -1, 3, 4, "bus", state)
+    assert lasts(lost, Ledger((0, 10), [(0, 10)], [lost]), Spans([(0, 10)])) is is_lost
+
+
 async def test_ids_the_exchange_calls_absent_are_not_missing(client: Client, sink: Sink, symbol: str) -> None:
     await sink.insert([at(symbol, 1, 5), at(symbol, 9, 6)])
     await sink.writer.store_events([gap(symbol, 3, 4, (5, 6), GapState.ABSENT)])
@@ -106,10 +123,22 @@ async def test_ids_the_exchange_calls_absent_are_not_missing(client: Client, sin
     assert (await statuses(client, symbol, 1))[1] == []
 
 
-async def test_a_minute_is_quiet_only_when_its_partition_is_stored_that_far(
-    client: Client, sink: Sink, symbol: str
+async def test_holes_of_many_pages_are_all_told(
+    client: Client, sink: Sink, symbol: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    minute = int(time.time()) // 60 * 60 - 60
+    monkeypatch.setattr(missing, "PAGE_HOLES", 2)
+    await sink.insert([at(symbol, 3 * n, 9 * n) for n in range(1, 7)])
+    found, holes = await statuses(client, symbol, 1)
+    assert holes == [[3 * n + 1, 3 * n + 2] for n in range(1, 6)]
+    assert found == ["gap"]
+
+
+@pytest.mark.parametrize(("partitions", "minutes_ago"), [(TRADES.partitions, 2), (2 * TRADES.partitions, 1)])
+async def test_a_minute_is_quiet_only_when_its_partition_is_stored_that_far(
+    client: Client, store: Store, symbol: str, partitions: int, minutes_ago: int
+) -> None:
+    sink = Sink(store, Share(partitions, range(partitions)))
+    minute = int(time.time()) // 60 * 60 - 60 * minutes_ago
     await sink.writer.store_events([Coverage("binance", symbol, minute * SECOND, (minute + 60) * SECOND)])
 
     async def status_after_a_trade_in(other: str) -> str:
@@ -119,9 +148,10 @@ async def test_a_minute_is_quiet_only_when_its_partition_is_stored_that_far(
         [found] = (await client(target)).json["minutes"]
         return str(found["status"])
 
-    others = [new_symbol() for _ in range(60)]
-    stranger = next(other for other in others if partition(other) != partition(symbol))
-    neighbour = next(other for other in others if partition(other) == partition(symbol))
+    others = [new_symbol() for _ in range(300)]
+    near = [other for other in others if partition(other, partitions // 2) == partition(symbol, partitions // 2)]
+    stranger = next(other for other in near if partition(other, partitions) != partition(symbol, partitions))
+    neighbour = next(other for other in near if partition(other, partitions) == partition(symbol, partitions))
     assert await status_after_a_trade_in(stranger) == "unknown"
     assert await status_after_a_trade_in(neighbour) == "quiet"
 
@@ -248,6 +278,19 @@ async def test_of_trades_without_numbers_the_time_is_named_that_nobody_vouched_f
     assert 0 <= end < 60
 
 
+async def test_of_trades_without_numbers_what_the_bus_lost_is_named_until_it_is_repaired(
+    client: Client, sink: Sink, exchanges: FakeExchanges, symbol: str
+) -> None:
+    exchanges.lists["bybit"] = []
+    lost = Gap("bybit", symbol, None, None, START, START + SECOND, "bus", GapState.OPEN, 0, START)
+    other = msgspec.structs.replace(lost, start=START + SECOND, cause="disconnect")
+    await sink.insert([make_trade("uuid-1", exchange="bybit", symbol=symbol, time=START)])
+    await sink.writer.store_events([lost, other, Coverage("bybit", symbol, START, START + 20 * SECOND)])
+    assert (await client("/internal/watermarks/bybit")).json["lost_on_bus"] == {symbol: [[START, START + SECOND]]}
+    await sink.writer.store_events([msgspec.structs.replace(lost, state=GapState.REPAIRED, time=START + 1)])
+    assert (await client("/internal/watermarks/bybit")).json["lost_on_bus"] == {}
+
+
 async def test_a_market_that_was_last_vouched_for_long_ago_is_uncovered_since(
     client: Client, sink: Sink, exchanges: FakeExchanges, symbol: str
 ) -> None:
@@ -263,7 +306,8 @@ async def test_the_audit_recomputes_compares_and_hashes(client: Client, sink: Si
     trades = [at(symbol, i, i * 7) for i in range(1, 40)]
     await sink.insert(trades)
     await sink.close_all()
-    lines = (await client(f"/internal/verify/binance/{symbol}")).body.splitlines()
+    span = "start=2025-07-01&end=2025-07-02"
+    lines = (await client(f"/internal/verify/binance/{symbol}?{span}")).body.splitlines()
     report = msgspec.json.decode(lines[-1])
     minutes, seconds = fold_bars(trades, Interval.M1), fold_bars(trades, Interval.S1)
     canonical = "".join(
@@ -295,8 +339,22 @@ async def test_the_audit_finds_a_bar_that_its_trades_do_not_say(
     assert [(m["interval"], m["open_time"] - OPEN) for m in report["mismatches"]] == [(60, 0), (1, 2)]
 
 
+async def test_a_feed_is_as_old_as_its_newest_bar_or_word_and_the_tape_is_not_looked_through(sink: Sink) -> None:
+    now, market = time.time_ns(), new_symbol()
+    await sink.insert([make_trade(1, exchange="trading", symbol=market, time=now - 2 * SECOND)])
+    assert "trading" not in dict(await sink.store.rows("feeds"))
+    await sink.close_all()
+    await sink.writer.store_events([Coverage("silent", market, now - 60 * SECOND, now - 20 * SECOND)])
+    ages = dict(await sink.store.rows("feeds"))
+    assert 0 <= ages["trading"] < 60_000
+    assert 20_000 <= ages["silent"] < 60_000
+    tables = await sink.store._run(lambda client: client.query("EXPLAIN ESTIMATE " + sink.store._sql("feeds")))
+    assert {table for _, table, *_ in tables.result_rows} == {"bars", "coverage"}
+
+
 async def test_status_tells_of_the_store_and_of_each_feed(client: Client, sink: Sink, symbol: str) -> None:
-    await sink.insert([at(symbol, 1, 1)])
+    now = time.time_ns()
+    await sink.writer.store_events([Coverage("binance", symbol, now - 60 * SECOND, now - SECOND)])
     body = (await client("/internal/status")).json
     assert body["database"]["status"] == "up"
     assert body["feeds"]["binance"]["status"] == "up"

@@ -235,9 +235,20 @@ async def test_a_length_the_exchange_lacks_is_made_of_a_shorter_one(
             [40, 40],
         ),
         ("interval=4h&start_date=2025-01-01T17:00:00&end_date=2025-01-01T20:00:00", [], []),
+        (
+            "interval=4h&start_date=2025-01-01T16:00:00&end_date=2025-01-01",
+            ["2025-01-01 16:00:00", "2025-01-01 20:00:00"],
+            [40, 40],
+        ),
         ("interval=1w&start_date=2026-02-16", ["2026-02-16 00:00:00", "2026-02-23 00:00:00"], [70, 40]),
     ],
-    ids=["a week that goes on after the end", "hours that do", "none opens", "the open one"],
+    ids=[
+        "a week that goes on after the end",
+        "hours that do",
+        "none opens",
+        "the rest of the last day",
+        "the open one",
+    ],
 )
 async def test_made_up_candles_are_those_that_open_in_the_range(
     client: Client, symbol: str, at: SetNow, query: str, dates: list[str], volumes: list[int]
@@ -323,6 +334,8 @@ async def test_a_length_nothing_makes_up_is_refused_and_the_others_named(
     ("query", "code"),
     [
         ("start_date=2025-02-01&end_date=2025-01-01", "VALIDATION_ERROR"),
+        ("start_date=2025-01-02&end_date=2025-01-01", "VALIDATION_ERROR"),
+        ("start_date=2025-01-01T12:00:00&end_date=2025-01-01T11:59:59", "VALIDATION_ERROR"),
         ("start_date=2000-01-01&interval=1m", "VALIDATION_ERROR"),
         ("start_date=01-01-2025", "INVALID_TIME_FORMAT"),
         ("start_date=1735689600", "INVALID_TIME_FORMAT"),
@@ -341,9 +354,9 @@ def test_weeks_and_months_are_made_of_days() -> None:
 
 
 async def test_symbols_are_native_or_canonical(client: Client, exchanges: FakeExchanges) -> None:
-    exchanges.lists["bybit"] = [Instrument("bybit", "XBTUSD", "BTC", "USD")]
-    assert (await client("/bybit/symbols")).json == {"symbols": ["XBTUSD"]}
-    assert (await client("/bybit/symbols?format=canonical")).json == {"symbols": ["BTC-USD"]}
+    exchanges.lists["elsewhere"] = [Instrument("elsewhere", "XBTUSD", "BTC", "USD")]  # no other test knows it
+    assert (await client("/elsewhere/symbols")).json == {"symbols": ["XBTUSD"]}
+    assert (await client("/elsewhere/symbols?format=canonical")).json == {"symbols": ["BTC-USD"]}
     assert (await client("/exchanges")).json == {"exchanges": ["binance", "kraken", "okx", "bybit"]}
 
 

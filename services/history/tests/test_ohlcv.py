@@ -14,8 +14,8 @@ from crosstape.common.market.ledger import Coverage
 from crosstape.common.market.trade import TakerSide
 from crosstape.common.testing.builders import make_trade
 from crosstape.common.testing.strategies import START
+from crosstape.common.web.layout import Layout
 from crosstape.history.api.cursor import BarCursor, TradeCursor, encode_cursor
-from crosstape.history.api.export import Layout
 from services.history.tests.conftest import Client
 from services.history.tests.harness import FakeExchanges, Sink
 

@@ -15,6 +15,7 @@ from crosstape.common.errors import DatabaseConnectionError
 from crosstape.common.market.trade import TakerSide, Trade
 from crosstape.common.testing.builders import make_trade
 from crosstape.common.testing.strategies import START
+from crosstape.common.web.layout import Layout
 from crosstape.history.api import export
 from services.history.tests.conftest import Client
 from services.history.tests.harness import Sink
@@ -131,6 +132,8 @@ async def test_every_layout_holds_the_same_bars(
             (await client(target, accept="application/vnd.apache.arrow.stream")).body
         ).read_all()
         assert columns["volume"].to_pylist() == [Decimal(row["volume"]) for row in rows]
+        assert columns["trades"].to_pylist() == [int(row["trades"]) for row in rows]
+        assert {columns.schema.field(name).type for name in ("trades", "revision")} == {pa.int64()}
 
 
 async def test_an_export_of_nothing_still_has_its_columns(client: Client, symbol: str) -> None:
@@ -139,9 +142,9 @@ async def test_an_export_of_nothing_still_has_its_columns(client: Client, symbol
 
 
 @pytest.mark.parametrize("kind", ["trades", "ohlcv"])
-@pytest.mark.parametrize("layout", list(export.Layout))
+@pytest.mark.parametrize("layout", list(Layout))
 async def test_an_export_that_the_database_cannot_begin_is_an_error_like_any_other(
-    client: Client, sink: Sink, symbol: str, kind: str, layout: export.Layout, monkeypatch: pytest.MonkeyPatch
+    client: Client, sink: Sink, symbol: str, kind: str, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(*query: object, **parameters: object) -> None:
         raise DatabaseConnectionError("away")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -22,6 +23,9 @@ REQUEST_SECONDS = 8.0
 PATIENT_SECONDS = 60.0
 """How long an exchange is waited for where no caller does."""
 
+UNUSED_SECONDS = 7_200.0
+"""After so long a client of ccxt, with its whole market list, is closed: anybody may ask for any of its exchanges."""
+
 _EXCHANGE_ID = re.compile(r"[a-z0-9_]{2,32}", re.ASCII)
 
 
@@ -36,10 +40,12 @@ class Exchanges:
         self._session: aiohttp.ClientSession | None = None
         self._native: dict[str, ExchangeRest] = {}
         self._generic: dict[str, CcxtExchange] = {}
+        self._used: dict[str, float] = {}
         self._opening = asyncio.Lock()
 
     async def markets(self, exchange: str, seconds: float) -> list[Instrument]:
         """The instruments of `exchange`, within `seconds`. Raises ExchangeNotFound, ExchangeError."""
+        await self._close_unused()
         async with _in_time(exchange, seconds):
             return await (await self._open(exchange)).markets()
 
@@ -67,10 +73,18 @@ class Exchanges:
         if self._session is not None:
             await self._session.close()
 
+    async def _close_unused(self) -> None:
+        long_ago = time.monotonic() - UNUSED_SECONDS
+        unused = [exchange for exchange in self._generic if self._used[exchange] < long_ago]
+        clients = [self._generic.pop(exchange) for exchange in unused]  # all before the first await: others close too
+        await asyncio.gather(*(client.close() for client in clients), return_exceptions=True)
+
     async def _open(self, exchange: str) -> ExchangeRest | CcxtExchange:
-        known = self._native.get(exchange) or self._generic.get(exchange)
-        if known is not None:
-            return known
+        if (native_client := self._native.get(exchange)) is not None:
+            return native_client
+        if (generic := self._generic.get(exchange)) is not None:
+            self._used[exchange] = time.monotonic()
+            return generic
         async with self._opening:
             if (native := DIALECTS.get(exchange)) is not None:
                 if self._session is None:
@@ -80,6 +94,7 @@ class Exchanges:
             if self._origin or not _EXCHANGE_ID.fullmatch(exchange):
                 raise ExchangeNotFound("No such exchange. GET /exchanges lists them.")
             generic = await asyncio.to_thread(open_exchange, exchange)
+            self._used[exchange] = time.monotonic()
             return self._generic.setdefault(exchange, generic)
 
 

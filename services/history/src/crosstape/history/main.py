@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from crosstape.common.identity.services import HISTORY
 from crosstape.common.runtime.health import Health
 from crosstape.common.runtime.lifecycle import Work, run_service
 from crosstape.common.runtime.preparing import prepared
@@ -24,13 +25,14 @@ from crosstape.history.store import Store
 
 LONG_SECONDS = 60.0
 """Deadline of one page of an export."""
-PROBE_SECONDS = 2.0
+PROBE_SECONDS = 0.8
+"""Deadline of each of the two queries of a probe: a gateway waits two seconds for both."""
 
 
 def main() -> None:
     """Run the service as its environment says."""
     settings = read_settings(HistorySettings)
-    run_service("history", settings, partial(build, settings))
+    run_service(HISTORY, settings, partial(build, settings))
 
 
 async def build(settings: HistorySettings, stop: asyncio.Event) -> tuple[Any, Sequence[Work]]:
@@ -63,6 +65,6 @@ async def build(settings: HistorySettings, stop: asyncio.Event) -> tuple[Any, Se
         for store in (reads, exports, probes):
             await store.close()
 
-    app = create_app(resources, settings.internal_tokens("history"))
+    app = create_app(resources, settings.internal_tokens(HISTORY))
     close_last(app, close)
     return app, [work]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import enum
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from crosstape.common.runtime.settings import BusUserSettings, CommaList, InternalSettings, comma_list
+from crosstape.common.runtime.settings import BusUserSettings, CommaList, InternalSettings, OptionalOrigin
 from crosstape.exchanges import DIALECTS
 
 
@@ -40,7 +40,7 @@ class HistorySettings(InternalSettings, BusUserSettings):
     exchanges: CommaList = Field(
         default_factory=lambda: list(DIALECTS), description="exchanges the platform answers for"
     )
-    exchange_origin: str = Field(
+    exchange_origin: OptionalOrigin = Field(
         "", description="origin of simulated exchanges, such as `http://127.0.0.1:9200`; empty for the real ones"
     )
     flush_rows: int = Field(50_000, ge=1, description="trades after which a batch is stored")
@@ -55,8 +55,3 @@ class HistorySettings(InternalSettings, BusUserSettings):
     def is_embedded(self) -> bool:
         """Whether this process has the store in it: then it is the only one."""
         return self.clickhouse_url.startswith("chdb:")
-
-    @field_validator("exchanges", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return comma_list(value)

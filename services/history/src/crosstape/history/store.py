@@ -1,7 +1,8 @@
 """Store: ClickHouse, a server or embedded (chDB), by named queries with bound parameters.
 
 Each worker thread has its own client: a shared chDB session has answered with another thread's parameters. Every
-query has a deadline. What fails is logged once here, and reaches the caller without SQL, host or path.
+query has a deadline. What fails is logged once here, a server that is away once a second, and reaches the caller
+without SQL, host or path.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -34,6 +36,8 @@ log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
 
 CONNECT_SECONDS = 5
+AWAY_SECONDS = 1.0
+"""How often the log tells of a server that does not answer: perhaps a thousand requests a second meet it."""
 
 _TIMEOUT_CODES = {159, 160, 209}
 """ClickHouse's TIMEOUT_EXCEEDED, TOO_SLOW, SOCKET_TIMEOUT."""
@@ -88,6 +92,7 @@ class Store:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="store")
         self._own = threading.local()
         self._clients: list[Client] = []
+        self._told_away = -math.inf
         self._is_closed = False
 
     async def rows(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
@@ -170,7 +175,17 @@ class Store:
         try:
             return work(self._client())
         except ClickHouseError as error:
-            raise _database_error(error) from error
+            code = getattr(error, "code", None)
+            self._tell(error, code)
+            raise _database_error(error, code) from error
+
+    def _tell(self, error: ClickHouseError, code: int | None) -> None:
+        now = time.monotonic()
+        if code is None:
+            if now - self._told_away < AWAY_SECONDS:
+                return
+            self._told_away = now
+        log.warning("database_error", code=code, error=str(error))
 
     def _client(self) -> Client:
         client: Client | None = getattr(self._own, "client", None)
@@ -200,9 +215,7 @@ def connect(url: str, deadline: float) -> Client:
     )
 
 
-def _database_error(error: ClickHouseError) -> DatabaseError:
-    code = getattr(error, "code", None)
-    log.warning("database_error", code=code, error=str(error))
+def _database_error(error: ClickHouseError, code: int | None) -> DatabaseError:
     if code in _TIMEOUT_CODES or "timed out" in str(error).lower():
         return DatabaseTimeout("The database did not answer in time. Ask for a shorter range, or try again.")
     if code is None:

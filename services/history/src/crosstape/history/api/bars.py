@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import msgspec
 import pyarrow as pa
 from msgspec import Raw, Struct
 
-from crosstape.common.bus.topics import TRADES
 from crosstape.common.market.bar import Interval
 from crosstape.history.api.markets import Market
 from crosstape.history.store import Store
@@ -96,9 +96,8 @@ class ClosedBars:
         known = self._stored_until.get(place, 0)
         now = int(time.time())
         if known < min(end, now - now % MINUTE):
-            since = now - RECENT
             [(until,)] = await store.rows(
-                "stored_until", exchange=exchange, symbol=symbol, base=MINUTE, since=since, partitions=TRADES.partitions
+                "stored_until", exchange=exchange, symbol=symbol, base=MINUTE, since=now - RECENT
             )
             known = self._stored_until[place] = max(known, until)
         return known
@@ -111,23 +110,32 @@ async def oldest_bars(store: Store, query: BarQuery, closed: ClosedBars, *, limi
     ends where a bar does, or its last one would be made of a part of its trades.
     """
     start, end = query.first_open, query.last_close
-    name = "closed_bars" if await closed.hold(store, query) else "bars"
+    if await closed.hold(store, query):
+        name, more = "closed_bars", {"offset": offset}
+    else:
+        name, more = "bars", {"offset": offset} | await until(store, query, closed)
     window = query.interval.open_time(min(end, start + (limit + offset) * query.interval.seconds))
     if window < end:
-        lines = await _lines(store, query, name, start, window, limit, offset)
+        lines = await _lines(store, query, name, start, window, limit, more)
         if len(lines) == limit:
             return lines
-    return await _lines(store, query, name, start, end, limit, offset)
+    return await _lines(store, query, name, start, end, limit, more)
 
 
-async def newest_bars(store: Store, query: BarQuery, *, limit: int) -> list[bytes]:
+async def newest_bars(store: Store, query: BarQuery, closed: ClosedBars, *, limit: int) -> list[bytes]:
     """The last `limit` bars, oldest first, as JSON lines."""
     start, end = query.first_open, query.last_close
+    more = await until(store, query, closed)
     window = query.interval.open_time(max(start, end - 2 * limit * query.interval.seconds))
-    lines = await _lines(store, query, "newest_bars", max(start, window), end, limit, None)
+    lines = await _lines(store, query, "newest_bars", max(start, window), end, limit, more)
     if len(lines) < limit and window > start:
-        lines = await _lines(store, query, "newest_bars", start, end, limit, None)
+        lines = await _lines(store, query, "newest_bars", start, end, limit, more)
     return lines[::-1]
+
+
+async def until(store: Store, query: BarQuery, closed: ClosedBars) -> dict[str, int]:
+    """The parameter by which a query knows which longer bars may yet get trades."""
+    return {} if query.is_stored else {"stored_until": await closed.stored_until(store, query.market, query.last_close)}
 
 
 async def count_bars(store: Store, query: BarQuery) -> int:
@@ -141,31 +149,37 @@ async def count_bars(store: Store, query: BarQuery) -> int:
     return int(count)
 
 
-async def bar_table(store: Store, query: BarQuery, *, limit: int) -> pa.Table:
-    """The first `limit` bars, oldest first, as columns."""
-    name, parameters = _named(query, "bars", query.first_open, query.last_close, limit, 0)
-    return await store.arrow(name, **parameters)
+async def traded_lately(store: Store, market: Market, base: int, start: int, end: int) -> list[int]:
+    """The open times (Unix s) of the intervals of `base` seconds in [start, end) that hold trades which were stored a
+    while ago at most, so that their bars may lack. Ask after you read bars and ledger: what is filled since is among
+    them."""
+    rows = await store.rows(
+        "traded_lately", exchange=market.exchange, symbol=market.symbol, base=base, start=start, end=end
+    )
+    return [open_time for (open_time,) in rows]
 
 
-async def bar_text(store: Store, query: BarQuery, layout: str, *, limit: int) -> bytes:
-    """The first `limit` bars, oldest first, in one of ClickHouse's text formats."""
-    name, parameters = _named(query, "bars", query.first_open, query.last_close, limit, 0)
-    return await store.text(name, layout, **parameters)
+async def bar_table(store: Store, query: BarQuery, more: Mapping[str, int], *, limit: int) -> pa.Table:
+    """The first `limit` bars, oldest first, as columns. `more` is what `until` answered."""
+    name, parameters = _named(query, "bars", query.first_open, query.last_close, limit)
+    return await store.arrow(name, offset=0, **parameters, **more)
+
+
+async def bar_text(store: Store, query: BarQuery, more: Mapping[str, int], layout: str, *, limit: int) -> bytes:
+    """The same in one of ClickHouse's text formats."""
+    name, parameters = _named(query, "bars", query.first_open, query.last_close, limit)
+    return await store.text(name, layout, offset=0, **parameters, **more)
 
 
 async def _lines(
-    store: Store, query: BarQuery, name: str, start: int, end: int, limit: int, offset: int | None
+    store: Store, query: BarQuery, name: str, start: int, end: int, limit: int, more: Mapping[str, int]
 ) -> list[bytes]:
-    name, parameters = _named(query, name, start, end, limit, offset)
-    return await store.json_lines(name, quote_decimals=query.quote_decimals, **parameters)
+    name, parameters = _named(query, name, start, end, limit)
+    return await store.json_lines(name, quote_decimals=query.quote_decimals, **parameters, **more)
 
 
-def _named(
-    query: BarQuery, name: str, start: int, end: int, limit: int, offset: int | None
-) -> tuple[str, dict[str, object]]:
+def _named(query: BarQuery, name: str, start: int, end: int, limit: int) -> tuple[str, dict[str, object]]:
     parameters: dict[str, object] = {"base": query.base, "limit": limit, **_place(query, start, end)}
-    if offset is not None:
-        parameters["offset"] = offset
     if not query.is_stored:
         name = name.replace("bars", "rolled_bars")
         parameters["seconds"] = query.interval.seconds

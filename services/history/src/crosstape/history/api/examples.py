@@ -1,8 +1,11 @@
-"""The seeds' examples as the API's document shows them."""
+"""The answers as the API's document describes them, with the seeds' examples."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from crosstape.common.web.described import Described
+from crosstape.history.api import schemas
 
 Responses = dict[int | str, dict[str, Any]]
 Headers = dict[str, dict[str, Any]]
@@ -20,22 +23,28 @@ _QUOTE_ALIAS = {
         "schema": {"type": "string"},
     }
 }
+_BYTES = {"type": "string", "format": "binary"}
 _OF_EXCHANGES: Responses = {502: {"description": "An exchange answered with an error, or not in time."}}
 """Of what looks a symbol up in the exchanges' own lists."""
 
 
-def _json(example: Any, headers: Headers | None = None) -> Responses:
-    return {200: {"content": {"application/json": {"example": example}}, "headers": headers or {}}}
+def _json(model: Any, example: Any, headers: Headers | None = None) -> Responses:
+    return {200: {"model": model, "content": {"application/json": {"example": example}}, "headers": headers or {}}}
 
 
-def _or_file(example: Any) -> Responses:
-    files = ("text/csv", "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet")
-    content: dict[str, Any] = {"application/json": {"example": example}} | {media_type: {} for media_type in files}
-    page = {"description": "A page as JSON, or all rows as a file by `Accept`.", "content": content}
+def _or_file(model: type[Described], example: Any) -> Responses:
+    content: dict[str, Any] = {
+        "application/json": {"example": example},
+        "text/csv": {"schema": {"type": "string"}},
+        "application/vnd.apache.arrow.stream": {"schema": _BYTES},
+        "application/vnd.apache.parquet": {"schema": _BYTES},
+    }
+    page = {"model": model, "description": "A page as JSON, or all rows as a file by `Accept`.", "content": content}
     return {200: page | {"headers": _LEGACY_TIMES | _QUOTE_ALIAS}} | _OF_EXCHANGES
 
 
 BARS = _or_file(
+    schemas.BarPage,
     {
         "exchange": "binance",
         "symbol": "btcusdt",
@@ -55,11 +64,12 @@ BARS = _or_file(
                 "volume_unknown": 0,
             }
         ],
-        "next_cursor": None,
-    }
+        "next_cursor": "kqFizmOwzTw",
+    },
 )
 
 TRADES = _or_file(
+    schemas.TradePage,
     {
         "exchange": "binance",
         "symbol": "btcusdt",
@@ -67,8 +77,8 @@ TRADES = _or_file(
         "trades": [
             {"trade_id": 2389017, "timestamp": 1672531200.123456, "price": 16542.3, "quantity": 0.25, "side": "sell"}
         ],
-        "next_cursor": None,
-    }
+        "next_cursor": "k6F0zgAkdBqg",
+    },
 )
 
 _CANDLES = {
@@ -93,11 +103,12 @@ _CANDLES = {
         "timestamp": "2025-11-13T10:30:45.123Z",
     },
 }
-CANDLES = _json(_CANDLES, _LEGACY_TIMES | _QUOTE_ALIAS) | _OF_EXCHANGES
-LATEST_CANDLE = _json(_CANDLES, _QUOTE_ALIAS) | _OF_EXCHANGES
+CANDLES = _json(schemas.Candles, _CANDLES, _LEGACY_TIMES | _QUOTE_ALIAS) | _OF_EXCHANGES
+LATEST_CANDLE = _json(schemas.Candles, _CANDLES, _QUOTE_ALIAS) | _OF_EXCHANGES
 
 KLINES = (
     _json(
+        list[schemas.Kline],
         [
             {
                 "timestamp": 1735689600000,
@@ -116,6 +127,7 @@ KLINES = (
 
 COMPLETENESS = (
     _json(
+        schemas.CompletenessPage,
         {
             "exchange": "binance",
             "symbol": "btcusdt",
@@ -131,12 +143,12 @@ COMPLETENESS = (
                 }
             ],
             "missing_ids": [],
-            "next_cursor": None,
+            "next_cursor": "kqFizmOwzTw",
         },
         _LEGACY_TIMES,
     )
     | _OF_EXCHANGES
 )
 
-EXCHANGES = _json({"exchanges": ["binance", "kraken", "coinbasepro", "okx"]})
-SYMBOLS = _json({"symbols": ["BTCUSDT", "ETHUSDT", "BNBUSDT"]}) | _OF_EXCHANGES
+EXCHANGES = _json(schemas.Exchanges, {"exchanges": ["binance", "kraken", "coinbasepro", "okx"]})
+SYMBOLS = _json(schemas.Symbols, {"symbols": ["BTCUSDT", "ETHUSDT", "BNBUSDT"]}) | _OF_EXCHANGES

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import csv
-import enum
 import io
 from collections.abc import AsyncIterator, Mapping
 from decimal import Decimal
@@ -19,32 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from starlette.responses import Response, StreamingResponse
 
-from crosstape.history.api.bars import BarQuery, bar_table, bar_text
+from crosstape.common.web.layout import Layout
+from crosstape.history.api.bars import BarQuery, ClosedBars, bar_table, bar_text, until
 from crosstape.history.api.tape import TradeQuery, following
+from crosstape.history.columns import PRICE
 from crosstape.history.store import Store
 
 PAGE_ROWS = 50_000
-PRICE = pa.decimal128(38, 18)
 _SECOND_TIME = pa.timestamp("s", "UTC")
-
-
-class Layout(enum.StrEnum):
-    """What an export can be, by media type."""
-
-    CSV = "text/csv"
-    ARROW = "application/vnd.apache.arrow.stream"
-    PARQUET = "application/vnd.apache.parquet"
-
-
-def layout_of(accept: str) -> Layout | None:
-    """The first export among the media types of an Accept header; None for JSON."""
-    for part in accept.split(","):
-        media_type = part.partition(";")[0].strip().lower()
-        if media_type in set(Layout):
-            return Layout(media_type)
-        if media_type == "application/json":
-            return None
-    return None
 
 
 class _Chunks(io.RawIOBase):
@@ -96,13 +77,16 @@ class _Encoder:
         return self._chunks.take()
 
 
-async def export_bars(store: Store, query: BarQuery, layout: Layout, headers: Mapping[str, str]) -> Response:
+async def export_bars(
+    store: Store, query: BarQuery, closed: ClosedBars, layout: Layout, headers: Mapping[str, str]
+) -> Response:
     """All bars of `query` in `layout`. Raises DatabaseError."""
+    more = await until(store, query, closed)
 
     async def tables() -> AsyncIterator[pa.Table]:
         page = query
         while True:
-            table = await bar_table(store, page, limit=PAGE_ROWS)
+            table = await bar_table(store, page, more, limit=PAGE_ROWS)
             yield _typed_bars(table)
             if table.num_rows < PAGE_ROWS:
                 return
@@ -111,7 +95,7 @@ async def export_bars(store: Store, query: BarQuery, layout: Layout, headers: Ma
     async def texts() -> AsyncIterator[bytes]:
         page = query
         while True:
-            text = await bar_text(store, page, _csv(page is query), limit=PAGE_ROWS)
+            text = await bar_text(store, page, more, _csv(page is query), limit=PAGE_ROWS)
             yield text
             if not (last := _last_of_full_page(text, page is query)):
                 return
@@ -159,10 +143,13 @@ def _last_of_full_page(text: bytes, has_header: bool) -> list[str]:
 
 
 def _typed_bars(bars: pa.Table) -> pa.Table:
-    """Times as times; sums in the precision that every reader knows. Raises ArrowInvalid where they do not fit."""
+    """Times as times; sums in the precision that every reader knows; counts signed, as differences of unsigned ones
+    wrap around in a DataFrame. Raises ArrowInvalid where they do not fit."""
     columns = {name: bars.column(name) for name in bars.column_names}
     for name in ("volume", "volume_delta", "volume_unknown"):
         columns[name] = columns[name].cast(PRICE)
+    for name in ("trades", "revision"):
+        columns[name] = columns[name].cast(pa.int64())
     columns["timestamp"] = columns["timestamp"].cast(pa.int64()).cast(_SECOND_TIME)
     return pa.table(columns)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -64,7 +64,11 @@ async def watermarks(context: Context, exchange: str, hours: Annotated[int, Quer
     unnumbered = [symbol for symbol in {*newest, *numbered} if not numbered.get(symbol)]
     since = time.time_ns() - hours * HOUR * NANOSECONDS
     return json_response(
-        {"markets": marks, "uncovered": await _uncovered(context, exchange, unnumbered, newest, since)}
+        {
+            "markets": marks,
+            "uncovered": await _uncovered(context, exchange, unnumbered, newest, since),
+            "lost_on_bus": _by_symbol(await context.exports.rows("lost_on_bus", exchange=exchange, symbols=unnumbered)),
+        }
     )
 
 
@@ -98,22 +102,28 @@ async def _uncovered(
     """Of each market, what of the time (ns) from its first coverage after `since` until now nobody vouched for, nor
     gave up; without any coverage that is the time since its newest trade."""
     now = time.time_ns()
-    vouched: dict[str, list[Span]] = {}
-    for symbol, start, end in await context.exports.rows("vouched", exchange=exchange, symbols=symbols, since=since):
-        vouched.setdefault(symbol, []).append((start, end))
+    vouched = _by_symbol(await context.exports.rows("vouched", exchange=exchange, symbols=symbols, since=since))
     begun = {**newest, **{symbol: min(start for start, _ in spans) for symbol, spans in vouched.items()}}
     return {symbol: Spans(vouched.get(symbol, ())).lacking(begun[symbol], now) for symbol in symbols if symbol in begun}
 
 
+def _by_symbol(rows: Iterable[tuple[str, int, int]]) -> dict[str, list[Span]]:
+    spans: dict[str, list[Span]] = {}
+    for symbol, start, end in rows:
+        spans.setdefault(symbol, []).append((start, end))
+    return spans
+
+
 @router.get("/status")
 async def status(context: Context) -> Response:
-    started = time.perf_counter()
     try:
-        await context.probes.ping()
-        took = round((time.perf_counter() - started) * 1000, 2)
-        ages = dict(await context.probes.rows("feeds"))
+        took = round(await context.probes.ping(), 2)
     except DatabaseError:
         return json_response({"database": {"status": "down"}, "feeds": {}})
+    try:
+        ages = dict(await context.probes.rows("feeds"))
+    except DatabaseError:  # it is there, and too busy to tell how they are
+        ages = {}
     feeds = {
         exchange: {
             "status": "up" if ages.get(exchange, SILENT_MS) < SILENT_MS else "down",

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import pyarrow as pa
 from fastapi import APIRouter, Query, Response
 from msgspec.structs import astuple
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from crosstape.common.errors import ExchangeError, ValidationFailed
 from crosstape.common.market.bar import Interval
@@ -21,9 +21,10 @@ from crosstape.exchanges.times import MILLISECOND
 from crosstape.history.api import examples
 from crosstape.history.api.answers import tell_quote_alias
 from crosstape.history.api.markets import Market
-from crosstape.history.api.parameters import Numbers
+from crosstape.history.api.parameters import Numbers, Parameters
 from crosstape.history.api.resources import Context, Resources
 from crosstape.history.api.spans import Span, Spans
+from crosstape.history.columns import PRICE
 from crosstape.history.exchanges import REQUEST_SECONDS
 
 router = APIRouter(tags=["klines"])
@@ -35,15 +36,14 @@ KLINES_AT_ONCE = 500
 DAY_SECONDS = 86_400
 GRACE_MS = 10_000
 """How long after its end a candle may still change: clocks differ, and exchanges publish late."""
-PRICE = pa.decimal128(38, 18)
 MILLISECONDS = pa.timestamp("ms", "UTC")
 
 
-class _Asked(BaseModel):
+class _Asked(Parameters):
     start_date: str | None = Field(
         None,
-        description="first open time: 2025-01-01, or ISO 8601; Kraken gives the newest 720 candles of each length, and "
-        "an earlier start is 422",
+        description=f"first open time: 2025-01-01, or ISO 8601; the newest {DEFAULT_KLINES} if left out; Kraken gives "
+        "the newest 720 candles of each length, and an earlier start is 422",
         max_length=64,
     )
     end_date: str | None = Field(
@@ -127,18 +127,19 @@ def kline_range(asked: _Asked, source: Interval, reach: int | None, now: int, re
     """The open times [start, end) in ms that are asked for; without a start as many as may be asked of `source`, and of
     those that end now no more than the exchange's `reach`. Raises InvalidTimeFormat, ValidationFailed.
     """
-    first = None if asked.start_date is None else parse_time(asked.start_date, date=True)
-    last = None if asked.end_date is None else parse_time(asked.end_date, date=True)
+    first = None if asked.start_date is None else parse_time(asked.start_date, date=True, parameter="start_date")
+    last = None if asked.end_date is None else parse_time(asked.end_date, date=True, parameter="end_date")
     if any(moment is not None and moment.is_legacy for moment in (first, last)):
         response.headers["Deprecation"] = "true"
-    end = now if last is None else min(_milliseconds(last) + (DAY_SECONDS * 1000 if last.is_date else 0), now)
+    until = now if last is None else _milliseconds(last) + (DAY_SECONDS * 1000 if last.is_date else 0)
+    end = min(until, now)
     if first is None:
         span = min(DEFAULT_KLINES * asked.interval.seconds, MOST_KLINES * source.seconds) * 1000
         # Two fewer than it has: the open one, and one that opens meanwhile.
         oldest = 0 if reach is None else now - (reach - 2) * source.seconds * 1000
         return max(0, end - span, oldest if oldest < end else 0), end
     start = _milliseconds(first)
-    if last is not None and _milliseconds(last) < start:
+    if last is not None and until <= start and _milliseconds(last) < start:
         raise ValidationFailed("end_date must not be before start_date.", {"parameter": "end_date"})
     return start, max(start, end)
 

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from weakref import WeakValueDictionary
 
 import msgspec
 import pyarrow as pa
@@ -13,7 +14,7 @@ import structlog
 from msgspec import Struct
 
 from crosstape.common.errors import DatabaseError, ExchangeError, SymbolNotFound
-from crosstape.common.market.instrument import Instrument, Kind
+from crosstape.common.market.instrument import Instrument, split_symbol
 from crosstape.common.symbols import SUGGESTIONS, SymbolTable, exchange_id, exchange_not_found, split_tradingview
 from crosstape.history.exchanges import PATIENT_SECONDS, REQUEST_SECONDS
 from crosstape.history.store import Store
@@ -41,10 +42,12 @@ class Market(Struct, frozen=True):
 
 
 class _Known(Struct, frozen=True):
+    """`waited` is for how long the exchange was asked (s), `failure` why there is nothing in the table."""
+
     table: SymbolTable
     stale_at: float
+    waited: float
     failure: ExchangeError | None = None
-    """Why there is nothing in the table."""
 
 
 class Markets:
@@ -55,7 +58,7 @@ class Markets:
         self._fetch = fetch
         self._store = store
         self._known: dict[str, _Known] = {}
-        self._looks: dict[str, asyncio.Lock] = {}
+        self._looks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def exchange(self, text: str) -> str:
         """The exchange that `text` names. Raises ExchangeNotFound."""
@@ -77,7 +80,7 @@ class Markets:
         except SymbolNotFound:
             if not self._is_stale(exchange):
                 raise
-            await self._refresh(exchange, REQUEST_SECONDS)
+            await self._refresh_once(exchange)
             found = (await self._table(exchange)).resolve(symbol)
         return Market(exchange, found.instrument, found.quote_alias)
 
@@ -116,19 +119,38 @@ class Markets:
         return (await self._table(exchange_id(exchange))).instruments
 
     async def refresh(self) -> None:
-        """Keep the lists that were asked for fresh until cancelled, so that no request waits for an exchange twice.
+        """Keep our lists that were asked for fresh until cancelled, so that no request waits for an exchange twice, and
+        no exchange for another. While the database is away they stay as they are."""
+        async with asyncio.TaskGroup() as group:
+            for exchange in self.exchanges:
+                group.create_task(self._keep_fresh(exchange))
+            group.create_task(self._see_to_others())
 
-        While the database is away they stay as they are.
-        """
+    async def _keep_fresh(self, exchange: str) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            for exchange in filter(self._is_stale, list(self._known)):
-                try:
-                    await self._refresh(exchange, PATIENT_SECONDS)
-                except DatabaseError:
-                    log.warning("market_list_not_refreshed", exchange=exchange)
-                    stale_at = time.monotonic() + RETRY_SECONDS
-                    self._known[exchange] = msgspec.structs.replace(self._known[exchange], stale_at=stale_at)
+            if exchange in self._known and self._is_stale(exchange):
+                await self._refresh_patiently(exchange)
+
+    async def _see_to_others(self) -> None:
+        """Ask once more, and for longer, those that failed a caller; forget each that nobody asked for since."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            for exchange, known in [*self._known.items()]:
+                if exchange in self.exchanges or not self._is_stale(exchange):
+                    continue
+                if known.failure is not None and known.waited < PATIENT_SECONDS:
+                    await self._refresh_patiently(exchange)
+                else:
+                    self._known.pop(exchange, None)
+
+    async def _refresh_patiently(self, exchange: str) -> None:
+        try:
+            await self._refresh(exchange, PATIENT_SECONDS)
+        except DatabaseError:
+            log.warning("market_list_not_refreshed", exchange=exchange)
+            stale_at = time.monotonic() + RETRY_SECONDS
+            self._known[exchange] = msgspec.structs.replace(self._known[exchange], stale_at=stale_at)
 
     async def _table(self, exchange: str) -> SymbolTable:
         """What is known of `exchange`: of one of ours from the store if it has a list (soon refreshed), else from the
@@ -141,38 +163,51 @@ class Markets:
         return known.table
 
     async def _first_look(self, exchange: str) -> None:
-        async with self._looks.setdefault(exchange, asyncio.Lock()):
-            try:
-                if exchange in self._known:
-                    return
-                if exchange in self.exchanges and (kept := await self._kept(exchange)):
-                    await self._know(exchange, kept, lasts=0.0)
-                else:
-                    await self._refresh(exchange, REQUEST_SECONDS)
-            finally:
-                self._looks.pop(exchange, None)
+        async with self._alone(exchange):
+            if exchange in self._known:
+                return
+            if exchange in self.exchanges and (kept := await self._kept(exchange)):
+                await self._know(exchange, kept, lasts=0.0, waited=0.0)
+            else:
+                await self._refresh(exchange, REQUEST_SECONDS)
+
+    async def _refresh_once(self, exchange: str) -> None:
+        """Of those who come together one asks."""
+        async with self._alone(exchange):
+            if self._is_stale(exchange):
+                await self._refresh(exchange, REQUEST_SECONDS)
+
+    def _alone(self, exchange: str) -> asyncio.Lock:
+        return self._looks.setdefault(exchange, asyncio.Lock())
 
     def _is_stale(self, exchange: str) -> bool:
-        return time.monotonic() >= self._known[exchange].stale_at
+        known = self._known.get(exchange)
+        return known is None or time.monotonic() >= known.stale_at
 
     async def _refresh(self, exchange: str, seconds: float) -> None:
         try:
             instruments = list(await self._fetch(exchange, seconds))
         except ExchangeError as error:
             log.warning("market_list_unavailable", exchange=exchange, error=error.message)
-            await self._know(exchange, await self._kept(exchange), lasts=RETRY_SECONDS, failure=error)
+            await self._know(exchange, await self._kept(exchange), lasts=RETRY_SECONDS, waited=seconds, failure=error)
         else:
-            await self._know(exchange, instruments, lasts=REFRESH_SECONDS)
+            await self._know(exchange, instruments, lasts=REFRESH_SECONDS, waited=seconds)
             await self._keep(exchange, instruments)
 
     async def _know(
-        self, exchange: str, instruments: list[Instrument], *, lasts: float, failure: ExchangeError | None = None
+        self,
+        exchange: str,
+        instruments: list[Instrument],
+        *,
+        lasts: float,
+        waited: float,
+        failure: ExchangeError | None = None,
     ) -> None:
         listed = {instrument.symbol for instrument in instruments}
         instruments = instruments + [i for i in await self._on_tape(exchange) if i.symbol not in listed]
         table = SymbolTable(exchange, instruments)
         stale_at = time.monotonic() + lasts
-        self._known[exchange] = _Known(table, stale_at, None if instruments else failure)
+        self._known[exchange] = _Known(table, stale_at, waited, None if instruments else failure)
 
     async def _kept(self, exchange: str) -> list[Instrument]:
         rows = await self._store.rows("instruments", exchange=exchange)
@@ -196,6 +231,4 @@ def _tradingview(exchange: str, symbol: str) -> str:
 
 
 def _instrument(exchange: str, symbol: str) -> Instrument:
-    name, suffix, _ = symbol.partition(".P")
-    base, _, quote = name.rpartition("-")
-    return Instrument(exchange, symbol, base, quote, Kind.PERPETUAL if suffix else Kind.SPOT)
+    return Instrument(exchange, symbol, *split_symbol(symbol))

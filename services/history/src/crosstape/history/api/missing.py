@@ -14,6 +14,7 @@ from crosstape.history.store import Store
 
 MINUTE = 60
 RECENT = 2 * 86_400
+PAGE_HOLES = 10_000
 
 
 class Hole(Struct, frozen=True):
@@ -50,10 +51,23 @@ async def missing_ids(
         absent.setdefault(symbol, []).append((first, last + 1))
     found: dict[str, list[Hole]] = {}
     for symbol, ranges in suspects.items():
-        for first, last in _joined(ranges):
-            rows = await store.rows("missing_ids", exchange=exchange, symbol=symbol, first=first, last=last)
+        for joined in _joined(ranges):
+            rows = await _holes(store, exchange, symbol, *joined)
             found.setdefault(symbol, []).extend(_present(rows, Spans(absent.get(symbol, ()))))
     return {symbol: holes for symbol, holes in found.items() if holes}
+
+
+async def _holes(store: Store, exchange: str, symbol: str, first: int, last: int) -> list[tuple[int, ...]]:
+    """All holes in the ids [first, last], page by page."""
+    found: list[tuple[int, ...]] = []
+    while True:
+        page = await store.rows(
+            "missing_ids", exchange=exchange, symbol=symbol, first=first, last=last, limit=PAGE_HOLES
+        )
+        found += page
+        if len(page) < PAGE_HOLES:
+            return found
+        first = page[-1][1] + 1
 
 
 class Newest(Struct, frozen=True):

@@ -8,17 +8,19 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Header, Query, Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from crosstape.common.errors import DataNotFound, ValidationFailed
 from crosstape.common.market.bar import NANOSECONDS, Interval
 from crosstape.common.time import iso_milliseconds
+from crosstape.common.web.layout import layout_of
 from crosstape.history.api import examples
 from crosstape.history.api.answers import json_response, page_response, tell_quote_alias
-from crosstape.history.api.bars import BarQuery, BarRow, bar_rows, count_bars, newest_bars, oldest_bars
+from crosstape.history.api.bars import BarQuery, BarRow, bar_rows, count_bars, newest_bars, oldest_bars, traded_lately
 from crosstape.history.api.cursor import BarCursor, bar_cursor, encode_cursor
-from crosstape.history.api.export import export_bars, layout_of
-from crosstape.history.api.fill import Fill, fill_bars, newest_intervals, oldest_intervals
+from crosstape.history.api.export import export_bars
+from crosstape.history.api.fill import Fill, empty_span, fill_bars, fillable, newest_intervals, oldest_intervals
+from crosstape.history.api.ledger import read_ledger
 from crosstape.history.api.markets import Market
 from crosstape.history.api.parameters import (
     DEFAULT_LIMIT,
@@ -27,6 +29,7 @@ from crosstape.history.api.parameters import (
     Numbers,
     Offset,
     PageParameters,
+    Parameters,
     SymbolText,
     TimeText,
     check_days,
@@ -44,7 +47,7 @@ MOST_DAYS_OF_SECONDS = 31
 """Counting all matches reads them all."""
 
 
-class _Shape(BaseModel):
+class _Shape(Parameters):
     symbol: SymbolText
     interval: Bars = Interval.M1
     fields: str = Field(
@@ -63,7 +66,8 @@ class _OffsetPage(_Shape):
 class _CursorPage(PageParameters):
     interval: Bars = Interval.M1
     fill: Fill = Field(
-        Fill.NONE, description="what stands in intervals without a trade; never where nobody listened, nor in a file"
+        Fill.NONE,
+        description="what stands where nobody traded; never where nobody listened or trades lack, nor in a file",
     )
 
 
@@ -90,12 +94,12 @@ async def ohlcv(context: Context, response: Response, asked: Annotated[_OffsetPa
     summary="The most recent bar of a symbol that names its exchange",
     responses=examples.LATEST_CANDLE,
 )
-async def latest(context: Context, response: Response, asked: Annotated[_Shape, Query()]) -> Response:
+async def latest_bar(context: Context, response: Response, asked: Annotated[_Shape, Query()]) -> Response:
     started = time.perf_counter()
     more = _fields(asked.fields)
     market = await context.markets.resolve_anywhere(asked.symbol)
     query = BarQuery(market, asked.interval, 0, int(time.time()) + 1, quote_decimals=asked.numbers == "string")
-    lines = await newest_bars(context.reads, query, limit=1)
+    lines = await newest_bars(context.reads, query, context.closed, limit=1)
     if not lines:
         raise DataNotFound(f"No data found for symbol {asked.symbol}", {"symbol": asked.symbol})
     tell_quote_alias(market, response)
@@ -126,12 +130,12 @@ async def bars(
         query = msgspec.structs.replace(query, start=bar_cursor(asked.cursor).open_time)
     if layout is not None:
         tell_quote_alias(market, response)
-        return await export_bars(context.exports, query, layout, response.headers)
+        return await export_bars(context.exports, query, context.closed, layout, response.headers)
     is_latest = span.start is None and asked.cursor is None
     if asked.fill is not Fill.NONE:
         lines, following = await _filled_page(context, query, asked.fill, asked.limit, is_latest=is_latest)
     elif is_latest:
-        lines, following = await newest_bars(context.reads, query, limit=asked.limit), None
+        lines, following = await newest_bars(context.reads, query, context.closed, limit=asked.limit), None
     else:
         lines, following = await _page(context, query, asked.limit)
     next_page = None if following is None else encode_cursor(BarCursor(following))
@@ -155,15 +159,14 @@ async def _filled_page(
     close_before = None
     if fill is Fill.FFILL:
         before = msgspec.structs.replace(query, start=0, end=page.first_open)
-        close_before = next((row.close for row in bar_rows(await newest_bars(context.reads, before, limit=1))), None)
-    intervals = await context.reads.rows(
-        "coverage",
-        exchange=query.market.exchange,
-        symbol=query.market.symbol,
-        start=page.start * NANOSECONDS,
-        end=page.last_close * NANOSECONDS,
-    )
-    filled = fill_bars(rows, page, Spans(intervals), fill, close_before, stored_until)
+        lines = await newest_bars(context.reads, before, context.closed, limit=1)
+        close_before = next((row.close for row in bar_rows(lines)), None)
+    certain = Spans(())
+    if (empty := empty_span(rows, page)) is not None:
+        ledger = await read_ledger(context.reads, query.market, *empty)
+        opened = await traded_lately(context.reads, query.market, query.base, *empty)
+        certain = fillable(ledger, ((one * NANOSECONDS, (one + query.base) * NANOSECONDS) for one in opened))
+    filled = fill_bars(rows, page, certain, fill, close_before, stored_until)
     following = page.end if page.end < query.end and not is_latest else None
     return [msgspec.json.encode(bar) for bar in filled], following
 

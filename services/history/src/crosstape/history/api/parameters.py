@@ -56,11 +56,18 @@ Cursor = Annotated[str | None, Field(description="`next_cursor` of the page befo
 Bars = Annotated[Interval, Field(description="length of a bar")]
 
 
-class SpanParameters(BaseModel):
+class Parameters(BaseModel, extra="forbid"):
+    """What a route takes. Any other is refused: who writes `strat=`, or `start=` for `start_date=`, would get rows that
+    were not meant."""
+
+
+class SpanParameters(Parameters):
     """A range of time on the routes by exchange and symbol."""
 
     start: TimeText | None = Field(
-        None, description="first time: ISO 8601, Unix seconds, or the deprecated YYYYMMDD-HHmm"
+        None,
+        description="first time: ISO 8601, Unix seconds, or the deprecated YYYYMMDD-HHmm; if left out the newest rows "
+        "(of completeness the last hour)",
     )
     end: TimeText | None = Field(None, description="exclusive end, in the same forms; now if left out")
 
@@ -90,13 +97,13 @@ def _up(nanoseconds: int) -> int:
     return max(0, min(-(-nanoseconds // NANOSECONDS), LATEST_SECOND))
 
 
-def time_range(start: str | None, end: str | None, response: Response, *, unix: bool) -> Range:
+def time_range(start: str | None, end: str | None, response: Response, *, unix: bool, date: bool = False) -> Range:
     """The range of two parameters; says so in `response` when a deprecated form was used.
 
     Raises InvalidTimeFormat, ValidationFailed when it ends before it starts.
     """
-    first = None if start is None else parse_time(start, unix=unix)
-    last = None if end is None else parse_time(end, unix=unix)
+    first = None if start is None else parse_time(start, unix=unix, date=date, parameter="start")
+    last = None if end is None else parse_time(end, unix=unix, date=date, parameter="end")
     if (first is not None and first.is_legacy) or (last is not None and last.is_legacy):
         response.headers["Deprecation"] = "true"
     until = time.time_ns() + NANOSECONDS if last is None else last.nanoseconds

@@ -9,10 +9,11 @@ import msgspec
 from fastapi import APIRouter, Header, Query, Response
 from msgspec import Struct
 
+from crosstape.common.web.layout import layout_of
 from crosstape.history.api import examples
 from crosstape.history.api.answers import page_response, tell_quote_alias
 from crosstape.history.api.cursor import TradeCursor, encode_cursor, trade_cursor
-from crosstape.history.api.export import export_trades, layout_of
+from crosstape.history.api.export import export_trades
 from crosstape.history.api.parameters import PageParameters, time_range
 from crosstape.history.api.resources import Context
 from crosstape.history.api.tape import FIRST, TradeQuery, following

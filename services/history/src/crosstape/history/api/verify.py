@@ -44,7 +44,7 @@ Lines = dict[tuple[int, int], str]
 async def verify(
     context: Context, response: Response, exchange: str, symbol: str, asked: Annotated[SpanParameters, Query()]
 ) -> Response:
-    span = time_range(asked.start, asked.end, response, unix=True)
+    span = time_range(asked.start, asked.end, response, unix=True, date=True)
     market = await context.markets.resolve(exchange, symbol)
     start, end = span.seconds
     [(first, closed_until)] = await context.exports.rows("bar_span", exchange=market.exchange, symbol=market.symbol)

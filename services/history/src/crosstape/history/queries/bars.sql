@@ -1,12 +1,12 @@
 -- Bars of a stored interval (`base` seconds) that open in [start, end), oldest first: the closed ones as stored, the
 -- open ones folded from the tape.
-WITH $closed_until AS closed_until
 SELECT
     open_time AS timestamp,
 $bar_row
 FROM
 (
 $stored_bars
+    WHERE trades > 0
     ORDER BY bars.open_time
     LIMIT {limit:UInt32} + {offset:UInt32}
     UNION ALL

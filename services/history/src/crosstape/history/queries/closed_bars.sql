@@ -4,5 +4,6 @@ SELECT
     toUnixTimestamp(open_time) AS timestamp,
 $bar_row
 $closed
+WHERE trades > 0
 ORDER BY bars.open_time
 LIMIT {limit:UInt32} OFFSET {offset:UInt32}

@@ -14,6 +14,7 @@ $rollup,
 $stored_bars
     ) AS bar
     GROUP BY timestamp
+    HAVING trades > 0
 )
 ORDER BY timestamp
 LIMIT {limit:UInt32} OFFSET {offset:UInt32}

@@ -1,5 +1,4 @@
 -- How many bars of `seconds` open in [start, end).
-WITH $closed_until AS closed_until
 SELECT uniqExact($bucket)
 FROM
 (
@@ -7,6 +6,7 @@ FROM
     FROM
     (
 $stored_bars
+        WHERE trades > 0
     )
     UNION ALL
     SELECT toUnixTimestamp(time) - toUnixTimestamp(time) % {base:UInt32} AS open_time

@@ -1,5 +1,4 @@
 -- Minutes with trades in [start, end): how many, and the first and last id.
-WITH $closed_until AS closed_until
 SELECT
     open_time,
     trades,
@@ -10,6 +9,7 @@ SELECT
 FROM
 (
 $stored_bars
+    WHERE trades > 0
     UNION ALL
 $open_bars
 )

@@ -1,4 +1,4 @@
--- The holes in the ids [first, last] of a market, and the times (ns) of the trades before and after each.
+-- The first `limit` holes in the ids [first, last] of a market, and the times (ns) of the trades before and after each.
 SELECT previous_seq + 1, trade_seq - 1, toUnixTimestamp64Nano(previous_time), toUnixTimestamp64Nano(time)
 FROM
 (
@@ -15,4 +15,4 @@ FROM
 )
 WHERE trade_seq > previous_seq + 1
 ORDER BY trade_seq
-LIMIT 10000
+LIMIT {limit:UInt32}

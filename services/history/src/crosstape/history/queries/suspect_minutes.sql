@@ -1,4 +1,5 @@
--- Closed minutes of numbered markets in whose ids something is missing, or between them and the minute before:
+-- Closed minutes of numbered markets whose ids do not add up, or do not follow those of the minute before. (One whose
+-- last trade in time has not the highest id is not seen where as many ids lack as lie above that.) Columns:
 -- (symbol, open time, the id before the minute's first, its last id).
 SELECT toString(symbol) AS symbol, toUnixTimestamp(open_time) AS minute, before_first, last_trade_seq
 FROM

@@ -1,7 +1,7 @@
 -- The bars of `intervals` (s) of `minutes`, recomputed from the tape; of all the markets' in [start, end) when none are
 -- named, which saves looking each trade's minute up. Nor is each trade's market looked up: the hint says where in the
--- table the markets lie, and bars of others that lie there too are left out at the end (`any` keeps that from being done
--- trade by trade before).
+-- table the markets lie, and bars of others that lie there too are left out at the end (`any` keeps that from being
+-- done trade by trade before).
 SELECT
     toString(bar.exchange) AS exchange,
     toString(bar.symbol) AS symbol,

@@ -1,16 +1,8 @@
--- Trades of a market from the id (trade_seq, trade_uid) on, of time [start, end) in ns, in the order of their ids.
+-- A page of trades as JSON and CSV show them.
 SELECT
     if(trade_uid = '', trade_seq::Variant(String, UInt64), trade_uid::Variant(String, UInt64)) AS trade_id,
     toUnixTimestamp64Micro(time) / 1000000 AS timestamp,
     price,
     quantity,
     multiIf(side = 1, 'buy', side = -1, 'sell', 'unknown') AS side
-FROM trades FINAL
-WHERE exchange = {exchange:String}
-    AND symbol = {symbol:String}
-    AND trade_seq >= {from_seq:UInt64}
-    AND (trade_seq, trade_uid) >= ({from_seq:UInt64}, {from_uid:String})
-    AND time >= fromUnixTimestamp64Nano({start:Int64}, 'UTC')
-    AND time < fromUnixTimestamp64Nano({end:Int64}, 'UTC')
-ORDER BY trade_seq, trade_uid
-LIMIT {limit:UInt32}
+$trade_page

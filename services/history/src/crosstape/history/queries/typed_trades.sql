@@ -1,4 +1,4 @@
--- The same trades as `trades`, in the types of Arrow: trades of a market from the id (trade_seq, trade_uid) on, of time [start, end) in ns, in the order of their ids.
+-- The same trades as `trades`, in the types of Arrow.
 SELECT
     if(trade_uid = '', toString(trade_seq), trade_uid) AS trade_id,
     time AS timestamp,
@@ -7,12 +7,4 @@ SELECT
     multiIf(side = 1, 'buy', side = -1, 'sell', 'unknown') AS side,
     trade_seq,
     trade_uid
-FROM trades FINAL
-WHERE exchange = {exchange:String}
-    AND symbol = {symbol:String}
-    AND trade_seq >= {from_seq:UInt64}
-    AND (trade_seq, trade_uid) >= ({from_seq:UInt64}, {from_uid:String})
-    AND time >= fromUnixTimestamp64Nano({start:Int64}, 'UTC')
-    AND time < fromUnixTimestamp64Nano({end:Int64}, 'UTC')
-ORDER BY trade_seq, trade_uid
-LIMIT {limit:UInt32}
+$trade_page

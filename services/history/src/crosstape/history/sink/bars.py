@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from crosstape.common.market.bar import Bar, BarStatus
 from crosstape.common.market.trade import TradeId
-from crosstape.history.sink.rows import PRICE, VOLUME
+from crosstape.history.columns import PRICE, VOLUME
+from crosstape.history.sink.touched import Minute
 
 _TYPES = {
     "interval": pa.uint32(),
@@ -33,9 +34,10 @@ _PLACE = ("exchange", "symbol", "interval", "open_time")
 """The first columns say which bar it is, the others what is in it."""
 
 
-def changed_bars(tape: pa.Table, stored: pa.Table) -> pa.Table:
+def changed_bars(tape: pa.Table, stored: pa.Table, late: Iterable[Minute] = ()) -> pa.Table:
     """The bars of `tape` that `stored` does not hold already, and an empty one for each that has no trade any more,
-    with the `revision` that each of them is."""
+    with the `revision` that each of them is: 0 for a new one, 1 where it is one of the minutes that are `late`, as what
+    was told without it is changed."""
     known_places, places = _places(stored), _places(tape)
     known = stored.take(pc.index_in(places, value_set=known_places))
     before: Any = known.column("revision")
@@ -43,10 +45,27 @@ def changed_bars(tape: pa.Table, stored: pa.Table) -> pa.Table:
     for name in tape.column_names:
         is_equal: Any = pc.equal(tape.column(name), known.column(name))
         is_same = pc.and_(is_same, is_equal.fill_null(False))
-    revision = pc.add(before, 1).fill_null(0).cast(pa.uint32())
+    late_places = pa.array([f"{exchange} {symbol} 60 {minute}" for exchange, symbol, minute in late], pa.string())
+    first = pc.is_in(places, value_set=late_places).cast(pa.uint32())
+    revision = pc.coalesce(pc.add(before, 1).cast(pa.uint32()), first)
     changed = tape.append_column("revision", revision).filter(pc.invert(is_same))
     gone = stored.filter(pc.invert(pc.is_in(known_places, value_set=places))).filter(pc.field("trades") > 0)
     return pa.concat_tables([changed, _emptied(gone, changed.schema)]) if gone.num_rows else changed
+
+
+def with_stored(changed: pa.Table, stored: pa.Table, wanted: Iterable[str]) -> pa.Table:
+    """`changed`, and of `stored` the bars at the places `wanted` that are not among them, by market, minutes first."""
+    names = _places(stored)
+    is_wanted = pc.is_in(names, value_set=pa.array(wanted, pa.string()))
+    is_changed = pc.is_in(names, value_set=_places(changed))
+    found = stored.filter(pc.and_not(is_wanted, is_changed)).select(changed.column_names)
+    both = pa.concat_tables([changed, found.cast(changed.schema)])
+    return both.sort_by([(name, "descending" if name == "interval" else "ascending") for name in _PLACE])
+
+
+def bar_places(bars: pa.Table) -> list[str]:
+    """Which bar each row is."""
+    return [str(place) for place in _places(bars).to_pylist()]
 
 
 def _places(bars: pa.Table) -> pa.Array[Any]:
@@ -70,12 +89,14 @@ def _emptied(bars: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def bar_columns(changed: pa.Table) -> pa.Table:
-    """The same rows as `bars` takes them: the texts as decimals, the open time as a time."""
+def bar_columns(changed: pa.Table, partitions: int) -> pa.Table:
+    """The same rows as `bars` takes them, closed while the trades' topic had so many partitions: the texts as decimals,
+    the open time as a time."""
     columns = {name: changed.column(name).cast(kind) for name, kind in _TYPES.items()}
     open_time = changed.column("open_time").cast(pa.int64()).cast(pa.timestamp("s", "UTC"))
     kept = {name: changed.column(name) for name in changed.column_names}
-    return pa.table(kept | columns | {"open_time": open_time})
+    topic = pa.repeat(pa.scalar(partitions, pa.uint32()), changed.num_rows)
+    return pa.table(kept | columns | {"open_time": open_time, "partitions": topic})
 
 
 def bars_by_market(rows: Iterable[Sequence[Any]]) -> dict[tuple[str, str], list[Bar]]:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from prometheus_client import Counter, Gauge, Histogram
+
+from crosstape.common.market.soundness import Flaw
+from crosstape.common.runtime.metrics import begin
+
+UNDECODABLE, LEDGER_EVENT = "undecodable", "ledger_event"
+REASONS = frozenset({UNDECODABLE, LEDGER_EVENT, *get_args(Flaw)})
+"""Why records and trades are put aside."""
 
 ROWS = Counter("crosstape_history_rows_total", "Rows inserted, repeats included", ["table"])
 FLUSH_SECONDS = Histogram(
@@ -10,7 +19,10 @@ FLUSH_SECONDS = Histogram(
     "From a batch in hand to its rows stored",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-LAG_SECONDS = Gauge("crosstape_history_lag_seconds", "Age of the oldest record of the newest batch when it was stored")
+LAG_SECONDS = Gauge(
+    "crosstape_history_lag_seconds",
+    "Age of the oldest record of the newest batch when it was stored, 0 when nothing came",
+)
 DEAD_LETTERS = Counter("crosstape_history_dead_letters_total", "Records or trades put aside", ["reason"])
 STORE_FAILURES = Counter("crosstape_history_store_failures_total", "Attempts to store that failed and were repeated")
 BARS = Counter(
@@ -24,3 +36,5 @@ CLOSING_SECONDS = Histogram(
     ["interval"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+
+begin(DEAD_LETTERS, REASONS)

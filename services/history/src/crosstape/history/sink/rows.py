@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
 from itertools import accumulate
 from typing import Any
 
@@ -14,25 +13,16 @@ from msgspec import Struct
 
 from crosstape.common.market.decimals import INTEGER_DIGITS, SCALE
 from crosstape.common.market.ledger import Coverage, Gap
+from crosstape.common.market.soundness import DAY, EARLIEST, LARGEST, is_id, is_name
 from crosstape.common.market.trade import TradeBatch, trade_id, unpack
 from crosstape.exchanges.times import MILLISECOND
-from crosstape.history.sink.soundness import (
-    DAY,
-    EARLIEST,
-    LARGEST_ID,
-    LATEST_RECEIVED,
-    Unsound,
-    is_id,
-    is_name,
-)
+from crosstape.history.columns import PRICE
+from crosstape.history.sink.soundness import Unsound
 
-PRICE = pa.decimal128(38, 18)
-VOLUME = pa.decimal256(76, 18)
 NANOSECOND_TIME = pa.timestamp("ns", "UTC")
 
-LEAST = Decimal(1).scaleb(-SCALE)
-GREATEST = Decimal(10) ** INTEGER_DIGITS - LEAST
-"""What a price or a quantity can be."""
+_NO_DECIMAL = rf"(?m)[^0-9.\n]|[0-9]{{{INTEGER_DIGITS + 1}}}|\.[0-9]{{{SCALE + 1}}}|^[0.]*$|^\.|\.$|\.[0-9]*\."
+"""What stands in lines of which one is no positive decimal. Arrow's expressions take half the time of Python's."""
 
 MINUTE = 60_000_000_000
 SECOND = 1_000_000_000
@@ -77,12 +67,10 @@ def trade_rows(batches: Sequence[TradeBatch], now: int) -> TradeRows:
     are_sound = (
         all(is_name(name) for market in markets for name in market)
         and all(text == "" or is_id(text) for text in texts)
-        and _lie_in(sequence, 0, LARGEST_ID)
+        and _lie_in(sequence, 0, LARGEST)
         and _lie_in(time, EARLIEST, now + DAY)
-        and _lie_in(received, 0, LATEST_RECEIVED)
+        and _lie_in(received, 0, LARGEST)
         and _lie_in(side, -1, 1)
-        and _lie_in(price, LEAST, GREATEST)
-        and _lie_in(quantity, LEAST, GREATEST)
     )
     if not are_sound:
         raise Unsound("a value is out of range")
@@ -125,12 +113,12 @@ def _ids(batches: Sequence[TradeBatch]) -> tuple[pa.Array[Any], list[str]]:
 
 
 def _decimals(lines: list[str]) -> pa.Array[Any]:
-    """Joined columns of decimal text as numbers. Raises Unsound for a text that is none, or none that fits."""
-    texts = pc.split_pattern(pa.array(["\n".join(lines)] if lines else [], pa.string()), "\n").flatten()
-    try:
-        return texts.cast(PRICE)
-    except pa.ArrowInvalid as error:
-        raise Unsound("no decimal") from error
+    """Joined columns of decimal text as numbers. Raises Unsound for a text that is none of the tape's: Arrow alone
+    would take `1e5` and `.5` as well."""
+    text = pa.array(["\n".join(lines)] if lines else [], pa.string())
+    if pc.any(pc.match_substring_regex(text, _NO_DECIMAL)).as_py():
+        raise Unsound("no decimal")
+    return pc.split_pattern(text, "\n").flatten().cast(PRICE)
 
 
 def _integers(packed: Iterable[bytes]) -> pa.Array[Any]:
@@ -149,7 +137,7 @@ def _repeated(values: Sequence[int], times: Sequence[int], kind: pa.DataType) ->
     return repeated
 
 
-def _lie_in(numbers: pa.Array[Any], least: int | Decimal, greatest: int | Decimal) -> bool:
+def _lie_in(numbers: pa.Array[Any], least: int, greatest: int) -> bool:
     if not len(numbers):
         return True
     found: Any = pc.min_max(numbers).as_py()

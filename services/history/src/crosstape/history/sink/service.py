@@ -37,18 +37,24 @@ async def run_sink(settings: HistorySettings, health: Health, stop: asyncio.Even
     """Store and close until `stop`."""
     touched = TouchedMinutes(grace=settings.grace_seconds, quiet=settings.quiet_seconds)
     async with sink_stores(settings.clickhouse_url) as (inserts, closings), Producer(settings.bus) as producer:
-        closing = Closing(closings, producer, touched)
         writer = Writer(inserts, producer, touched)
+
+        def on_assigned() -> None:
+            writer.forget()
+            touched.forget()
+            closing.reconcile_soon()
+
         consumer = Consumer(
             settings.bus,
             [TRADES, LEDGER],
             group=GROUP,
             member=GROUP if settings.is_embedded else None,
-            on_assigned=closing.reconcile_soon,
+            on_assigned=on_assigned,
         )
+        closing = Closing(closings, producer, touched, lambda: consumer.share(TRADES))
         health.watch("storing", lambda: Check(is_up=writer.is_storing))
+        health.watch("closing", lambda: Check(is_up=closing.is_closing))
         async with consumer, asyncio.TaskGroup() as group:
             health.watch("bus", lambda: Check(is_up=consumer.is_assigned))
-            closing.reconcile_soon()
             group.create_task(closing.run(stop), name="closing")
             await writer.run(consumer, stop, flush_rows=settings.flush_rows, flush_seconds=settings.flush_seconds)

@@ -15,16 +15,18 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from crosstape.common import tracing
-from crosstape.common.bus.consumer import Batch, Consumer
+from crosstape.common.bus.consumer import MAX_DEAD_LETTER_BYTES, Batch, Consumer
 from crosstape.common.bus.producer import Producer
 from crosstape.common.bus.topics import DEAD_LETTERS, LEDGER, TRADES, DeadLetter, market_key
 from crosstape.common.errors import DatabaseError
 from crosstape.common.market.ledger import Coverage, Gap, LedgerEvent
 from crosstape.common.market.trade import TradeBatch
+from crosstape.history.portions import portions
 from crosstape.history.sink import metrics
+from crosstape.history.sink.id_ranges import IdRanges
 from crosstape.history.sink.rows import MinuteRows, TradeRows, coverage_rows, gap_rows, trade_rows
 from crosstape.history.sink.soundness import Rejected, Unsound, accept, is_sound_event
-from crosstape.history.sink.touched import IdRanges, Market, Minute, TouchedMinutes
+from crosstape.history.sink.touched import Market, Minute, TouchedMinutes
 from crosstape.history.store import Store
 
 log = structlog.get_logger(__name__)
@@ -32,6 +34,8 @@ log = structlog.get_logger(__name__)
 LONGEST_RETRY_SECONDS = 5.0
 LONGEST_BACKLOG_SECONDS = 300.0
 """While closing is further behind, nothing more is taken: `unclosed_minutes` looks back ten minutes."""
+BEHIND_SECONDS = 2.0
+"""A sink whose full batch is older catches up."""
 
 
 _CONSUMING = {
@@ -55,16 +59,28 @@ class Writer:
     async def run(self, consumer: Consumer, stop: asyncio.Event, *, flush_rows: int, flush_seconds: float) -> None:
         """Take batches until `stop`; the one in hand takes effect."""
         batches = consumer.batches(max_records=flush_rows, max_age=flush_seconds, weigh=_weigh)
+        ranges = self._ranges
         async for batch in batches:
-            arrived = time.time()
+            arrived, taken_at = time.time(), time.monotonic()
+            if batch.is_full and arrived - batch.oldest_ms / 1000 > BEHIND_SECONDS:
+                self._touched.fell_behind(taken_at)
             if len(batch):
                 await self.write(batch)
                 await consumer.commit(batch)
-            self._touched.reached = batch.oldest_ms / 1000 if batch.is_full else arrived
+            else:
+                metrics.LAG_SECONDS.set(0.0)
+            if self._ranges is ranges:  # else it was taken before the partitions were shared out as they are now
+                self._touched.reached = batch.oldest_ms / 1000 if batch.is_full else arrived
+                self._touched.taken_at = taken_at
             while self._is_closing_behind() and not stop.is_set():
                 await asyncio.sleep(LONGEST_RETRY_SECONDS)
             if stop.is_set():
                 break
+            ranges = self._ranges
+
+    def forget(self) -> None:
+        """Others may have stored what comes after what we know."""
+        self._ranges = IdRanges()
 
     def _is_closing_behind(self) -> bool:
         return self._touched.longest_wait(time.monotonic(), time.time()) > LONGEST_BACKLOG_SECONDS
@@ -93,26 +109,29 @@ class Writer:
 
     async def store_trades(self, rows: TradeRows) -> None:
         """Insert `rows` and say which minutes they changed. Raises DatabaseError."""
-        moved = await self._minutes_losing_trades(rows.minutes)
+        ranges = self._ranges
+        moved = await self._minutes_losing_trades(ranges, rows.minutes)
         await self._store.insert("trades", rows.table)
-        self._ranges.add(rows.minutes)
+        behind = [ranges.is_behind(minute) for minute in rows.minutes]
+        ranges.add(rows.minutes)
         now = time.monotonic()
-        for minute in rows.minutes:
-            self._touched.touch((minute.exchange, minute.symbol, minute.minute), minute.rows, now, minute.since)
+        for minute, is_behind in zip(rows.minutes, behind, strict=True):
+            place = (minute.exchange, minute.symbol, minute.minute)
+            self._touched.touch(place, minute.rows, now, minute.since, is_behind=is_behind)
         for place in moved:
             self._touched.touch(place, 0, now, place[2])
         metrics.ROWS.labels("trades").inc(rows.table.num_rows)
 
-    async def _minutes_losing_trades(self, minutes: list[MinuteRows]) -> set[Minute]:
+    async def _minutes_losing_trades(self, ranges: IdRanges, minutes: list[MinuteRows]) -> set[Minute]:
         """The minutes from which a copy that says another time could take a trade away."""
-        if unknown := self._ranges.unknown(minutes):
+        for unknown in portions(ranges.unknown(minutes)):
             newest = {(e, s): seq for e, s, seq in await self._store.rows("newest_ids", markets=unknown)}
             for market in unknown:
-                self._ranges.learn(market, newest.get(market, -1))
+                ranges.learn(market, newest.get(market, -1))
         found: set[Minute] = set()
         unfamiliar: dict[Market, tuple[int, int]] = {}
         for rows in minutes:
-            overlapped = self._ranges.overlapped(rows)
+            overlapped = ranges.overlapped(rows)
             if overlapped is None:
                 market = (rows.exchange, rows.symbol)
                 first, last = unfamiliar.get(market, (rows.first_seq, rows.last_seq))
@@ -150,7 +169,7 @@ class Writer:
 
     async def _put_aside(self, letters: list[DeadLetter]) -> None:
         for (key, reason), count in Counter((letter.key, letter.reason) for letter in letters).items():
-            metrics.DEAD_LETTERS.labels(reason.split(":")[0][:40]).inc(count)
+            metrics.DEAD_LETTERS.labels(reason if reason in metrics.REASONS else metrics.UNDECODABLE).inc(count)
             exchange, _, symbol = key.partition(":")
             log.warning("dead_letters", exchange=exchange, symbol=symbol, reason=reason, count=count)
         for letter in letters:
@@ -173,9 +192,10 @@ def _weigh(record: TradeBatch | LedgerEvent) -> int:
 def _trade_letter(rejected: Rejected) -> DeadLetter:
     batch = rejected.batch
     key = market_key(batch.exchange, batch.symbol).decode("utf-8", "replace")
-    return DeadLetter(TRADES.name, -1, -1, key, rejected.reason, TRADES.codec.encode(batch))
+    value = TRADES.codec.encode(batch)[:MAX_DEAD_LETTER_BYTES]
+    return DeadLetter(TRADES.name, -1, -1, key, rejected.reason, value)
 
 
 def _event_letter(event: LedgerEvent) -> DeadLetter:
     key = market_key(event.exchange, event.symbol).decode("utf-8", "replace")
-    return DeadLetter(LEDGER.name, -1, -1, key, "ledger_event", LEDGER.codec.encode(event))
+    return DeadLetter(LEDGER.name, -1, -1, key, metrics.LEDGER_EVENT, LEDGER.codec.encode(event))

@@ -1,4 +1,3 @@
-WITH $closed_until AS closed_until
 SELECT
     timestamp,
 $bar_row
@@ -8,7 +7,7 @@ FROM
         $bucket AS timestamp,
 $rollup,
         sum(bar.revision) AS revision,
-        max(bar.is_open) OR $bucket_end > toUnixTimestamp(now()) AS is_open
+        max(bar.is_open) OR $bucket_end > {stored_until:UInt32} AS is_open
     FROM
     (
 $stored_bars
@@ -16,4 +15,5 @@ $stored_bars
 $open_bars
     ) AS bar
     GROUP BY timestamp
+    HAVING trades > 0
 )
