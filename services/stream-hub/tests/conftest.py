@@ -6,12 +6,8 @@ from collections.abc import AsyncIterator
 from importlib import import_module
 
 import pytest
-from hypothesis import settings
 
 harness = import_module("services.stream-hub.tests.harness")
-
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
 
 
 @pytest.fixture

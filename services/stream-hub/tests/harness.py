@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from functools import partial
 from typing import Any
 
+from msgspec.structs import replace
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -29,7 +30,7 @@ from crosstape.stream_hub.door import Door
 from crosstape.stream_hub.fanout import Outbox
 from crosstape.stream_hub.founding import Founder
 from crosstape.stream_hub.history import NotListed
-from crosstape.stream_hub.hub import Hub
+from crosstape.stream_hub.hub import PRUNE_PARTS, Hub
 from crosstape.stream_hub.limits import Admissions
 from crosstape.stream_hub.main import SESSIONS
 from crosstape.stream_hub.market import RingSize
@@ -37,6 +38,8 @@ from crosstape.stream_hub.rollup import roll_up
 
 PAGE = 50
 """Rows of a page of history."""
+PATIENCE = 30.0
+"""How long (s) what comes at once is waited for, on a machine that is busy."""
 SECRET = "for tests alone: shared by the services they start"
 LISTS = {
     "binance": [Instrument("binance", "BTCUSDT", "BTC", "USDT"), Instrument("binance", "ETHUSDT", "ETH", "USDT")],
@@ -63,22 +66,30 @@ def snapshot(exchange: str, symbol: str, bids: Any, asks: Any, last_id: int | No
     return BookUpdate(exchange, symbol, True, bids, asks, time.time_ns(), time.time_ns(), None, last_id)
 
 
-class FakeHistory:
-    """REST over a tape: minutes before `closed_until` (Unix s) are closed. `revisions` count what changed since.
+def update(exchange: str, symbol: str, bids: Any, asks: Any, last_id: int) -> BookUpdate:
+    """What follows a book of the number before `last_id`."""
+    return BookUpdate(exchange, symbol, False, bids, asks, 1_700_000_000_000_000_000, time.time_ns(), last_id, last_id)
 
-    It answers pages and bars while `answers` is set; `asked` counts the questions. `unlisted` are the exchanges, and
-    the markets as (exchange, symbol), that it does not know.
+
+class FakeHistory:
+    """REST over a tape: minutes before `closed_until` (Unix s) are closed, and longer bars that end by `stored_until`.
+    `revisions` count what changed since.
+
+    It answers pages and bars while `answers` is set; `asked` counts the questions, `rows` are the lengths of pages that
+    were asked for. `unlisted` are the exchanges, and the markets as (exchange, symbol), that it does not know.
     """
 
     def __init__(self) -> None:
         self.tape: dict[tuple[str, str, int | str], Trade] = {}
         self.closed_until = 0
+        self.stored_until = 1 << 40
         self.revisions: dict[tuple[str, str, int], int] = {}
         self.unlisted: set[str | tuple[str, str]] = set()
         self.is_away = False
         self.answers = asyncio.Event()
         self.answers.set()
         self.asked = 0
+        self.rows: list[int] = []
 
     def store(self, trades: Sequence[Trade]) -> None:
         for one in trades:
@@ -104,8 +115,9 @@ class FakeHistory:
         return [bar for bar in self.all_bars(exchange, symbol, interval) if start <= bar.open_time < end]
 
     async def bar_pages(
-        self, exchange: str, symbol: str, interval: Interval, start: int, end: int
+        self, exchange: str, symbol: str, interval: Interval, start: int, end: int, rows: int = PAGE
     ) -> AsyncGenerator[list[Bar], None]:
+        self.rows.append(rows)
         bars = await self.bars(exchange, symbol, interval, start, end)
         for place in range(0, len(bars), PAGE):
             if place:
@@ -133,7 +145,7 @@ class FakeHistory:
     def _rolled(self, parts: list[Bar], interval: Interval) -> Bar:
         bar = roll_up(parts, interval)
         is_open = any(part.status is BarStatus.PROVISIONAL for part in parts)
-        is_open |= interval.close_time(bar.open_time) > time.time()
+        is_open |= interval.close_time(bar.open_time) > min(time.time(), self.stored_until)
         status = BarStatus.PROVISIONAL if is_open else BarStatus.REVISED if bar.revision else BarStatus.FINAL
         return _with(bar, status=status)
 
@@ -143,7 +155,10 @@ class FakeHistory:
         revision = self.revisions.get((bar.exchange, bar.symbol, bar.open_time // 60 * 60), 0)
         return _with(bar, revision=revision, status=BarStatus.REVISED if revision else BarStatus.FINAL)
 
-    async def trades(self, exchange: str, symbol: str, start: int, end: int) -> AsyncGenerator[list[Trade], None]:
+    async def trades(
+        self, exchange: str, symbol: str, start: int, end: int, rows: int = PAGE
+    ) -> AsyncGenerator[list[Trade], None]:
+        self.rows.append(rows)
         await self._ask()
         if (exchange, symbol) in self.unlisted:
             raise NotListed
@@ -158,36 +173,56 @@ def _with(bar: Bar, **fields: Any) -> Bar:
 
 
 class FakeAuthenticator:
-    """Tokens are names of principals."""
+    """Tokens are names of principals. `revoked` are accounts, `over` the tokens that have expired, `lowest` the
+    credentials versions by account below which everything has ended."""
 
     def __init__(self) -> None:
         self.principals: dict[str, Principal] = {}
         self.revoked: set[str] = set()
+        self.over: set[str] = set()
+        self.lowest: dict[str, int] = {}
+        self.is_away = False
 
-    def add(self, name: str, *, scopes: set[Scope] | None = None, expires_at: int = 0) -> str:
+    def add(self, name: str, *, scopes: set[Scope] | None = None) -> str:
         wanted = frozenset(scopes if scopes is not None else {Scope.MARKET_READ, Scope.ORDERS_READ})
         self.principals[name] = Principal(
             user_id=f"id-{name}",
             username=name,
             role=Role.USER,
             scopes=wanted,
-            session_id="s",
+            session_id=name,
             credentials_version=1,
-            expires_at=expires_at,
+            expires_at=0,
         )
         return name
 
+    def add_key(self, name: str, version: int = 1) -> str:
+        """The account's API key, as it is under this credentials version."""
+        key = f"{self.add(name)}-key"
+        self.principals[key] = replace(
+            self.principals[name], session_id="", api_key_id=key, credentials_version=version
+        )
+        return key
+
+    def again(self, name: str, *scopes: Scope) -> str:
+        """Another token of the same account."""
+        token = f"{name}-again"
+        self.principals[token] = replace(self.principals[name], session_id=token, scopes=frozenset(scopes))
+        return token
+
     async def authenticate(self, credential: str) -> Principal:
         await asyncio.sleep(0)
+        if self.is_away:
+            raise ServiceUnavailable("away")
         if credential not in self.principals:
             raise Unauthenticated("The token is not one of ours.")
         self.check(self.principals[credential])
         return self.principals[credential]
 
     def check(self, principal: Principal) -> None:
-        if principal.expires_at and principal.expires_at <= time.time():
+        if principal.session_id in self.over:
             raise Unauthenticated("The credential has expired.")
-        if principal.username in self.revoked:
+        if principal.username in self.revoked or principal.credentials_version < self.lowest.get(principal.username, 0):
             raise Unauthenticated("The credential has been revoked.")
 
 
@@ -224,8 +259,10 @@ class Platform:
         self.epoch = "e1"
         self.limits = {"per_address": 100, "per_user": 10, "in_all": 1000} | limits
         self.anonymous_read = True
+        self.knows_revoked = True
         self.most_backlog = 1024 * 1024
         self.ring = RingSize(10_000, 300.0)
+        self.host = "127.0.0.1"
         self.port = 0
         self.has_every_trade = asyncio.Event()
         self.has_every_trade.set()
@@ -246,14 +283,15 @@ class Platform:
             anonymous_read=self.anonymous_read,
             most_backlog=self.most_backlog,
         )
-        self.desk = Desk(self.hub, directory, founder, self.history, Channels(outbox, self.history, self.door.spawn))
+        channels = Channels(outbox, self.history, self.door.spawn)
+        self.desk = Desk(self.hub, directory, founder, self.history, channels, lambda: self.knows_revoked)
         self.hub.tell(founder.want, self.door.restart_streams)
         self.hub.begin(self.epoch, self.log.start_of)
         for records in self.log.records.values():
             self.hub.take(Arrivals(self.epoch, list(records), 0, True))
         self._running = [
             asyncio.create_task(founder.run(self.stop_event)),
-            asyncio.create_task(self.door.run("127.0.0.1", 0, self.stop_event, 0.0)),
+            asyncio.create_task(self.door.run(self.host, 0, self.stop_event, 0.0)),
         ]
         await until(lambda: self.door.port and not founder.missing)
         self.port = self.door.port
@@ -269,6 +307,11 @@ class Platform:
     def publish(self, topic: str, value: Any, age: float = 0.0) -> None:
         record = self.log.append(topic, value, age)
         self.hub.take(Arrivals(self.epoch, [record], 0, True))
+
+    def prune(self, now: float) -> None:
+        """Everything is tidied up, as of `now` (Unix s)."""
+        for _ in range(PRUNE_PARTS):
+            self.hub.prune(now)
 
     def trades(self, *trades: Trade, stored: bool = True) -> None:
         """Trades of one market as one record; history has them too."""
@@ -315,7 +358,7 @@ async def platform(**limits: int) -> AsyncIterator[Platform]:
         await running.stop()
 
 
-async def until(condition: Any, seconds: float = 5.0) -> None:
+async def until(condition: Any, seconds: float = PATIENCE) -> None:
     """Return once `condition()` holds."""
     async with asyncio.timeout(seconds):
         while not condition():
@@ -330,7 +373,7 @@ async def say(socket: ClientConnection, **message: Any) -> None:
     await socket.send(json.dumps(message))
 
 
-async def hear(socket: ClientConnection, seconds: float = 5.0) -> Any:
+async def hear(socket: ClientConnection, seconds: float = PATIENCE) -> Any:
     """The next message."""
     async with asyncio.timeout(seconds):
         return json.loads(await socket.recv())
@@ -338,11 +381,11 @@ async def hear(socket: ClientConnection, seconds: float = 5.0) -> Any:
 
 async def hear_text(socket: ClientConnection) -> Any:
     """The next message with numbers as their text."""
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(PATIENCE):
         return loads(await socket.recv())
 
 
-async def hear_until(socket: ClientConnection, condition: Any, seconds: float = 5.0) -> list[Any]:
+async def hear_until(socket: ClientConnection, condition: Any, seconds: float = PATIENCE) -> list[Any]:
     """Messages up to the first for which `condition(message)` holds."""
     heard: list[Any] = []
     async with asyncio.timeout(seconds):
@@ -352,15 +395,16 @@ async def hear_until(socket: ClientConnection, condition: Any, seconds: float = 
 
 
 async def silence(socket: ClientConnection, seconds: float = 0.15) -> bool:
-    """Whether nothing comes for a while."""
+    """Whether nothing comes for a while, and nothing was on its way on a machine that is slow."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await socket.recv()
         return False
-    return True
+    await say(socket, action="ping")
+    return bool(await hear(socket) == {"type": "pong"})
 
 
-async def closed(socket: ClientConnection, seconds: float = 5.0) -> tuple[int, list[Any]]:
+async def closed(socket: ClientConnection, seconds: float = PATIENCE) -> tuple[int, list[Any]]:
     """The closing code, and what was said before."""
     heard: list[Any] = []
     async with asyncio.timeout(seconds):

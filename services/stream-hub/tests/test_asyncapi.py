@@ -105,6 +105,20 @@ def test_examples_are_what_their_schemas_say():
             VALIDATORS[name].validate(example["payload"])
 
 
+def test_numbers_that_outgrow_32_bits_say_so():
+    """Or clients made from the document for other languages read them into 32."""
+    fields = {
+        (name, field): value
+        for name, message in DOCUMENT["components"]["messages"].items()
+        for field, value in message["payload"]["properties"].items()
+        if field in ("offset", "sequence") and "integer" in value["type"]
+    }
+    assert len(fields) > 8
+    assert [place for place, value in fields.items() if value.get("format") != "int64"] == []
+    for name in ("TradeId", "Checksum"):
+        assert DOCUMENT["components"]["schemas"][name]["format"] == "int64"
+
+
 @pytest.mark.integration
 async def test_books(platform):
     platform.book(h.snapshot("kraken", "BTC-USD", [("60002", "2")], [("60003", "2")], None))

@@ -6,10 +6,12 @@ import asyncio
 import time
 import zlib
 from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
 
-from crosstape.common.market.book import BookStale, BookUpdate
+from crosstape.common.market.book import BookStale
+from crosstape.stream_hub import book_feed
 from crosstape.stream_hub.live_book import FRESH_SECONDS
 
 h = import_module("services.stream-hub.tests.harness")
@@ -17,10 +19,6 @@ h = import_module("services.stream-hub.tests.harness")
 pytestmark = pytest.mark.integration
 
 BIDS, ASKS = [("60000.10", "1.50"), ("60000.0", "2")], [("60000.2", "0.5"), ("60001", "4")]
-
-
-def update(exchange, symbol, bids, asks, last_id):
-    return BookUpdate(exchange, symbol, False, bids, asks, 1_700_000_000_000_000_000, 0, last_id, last_id)
 
 
 async def test_seed_example_is_answered_to_the_letter(platform):
@@ -60,11 +58,12 @@ async def test_updates_within_the_interval_are_one_message_with_the_newest_state
         await h.say(socket, action="subscribe", exchange="binance", symbol="BTC-USDT", interval_ms=100)
         await h.hear(socket)
         await h.hear(socket)
+        began = time.monotonic()
         for number in range(2, 60):
-            platform.book(update("binance", "BTC-USDT", [("60000.10", str(number))], [], number))
+            platform.book(h.update("binance", "BTC-USDT", [("60000.10", str(number))], [], number))
             await asyncio.sleep(0.001)
         books = await h.hear_until(socket, lambda book: book["bids"][0][1] == 59)
-        assert len(books) <= 4
+        assert len(books) <= 1 + (time.monotonic() - began) / 0.1
 
 
 async def test_messages_over_the_rate_are_refused_in_their_place_and_by_name(platform, monkeypatch):
@@ -79,6 +78,33 @@ async def test_messages_over_the_rate_are_refused_in_their_place_and_by_name(pla
         ]
         codes = [answer["error_code"] for answer in answers]
         assert codes == ["SYMBOL_NOT_FOUND"] * 60 + ["RATE_LIMITED"] * 10
+
+
+async def test_a_socket_has_so_many_books_and_no_more(platform, monkeypatch):
+    monkeypatch.setattr("crosstape.stream_hub.books_session.MOST_CHANNELS", 1)
+    async with platform.client("/ws") as socket:
+        await h.say(socket, action="subscribe", exchange="binance", symbol="BTC-USDT")
+        await h.say(socket, action="subscribe", exchange="binance", symbol="ETH-USDT")
+        *_, refused = await h.hear_until(socket, lambda told: told.get("type") == "error")
+        assert (refused["error_code"], refused["symbol"]) == ("CONFLICT", "ETH-USDT")
+
+
+async def test_the_books_of_a_socket_have_so_many_levels_a_second_and_no_more(platform, monkeypatch):
+    monkeypatch.setattr("crosstape.stream_hub.book_terms.MOST_LEVELS", 100_000)
+
+    async def ask(exchange, interval_ms, depth=1000):
+        await h.say(
+            socket, action="subscribe", exchange=exchange, symbol="BTC-USD", depth=depth, interval_ms=interval_ms
+        )
+        return (await h.hear_until(socket, lambda told: "message" in told))[-1]
+
+    async with platform.client("/ws") as socket:
+        assert "type" not in await ask("*", 50)  # of four exchanges
+        assert "type" not in await ask("kraken", 50)
+        refused = await ask("okx", 60_000, depth=1)
+        assert (refused["error_code"], refused["exchange"]) == ("CONFLICT", "okx")
+        assert "type" not in await ask("*", 51)  # in place of the first
+        assert "type" not in await ask("okx", 60_000, depth=1)
 
 
 async def test_subscribing_to_a_book_otherwise_leaves_nobody_looking_at_it_as_before(platform):
@@ -97,10 +123,10 @@ async def test_lost_update_makes_the_book_stale_until_the_next_snapshot(platform
         await h.say(socket, action="subscribe", exchange="binance", symbol="BTC-USDT", interval_ms=50)
         await h.hear(socket)
         await h.hear(socket)
-        platform.book(update("binance", "BTC-USDT", [("60000.10", "9")], [], 12))
+        platform.book(h.update("binance", "BTC-USDT", [("60000.10", "9")], [], 12))
         stale = await h.hear(socket)
         assert (stale["type"], stale["reason"]) == ("book_stale", "sequence")
-        platform.book(update("binance", "BTC-USDT", [("60000.10", "8")], [], 13))
+        platform.book(h.update("binance", "BTC-USDT", [("60000.10", "8")], [], 13))
         assert await h.silence(socket)
         platform.book(h.snapshot("binance", "BTC-USDT", [("59000", "1")], ASKS, 20))
         assert (await h.hear(socket))["bids"] == [[59000, 1]]
@@ -135,15 +161,17 @@ async def test_consolidated_book_may_cross_and_names_venues_aliases_and_who_is_l
         assert [(venue["exchange"], venue["reason"]) for venue in book["stale"]] == [("okx", "disconnected")]
 
 
-async def test_silent_feed_is_stale_and_left_out_of_the_consolidated_book(platform):
+async def test_silent_feed_is_stale_and_left_out_of_the_consolidated_book(platform, monkeypatch):
+    now = time.time()
+    monkeypatch.setattr(book_feed, "time", SimpleNamespace(time=lambda: now))
     platform.book(h.snapshot("binance", "BTC-USDT", BIDS, ASKS))
-    platform.book(h.snapshot("okx", "BTC-USDT", BIDS, ASKS), age=FRESH_SECONDS - 0.5)
+    platform.book(h.snapshot("okx", "BTC-USDT", BIDS, ASKS), age=FRESH_SECONDS / 2)
     async with platform.client("/ws") as socket:
         await h.say(socket, action="subscribe", exchange="*", symbol="BTC-USDT", interval_ms=50)
         await h.hear(socket)
         assert [venue["exchange"] for venue in (await h.hear(socket))["venues"]] == ["binance", "okx"]
-        await h.until(lambda: platform.hub.market("okx", "BTC-USDT").book.reason(time.time()) == "silent")
-        platform.hub.sweep(time.time())
+        now += FRESH_SECONDS * 3 / 4
+        platform.hub.sweep(now)
         book = await h.hear_until(socket, lambda book: book["stale"])
         assert [venue["exchange"] for venue in book[-1]["venues"]] == ["binance"]
         assert [(venue["exchange"], venue["reason"]) for venue in book[-1]["stale"]] == [("okx", "silent")]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from decimal import Decimal
 from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crosstape.common.market.bar import NANOSECONDS, Interval
+from crosstape.common.market.bar import NANOSECONDS, Interval, fold_bars
 from crosstape.common.market.trade import TakerSide
+from crosstape.stream_hub import anchors, cvd_session, founding, rolled
 
 h = import_module("services.stream-hub.tests.harness")
 
@@ -19,6 +21,7 @@ pytestmark = pytest.mark.integration
 
 PATH = "/ws/v1/cvd/binance/btcusdt"
 MINUTE = 60 * NANOSECONDS
+TODAY = int(time.time()) // 86_400 * 86_400
 
 
 def headers(platform, name="alice", **fields):
@@ -136,6 +139,21 @@ async def test_longer_bars_are_told_as_history_rolls_them_up(platform):
         assert (revision["bar"]["trades"], revision["revision"]) == (6, 1)
 
 
+async def test_a_longer_bar_that_is_not_all_stored_yet_is_told_once_it_is(platform, monkeypatch):
+    monkeypatch.setattr(rolled, "RETRY_SECONDS", 0.01)
+    start = (time.time_ns() // NANOSECONDS // 300 - 1) * 300
+    platform.history.stored_until = start + 240
+    async with platform.client(f"{PATH}?interval=5m", **headers(platform)) as socket:
+        await h.hear(socket)
+        platform.trades(h.trade(1, time=(start + 240) * NANOSECONDS))
+        platform.close_minute(start + 240)
+        asked = platform.history.asked
+        await h.until(lambda: platform.history.asked > asked + 1)
+        platform.history.stored_until = start + 300
+        *_, close = await h.hear_until(socket, lambda message: message["type"] == "bar_close")
+        assert (close["bar"]["timestamp"], close["bar"]["status"]) == (start, "final")
+
+
 async def test_anchors_sum_up_from_where_they_say(platform):
     minute = now_minute() - 3 * MINUTE
     for number in range(3):
@@ -151,8 +169,12 @@ async def test_anchors_sum_up_from_where_they_say(platform):
         assert (await h.hear_text(since_time))["cvd"] == "3.25"
 
 
-async def test_new_replica_knows_the_day_from_history_and_the_rest_from_the_bus(platform):
-    minute = now_minute() - 5 * MINUTE
+@pytest.mark.parametrize(("second", "counting"), [(240, 21), (12 * 3_600, 31)], ids=["just after midnight", "at noon"])
+async def test_new_replica_knows_the_day_from_history_and_the_rest_from_the_bus(
+    platform, monkeypatch, second, counting
+):
+    now = set_clock(monkeypatch, second)
+    minute = (now // 60 - 5) * MINUTE
     early = [h.trade(number, time=minute + number * MINUTE // 10, quantity="0.1") for number in range(30)]
     platform.history.store(early)
     platform.history.closed_until = (minute + 2 * MINUTE) // NANOSECONDS
@@ -160,8 +182,39 @@ async def test_new_replica_knows_the_day_from_history_and_the_rest_from_the_bus(
     platform.trades(h.trade(30, time=minute + 3 * MINUTE, quantity="0.1"), stored=False)
     await platform.restart()
     async with platform.client(PATH, **headers(platform)) as socket:
-        expected = sum(1 for one in [*early, 30] if one == 30 or one.time >= 0) * Decimal("0.1")
-        assert Decimal((await h.hear_text(socket))["cvd"]) == expected
+        assert Decimal((await h.hear_text(socket))["cvd"]) == counting * Decimal("0.1")
+
+
+@pytest.mark.parametrize("interval", [Interval.H4, Interval.H12, Interval.D1])
+async def test_snapshots_bar_is_whole_when_the_hour_turns_while_the_socket_opens(platform, monkeypatch, interval):
+    noon = set_clock(monkeypatch, 12 * 3_600)
+    trades = [h.trade(number, time=(noon - 300 - number * 600) * NANOSECONDS, quantity="0.1") for number in range(24)]
+    trades.append(h.trade(24, time=noon * NANOSECONDS, quantity="7"))
+    platform.history.closed_until = noon
+    platform.trades(*trades)
+    await h.until(lambda: not platform.founder.missing)
+    bars = platform.history.bars
+
+    async def turning(*asked):
+        set_clock(monkeypatch, 12 * 3_600)
+        return await bars(*asked)
+
+    monkeypatch.setattr(platform.history, "bars", turning)
+    set_clock(monkeypatch, 12 * 3_600 - 1)
+    async with platform.client(f"{PATH}?interval={interval.value}", **headers(platform)) as socket:
+        shown = (await h.hear_text(socket))["bar"]
+    (whole,) = fold_bars([one for one in trades if one.time >= interval.open_time(noon) * NANOSECONDS], interval)
+    assert (int(shown["timestamp"]), int(shown["trades"])) == (whole.open_time, whole.trades)
+    assert Decimal(shown["volume"]) == Decimal(whole.volume)
+
+
+def set_clock(monkeypatch, second):
+    """It is so many seconds after midnight for sums and their history; returns the time (Unix s)."""
+    now = TODAY + second
+    clock = SimpleNamespace(time=lambda: now, time_ns=lambda: now * NANOSECONDS)
+    for module in (anchors, cvd_session, founding):
+        monkeypatch.setattr(module, "time", clock)
+    return now
 
 
 @pytest.mark.parametrize(

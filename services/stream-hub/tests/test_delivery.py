@@ -49,9 +49,9 @@ async def test_a_told_trade_is_measured_once_a_turn_and_its_span_ends_at_the_soc
 
         before = delays()
         unheard = make_trade(0, exchange="x", symbol="A-B", time=now)
-        hub.take(
-            Arrivals("", [Record(TRADES.name, 0, 1, 0, batch_trades([unheard], Source.STREAM))], 0, is_caught_up=True)
-        )
+        record = Record(TRADES.name, 0, 1, now // 1_000_000, batch_trades([unheard], Source.STREAM))
+        hub.take(Arrivals("", [record], 0, is_caught_up=True))
+        assert hub.market("x", "A-B").ticks.last is not None
         subscribers = [Subscriber(), Subscriber()]
         for subscriber in subscribers:
             hub.market("x", "A-B").trade_group.join(subscriber)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from importlib import import_module
 
 import aiohttp
@@ -11,6 +12,7 @@ from aiohttp.test_utils import TestServer
 
 from crosstape.common.errors import ServiceUnavailable
 from crosstape.common.identity.internal import InternalTokens
+from crosstape.common.market.bar import NANOSECONDS
 from crosstape.stream_hub import founding
 from crosstape.stream_hub.history import History, NotListed
 
@@ -37,6 +39,20 @@ async def test_a_market_that_trades_is_founded_once_history_knows_it(platform, m
     platform.history.unlisted = set()
     market = platform.hub.market("binance", "BTC-USDT")
     await h.until(lambda: market.flow.known_from is not None)
+
+
+async def test_a_market_of_which_a_bar_is_read_before_its_trades_is_founded(platform):
+    minute = h.minute_of(time.time_ns()) - 60
+    platform.history.store([h.trade(1, time=minute * NANOSECONDS)])
+    platform.close_minute(minute)
+    platform.trades(h.trade(2))
+    market = platform.hub.market("binance", "BTC-USDT")
+    await h.until(lambda: market.flow.known_from is not None)
+    async with h.streaming(platform) as socket:
+        await h.say(socket, action="subscribe", channels=["trades:*:BTC-USDT"])
+        await h.hear(socket)
+        platform.trades(h.trade(3))
+        assert (await h.hear(socket))["cvd"]["binance"] is not None
 
 
 @pytest.mark.parametrize(

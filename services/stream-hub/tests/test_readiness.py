@@ -7,7 +7,9 @@ from importlib import import_module
 
 import pytest
 
+from crosstape.common.bus.connection import BusSettings
 from crosstape.common.testing.builders import symbol_tables
+from crosstape.stream_hub.following import Following
 from crosstape.stream_hub.founding import Founder
 from crosstape.stream_hub.main import can_tell
 
@@ -41,3 +43,9 @@ async def test_a_list_that_stays_away_does_not_keep_the_others_from_being_told(f
     caught_up = asyncio.Event()
     caught_up.set()
     assert await asyncio.wait_for(can_tell(0.2, caught_up, founder, lists_without("kraken")), 5.0)
+
+
+async def test_a_hub_that_has_read_nothing_yet_tells_how_long_it_waits_and_not_how_long_the_machine_runs():
+    check = Following(BusSettings("127.0.0.1:1"), None, 300.0).check()
+    assert not check.is_up
+    assert check.detail["polled_ms"] < 60_000

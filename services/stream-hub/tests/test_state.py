@@ -6,6 +6,7 @@ import gzip
 import random
 import zlib
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from unittest import mock
 
@@ -25,12 +26,12 @@ from crosstape.stream_hub.anchors import Anchor, anchored
 from crosstape.stream_hub.book_view import MalformedBook, Sides, consolidate, view
 from crosstape.stream_hub.fanout import Outbox
 from crosstape.stream_hub.flow import AnchoredSum, Flow
+from crosstape.stream_hub.hub import PRUNE_PARTS, Hub
 from crosstape.stream_hub.live_book import LiveBook
 from crosstape.stream_hub.market import MarketState, RingSize
 from crosstape.stream_hub.merge import TimeMerge
 from crosstape.stream_hub.numbers import canonical, seconds_text
 from crosstape.stream_hub.ring import Ring
-from crosstape.stream_hub.rolled import behind, tellings
 from crosstape.stream_hub.rollup import roll_up
 from crosstape.stream_hub.seen import SeenIds
 from crosstape.stream_hub.told import Told
@@ -231,6 +232,38 @@ async def test_sum_since_an_anchor_holds_when_a_day_is_let_go_while_history_is_a
     assert since.value == 7
 
 
+@pytest.mark.parametrize("start", [MIDNIGHT - 31 * 86_400 + 2_580, MIDNIGHT - 3_600, MIDNIGHT - 1_200])
+async def test_sum_since_a_month_ago_asks_for_hours_and_is_that_of_the_minutes(start):
+    moments = range(MIDNIGHT - 31 * 86_400, MIDNIGHT, 1_140)
+    tape = [make_trade(one, time=one * NANOSECONDS, quantity=f"0.{one}") for one in moments]
+    market = MarketState("binance", "BTC-USDT", Outbox(), RingSize(10, 300.0), 0.0)
+    market.found([], [], MIDNIGHT)
+    asked = []
+
+    class History:
+        async def bars(self, exchange, symbol, interval, start, end):
+            asked.append((end - start) // interval.seconds)
+            return [bar for bar in fold_bars(tape, interval) if start <= bar.open_time < end]
+
+    _, since = await anchored(market, Anchor("a time", start * NANOSECONDS), History())
+    minutes = [bar for bar in fold_bars(tape, Interval.M1) if bar.open_time >= start]
+    assert since.value == sum((Decimal(bar.volume_delta) for bar in minutes), Decimal())
+    assert sum(asked) < 1_000
+
+
+@pytest.mark.parametrize("pace", [1.0, 1.25, 0.0])
+def test_all_markets_are_tidied_up_in_turn_and_few_at_once_whatever_the_clock_says(pace):
+    hub = Hub(Outbox(), RingSize(10, 300.0))
+    tidied = []
+    for number in range(150):
+        hub.market("binance", f"X{number}-USDT").prune = lambda now, number=number: tidied[-1].append(number)
+    for turn in range(PRUNE_PARTS):
+        tidied.append([])
+        hub.prune(MIDNIGHT + pace * turn)
+    assert max(map(len, tidied)) == 3
+    assert sorted(chain.from_iterable(tidied)) == list(range(150))
+
+
 @given(tapes())
 def test_rolled_up_minutes_are_the_fold_of_their_trades(tape):
     hours = fold_bars(tape, Interval.H1)
@@ -287,85 +320,84 @@ def test_merge_waits_for_the_others_only_so_long():
     assert [item for item, _ in merge.take(0.1)] == ["late one"]
 
 
-MIN = 60
-
-
-def minutes(*places):
-    return [(place, make_bar(minute, revision)) for place, (minute, revision) in enumerate(places, 1)]
-
-
-def make_bar(minute, revision=0):
-    (bar,) = fold_bars([make_trade(time=minute * MIN * NANOSECONDS)], Interval.M1)
-    return _revised(bar, revision)
-
-
-def test_longer_bar_closes_with_its_last_minute_and_is_revised_by_later_ones():
-    told = tellings(minutes((0, 0), (1, 0), (4, 0), (2, 1)), Interval.M5, now=10_000)
-    assert [(one.position, one.kind, one.open_time) for one in told] == [(3, "bar_close", 0), (4, "bar_revision", 0)]
-    assert [(one.position, one.kind) for one in behind(told, 0)] == [(4, "bar_close")]
-    assert [(one.position, one.kind) for one in behind(told, 3)] == [(4, "bar_revision")]
-
-
-def test_longer_bar_without_its_last_minute_closes_with_the_next_or_a_while_after_its_end():
-    assert tellings(minutes((0, 0), (1, 0)), Interval.M5, now=299) == []
-    (told,) = tellings(minutes((0, 0), (1, 0)), Interval.M5, now=310)
-    assert (told.kind, told.open_time, 2 < told.position < 1 << 16) == ("bar_close", 0, True)
-    (told,) = tellings(minutes((0, 0), (1, 0), (7, 0)), Interval.M5, now=500)
-    assert (told.position, told.open_time) == (3, 0)
+LONG_AFTER = 1 << 62
+"""As if every record had been written at once."""
 
 
 def book_update(bids, asks, first_id, last_id, **fields):
-    values = {"is_snapshot": False, "time": 1, "time_received": 1} | fields
+    values = {"is_snapshot": False, "time": 1, "time_received": LONG_AFTER} | fields
     return BookUpdate("binance", "BTC-USDT", bids=bids, asks=asks, first_id=first_id, last_id=last_id, **values)
 
 
-@given(st.data())
-def test_book_shown_is_always_one_the_exchange_had(data):
+CHANGES = [("bid", price, quantity) for price in "12345" for quantity in "0123"]
+CHANGES += [("ask", price, quantity) for price in "6789" for quantity in "0123"]
+"""Of a level: its side, its price, and its quantity from now on."""
+TOLD = st.sampled_from([0, 1, 1, 1, 2])
+"""How often the bus brings a record."""
+
+
+@given(st.lists(st.tuples(st.lists(st.sampled_from(CHANGES), max_size=4), TOLD), min_size=24, max_size=24))
+def test_book_shown_is_always_one_the_exchange_had(steps):
     """Lose, repeat and interleave the bus's records at will: what is not stale equals the exchange's own book."""
-    truth, states, events = OrderBook(), {}, []
-    for number in range(1, 25):
-        is_snapshot = number == 1 or number % 8 == 0
-        levels = data.draw(st.dictionaries(st.sampled_from("12345"), st.sampled_from("0123"), max_size=3))
-        update = book_update(list(levels.items()), [("9", "1")], number, number)
+    truth, book, states = OrderBook(), LiveBook("binance", "BTC-USDT"), {}
+    for number, (changes, repeats) in enumerate(steps, 1):
+        bids, asks = ({price: to for side, price, to in changes if side == one} for one in ("bid", "ask"))
+        update = book_update(list(bids.items()), list(asks.items()), number, number)
         truth.apply(update)
-        states[number] = dict(truth.bids)
-        if is_snapshot:
-            bids, asks = truth.top(1_000)
-            update = book_update(bids, asks, None, number, is_snapshot=True)
-        events.append(update)
-    book = LiveBook("binance", "BTC-USDT")
-    for update in events:
-        for _ in range(data.draw(st.sampled_from([0, 1, 1, 1, 2]))):
-            book.apply(update, update.last_id)
+        states[number] = (dict(truth.bids), dict(truth.asks))
+        if number == 1 or number % 8 == 0:
+            update = book_update(*truth.top(1_000), None, number, is_snapshot=True)
+        for _ in range(repeats):
+            book.apply(update, update.last_id, 0)
             if book.broken is None:
-                assert book.book.bids == states[book.offset]
+                assert (book.book.bids, book.book.asks) == states[book.offset]
 
 
-def test_snapshot_of_a_lagging_second_ingestor_does_not_turn_the_book_back():
+def test_book_is_shown_without_its_ingestor_only_until_the_other_ones_next_copy():
     book = LiveBook("binance", "BTC-USDT")
-    book.apply(book_update([("1", "1")], [], None, 10, is_snapshot=True), 1)
-    book.apply(book_update([("1", "2")], [], 11, 11), 2)
-    book.apply(book_update([("1", "1")], [], None, 10, is_snapshot=True), 3)
-    assert book.book.bids == {"1": "2"}
+    book.apply(book_update([("1", "1")], [], None, 10, is_snapshot=True, stream="dead"), 1, 100_000)
+    for seconds in (109, 119):  # the other one's copies
+        assert book.reason(seconds) is None
+        copy = book_update([("1", str(seconds))], [], None, seconds, is_snapshot=True, is_copy=True, stream="alive")
+        book.apply(copy, 2, seconds * 1_000)
+    assert (book.book.bids, book.age(119.0), book.reason(144.0)) == ({"1": "119"}, 0.0, None)
+    assert book.apply(book_update([("1", "3")], [], 120, 120, stream="dead"), 3, 125_000) is False, "nobody is told"
+    assert book.reason(145.0) == "silent", "only the ingestor that is followed keeps it alive"
+
+
+def test_book_that_waited_for_the_broker_is_as_old_as_what_was_received():
+    book = LiveBook("binance", "BTC-USDT")
+    received = 100_000_000_000
+    book.apply(book_update([("1", "1")], [], None, 10, is_snapshot=True, time_received=received), 1, 160_000)
+    assert (book.age(160.0), book.reason(160.0)) == (60.0, "silent")
+
+
+def test_book_whose_best_levels_are_not_known_is_not_shown_with_an_empty_side():
+    book = LiveBook("binance", "BTC-USDT")
+    asks = [("100", "1"), ("101", "1")]
+    book.apply(book_update([("99", "1")], asks, None, 10, is_snapshot=True, ask_horizon="101"), 1, 100_000)
+    assert book.reason(100.0) is None
+    book.apply(book_update([], [("100", "0"), ("101", "0"), ("104", "1")], 11, 11), 2, 100_000)
+    assert book.reason(100.0) == "short"
+    book.apply(book_update([("99", "1")], [("104", "1")], None, 11, is_snapshot=True, is_copy=True), 3, 100_000)
+    assert book.reason(100.0) is None
 
 
 def test_stale_book_needs_a_snapshot():
     book = LiveBook("binance", "BTC-USDT")
-    book.hear(100.0)
-    book.apply(book_update([("1", "1")], [], None, 10, is_snapshot=True), 1)
+    book.apply(book_update([("1", "1")], [], None, 10, is_snapshot=True), 1, 100_000)
     assert book.reason(100.0) is None
-    book.apply(BookStale("binance", "BTC-USDT", "disconnected", 0), 2)
-    book.apply(book_update([("1", "2")], [], 11, 11), 3)
+    book.apply(BookStale("binance", "BTC-USDT", "disconnected", LONG_AFTER), 2, 100_000)
+    book.apply(book_update([("1", "2")], [], 11, 11), 3, 100_000)
     assert book.reason(100.0) == "disconnected"
 
 
 def test_book_with_a_price_that_is_no_number_is_refused_until_the_next_snapshot():
     book = LiveBook("binance", "BTC-USDT")
-    book.hear(100.0)
-    book.apply(book_update([("1", "1")], [], None, 10, is_snapshot=True), 1)
-    book.apply(book_update([("abc", "1")], [], 11, 11), 2)
+    book.apply(book_update([("1", "1")], [], None, 10, is_snapshot=True), 1, 100_000)
+    book.apply(book_update([("abc", "1")], [], 11, 11), 2, 100_000)
     assert book.reason(100.0) == "malformed"
-    book.apply(book_update([("1", "1")], [], None, 12, is_snapshot=True), 3)
+    book.apply(book_update([("1", "1")], [], None, 12, is_snapshot=True), 3, 100_000)
     assert book.reason(100.0) is None
 
 
@@ -402,6 +434,23 @@ def test_consolidated_book_holds_the_best_levels_of_all(books, depth):
     assert set(sides.bids) | set(sides.asks) <= set(every)
 
 
+def test_consolidated_book_ends_where_one_exchange_is_known_no_further():
+    def venue(count, **horizons):
+        book = OrderBook()
+        bids = [(str(100 - n), "1") for n in range(count)]
+        asks = [(str(101 + n), "1") for n in range(count)]
+        book.apply(book_update(bids, asks, None, 1, is_snapshot=True, **horizons))
+        return view(book, 9)
+
+    few, many = venue(2, ask_horizon="102", bid_horizon="99"), venue(12)
+    sides = consolidate([("few", few), ("many", many)], 9)
+    assert [(price, name) for price, _, name in sides.asks] == [
+        ("101", "few"), ("101", "many"), ("102", "few"), ("102", "many"),
+    ]  # fmt: skip
+    assert [price for price, _, _ in sides.bids] == ["100", "100", "99", "99"]
+    assert len(consolidate([("all", venue(2)), ("many", many)], 9).asks) == 9
+
+
 def test_checksum_is_over_the_ten_best_levels_and_names_exchanges():
     bids = [(str(100 - n), "1") for n in range(12)]
     asks = [("101", "2", "okx")]
@@ -426,12 +475,12 @@ def test_recorded_day_of_binance_ends_in_exactly_the_book_of_the_truth():
     with gzip.open(path) as file:
         for line in map(msgspec.json.Decoder(Line).decode, file):
             if line.frame.startswith('{"lastUpdateId"'):
-                book.apply(dialect.decode_book_snapshot(spot, line.frame.encode(), line.t), 0)
+                book.apply(dialect.decode_book_snapshot(spot, line.frame.encode(), line.t), 0, 0)
                 for update in early:
-                    book.apply(update, 0)
+                    book.apply(update, 0, 0)
             elif "@depth" in line.frame[:60]:
                 for update in subscription.decode(line.frame.encode(), line.t):
-                    (book.apply(update, 0) if book.broken is None else early.append(update))
+                    (book.apply(update, 0, 0) if book.broken is None else early.append(update))
                     assert book.broken in (None, "no snapshot yet")
                     assert not (book.broken is None and book.book.is_crossed())
     sides = view(book.book, 50)

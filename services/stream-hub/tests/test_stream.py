@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from importlib import import_module
+from types import SimpleNamespace
 from unittest import mock
 
 import msgspec
@@ -12,9 +13,12 @@ import pytest
 
 from crosstape.common.bus.follower import Arrivals
 from crosstape.common.identity.principal import Scope
-from crosstape.common.market.bar import NANOSECONDS
+from crosstape.common.market.bar import NANOSECONDS, Interval
+from crosstape.common.market.instrument import Instrument
 from crosstape.common.market.order import OrderEvent, OrderEventKind
 from crosstape.common.market.trade import Source, TakerSide, batch_trades
+from crosstape.common.testing.builders import UNSOUND, make_trade
+from crosstape.stream_hub import rolled
 from crosstape.stream_hub.positions import ITEM_BITS
 
 h = import_module("services.stream-hub.tests.harness")
@@ -69,6 +73,23 @@ async def test_offset_that_cannot_be_recovered_is_said(platform, since):
         assert answer.get("recovered") is (None if since is None else False)
         platform.trades(h.trade(1))
         assert (await h.hear(socket))["trade_id"] == 1
+
+
+@pytest.mark.parametrize("channel", [TRADES, "bars:binance:BTC-USDT:5m"])
+async def test_true_is_no_offset(platform, channel):
+    async with connecting(platform) as socket:
+        await h.say(socket, action="subscribe", channels=[{"channel": channel, "since": True, "epoch": "e1"}])
+        answer = await h.hear(socket)
+        assert (answer["recovered"], answer["offset"] is True) == (False, False)
+
+
+@pytest.mark.parametrize("since", ["okx:" + "9" * 5_000, "okx", "okx:x", ":1", ""])
+async def test_offset_that_is_none_of_the_consolidated_tape_is_answered(platform, since):
+    async with connecting(platform) as socket:
+        await h.say(
+            socket, action="subscribe", channels=[{"channel": "trades:*:BTC-USDT", "since": since, "epoch": "e1"}]
+        )
+        assert (await h.hear(socket))["error_code"] == "VALIDATION_ERROR"
 
 
 async def test_offset_of_another_log_is_not_recovered(platform):
@@ -150,6 +171,27 @@ async def test_large_recovery_does_not_count_as_reading_slowly(platform):
         assert [one["trade_id"] for one in told[1:]] == list(range(1, 8_001))
 
 
+async def test_recovering_many_channels_at_once_does_not_count_as_reading_slowly(platform, monkeypatch):
+    names = [f"C{number}" for number in range(30)]
+    monkeypatch.setitem(h.LISTS, "binance", [Instrument("binance", f"{name}USDT", name, "USDT") for name in names])
+    await platform.stop()
+    platform.most_backlog = 200_000
+    await platform.start()
+    for name in names:
+        platform.trades(*(h.trade(number, symbol=f"{name}-USDT") for number in range(400)), stored=False)
+    async with connecting(platform) as socket:
+        asked = [{"channel": f"trades:binance:{name}-USDT", "since": 0, "epoch": "e1"} for name in names]
+        await h.say(socket, action="subscribe", channels=asked)
+        told = await h.hear_until(
+            socket,
+            lambda told: (told["channel"], told.get("trade_id")) == ("trades:binance:C29-USDT", 399),
+            seconds=20,
+        )
+        assert len(told) == 30 * 401 - 1  # the first trade of all stands at 0 itself
+        await h.say(socket, action="ping")
+        assert await h.hear(socket) == {"type": "pong"}
+
+
 async def test_bars_are_recovered_and_longer_ones_too(platform):
     start = (time.time_ns() // NANOSECONDS // 300 - 1) * 300
     channels = ["bars:binance:BTC-USDT:1m", "bars:binance:BTC-USDT:5m"]
@@ -170,7 +212,68 @@ async def test_bars_are_recovered_and_longer_ones_too(platform):
         assert await h.silence(socket)
 
 
+async def test_a_long_bar_that_is_told_seldom_is_recovered_although_the_minutes_have_left_the_ring(
+    platform, monkeypatch
+):
+    start = (time.time_ns() // NANOSECONDS // 3_600 - 3) * 3_600
+    channel = "bars:binance:BTC-USDT:1h"
+    clock = SimpleNamespace(time=lambda: start)
+    monkeypatch.setattr(rolled, "time", clock)
+
+    async def close(minute):
+        clock.time = lambda: start + 60 * minute + 62
+        platform.trades(h.trade(minute, time=(start + 60 * minute) * NANOSECONDS))
+        platform.history.closed_until = start + 60 * (minute + 1)
+        bars = platform.history.all_bars("binance", "BTC-USDT", Interval.M1)
+        platform.publish("bars", bars[-1:], age=time.time() - clock.time())
+        market = platform.hub.market("binance", "BTC-USDT")
+        await h.until(lambda: market.long_bars(Interval.H1)._seen == market.bars.newest)
+
+    async with connecting(platform) as witness, connecting(platform) as socket:
+        for one in (witness, socket):
+            await h.say(one, action="subscribe", channels=[channel])
+            await h.hear(one)
+        for minute in range(60):
+            await close(minute)
+        since = (await h.hear(socket))["offset"]
+        await h.hear(witness)
+        await socket.close()
+        for minute in range(60, 120):
+            await close(minute)
+        assert (await h.hear(witness))["bar"]["timestamp"] == start + 3_600
+        for wanted in ([start + 3_600], []):
+            async with connecting(platform) as back:
+                await h.say(back, action="subscribe", channels=[{"channel": channel, "since": since, "epoch": "e1"}])
+                assert (await h.hear(back))["recovered"] is True
+                told = [await h.hear(back) for _ in wanted]
+                assert [one["bar"]["timestamp"] for one in told] == wanted
+                await h.say(back, action="ping")
+                assert (await h.hear(back))["type"] == "pong"
+                since = told[-1]["offset"] if told else since
+
+
+async def test_a_long_bar_whose_only_minute_is_written_after_its_end_is_told_without_another_minute(
+    platform, monkeypatch
+):
+    start = (time.time_ns() // NANOSECONDS // 3_600 - 3) * 3_600
+    written, began = start + 3_610, time.monotonic()
+    clock = SimpleNamespace(time=lambda: written + 600 * (time.monotonic() - began))  # a minute passes in 0.1 s
+    monkeypatch.setattr(rolled, "time", clock)
+    monkeypatch.setattr(rolled, "SETTLED_SECONDS", rolled.SETTLED_SECONDS / 600)
+    async with connecting(platform) as socket:
+        await h.say(socket, action="subscribe", channels=["bars:binance:BTC-USDT:1h"])
+        await h.hear(socket)
+        platform.history.store([h.trade(1, time=(start + 58 * 60) * NANOSECONDS)])
+        platform.history.closed_until = start + 3_600
+        (minute,) = platform.history.all_bars("binance", "BTC-USDT", Interval.M1)
+        platform.publish("bars", [minute], age=time.time() - clock.time())
+        told = await h.hear(socket)
+        assert (told["type"], told["bar"]["timestamp"]) == ("bar_close", start)
+
+
 async def test_consolidated_tape_is_ordered_by_event_time_with_cvd_of_each_and_all(platform):
+    for exchange in ("binance", "okx"):
+        await platform.founder.ensure(platform.hub.market(exchange, "BTC-USDT"))
     now = time.time_ns()
     async with connecting(platform) as socket:
         await h.say(socket, action="subscribe", channels=["trades:*:BTC-USDT"])
@@ -258,7 +361,7 @@ async def test_orders_that_were_let_go_are_not_said_to_be_recovered(platform):
         first = (await h.hear(socket))["offset"]
     publish(1)
     await h.until(lambda: not platform.door._connections)
-    platform.hub.prune(time.time() + 10_000)
+    platform.prune(time.time() + 10_000)
     assert await recovered(first) is False
     assert await recovered(first + (1 << ITEM_BITS)) is True
 
@@ -278,6 +381,17 @@ async def test_orders_need_their_scope_and_the_socket_stays_open(platform):
         await h.say(socket, action="subscribe", channels=["orders", TRADES])
         refused, answer = await h.hear(socket), await h.hear(socket)
         assert (refused["error_code"], refused["channel"], answer["channel"]) == ("FORBIDDEN", "orders", TRADES)
+
+
+async def test_orders_are_not_sent_while_it_cannot_be_told_who_was_shut_out(platform):
+    platform.knows_revoked = False
+    async with connecting(platform) as socket:
+        await h.say(socket, action="subscribe", channels=["orders", TRADES])
+        refused, joined = await h.hear(socket), await h.hear(socket)
+        assert (refused["error_code"], joined["type"]) == ("SERVICE_UNAVAILABLE", "subscribed")
+        platform.knows_revoked = True
+        await h.say(socket, action="subscribe", channels=["orders"])
+        assert (await h.hear(socket))["type"] == "subscribed"
 
 
 async def test_books_on_the_stream(platform):
@@ -314,11 +428,21 @@ async def test_trades_that_no_tape_can_hold_are_left_out_and_the_others_count(pl
     async with connecting(platform) as socket:
         await h.say(socket, action="subscribe", channels=[TRADES])
         await h.hear(socket)
-        wrong = [h.trade(1, price="1e5"), h.trade(2, quantity="NaN"), h.trade(3, time=5), h.trade(4, quantity="0")]
-        platform.trades(*wrong, h.trade(5), stored=False)
-        platform.publish("trades", batch_trades([h.trade(6, side=7)], Source.STREAM))
-        platform.trades(h.trade(7))
-        assert [(await h.hear(socket))["trade_id"] for _ in range(2)] == [5, 7]
+        platform.trades(h.trade(1, price="1e5"), h.trade(2, time=5), h.trade(3), stored=False)
+        for number, (_, fields) in enumerate(UNSOUND):
+            wrong = make_trade(**{"trade_id": 100 + number, "time": time.time_ns()} | fields)
+            platform.publish("trades", batch_trades([wrong], Source.STREAM))
+        platform.trades(h.trade(4))
+        assert [(await h.hear(socket))["trade_id"] for _ in range(2)] == [3, 4]
+
+
+async def test_trades_have_the_same_positions_whenever_their_record_is_read(platform):
+    """The first one's time is too far ahead of its record, and no longer when somebody reads the record a day later."""
+    written = time.time() - 2 * 86_400
+    trades = [h.trade(number, time=int(written + ahead) * NANOSECONDS) for number, ahead in ((1, 90_000), (2, 0))]
+    platform.publish("trades", batch_trades(trades, Source.STREAM), age=2 * 86_400)
+    ticks = platform.hub.market("binance", "BTC-USDT").ticks
+    assert [(place % (1 << ITEM_BITS), tick.trade.trade_id) for place, tick in ticks] == [(0, 2)]
 
 
 async def test_after_a_loss_of_records_streams_restart_and_nothing_before_it_is_recovered(platform):
@@ -333,6 +457,23 @@ async def test_after_a_loss_of_records_streams_restart_and_nothing_before_it_is_
     async with connecting(platform) as socket:
         await h.say(socket, action="subscribe", channels=[{"channel": TRADES, "since": since, "epoch": "e1"}])
         assert (await h.hear(socket))["recovered"] is False
+
+
+@pytest.mark.parametrize("epoch", ["e1", "e2"])
+@pytest.mark.parametrize("was_known", [True, False])
+async def test_who_was_among_lost_records_is_not_said_to_have_all_that_follows(platform, was_known, epoch):
+    """Such a client comes from a replica that is ahead of this one, be it in a log that has just begun."""
+    if was_known:
+        platform.trades(h.trade(1))
+    among = 5 << ITEM_BITS
+    platform.log.first["trades"] = 10
+    platform.hub.take(Arrivals(epoch, [], 0, True, gaps=frozenset({"trades"})))
+    async with connecting(platform) as socket:
+        await h.say(socket, action="subscribe", channels=[{"channel": TRADES, "since": among, "epoch": epoch}])
+        assert (await h.hear(socket))["recovered"] is False
+        ahead = {"channel": "trades:okx:BTC-USDT", "since": 12 << ITEM_BITS, "epoch": epoch}
+        await h.say(socket, action="subscribe", channels=[ahead])
+        assert (await h.hear(socket))["recovered"] is True
 
 
 @pytest.mark.parametrize(
@@ -361,6 +502,14 @@ async def test_bars_over_all_exchanges_are_refused(platform):
         assert (await h.hear(socket))["error_code"] == "VALIDATION_ERROR"
 
 
+async def test_an_error_about_a_channel_says_which_action_it_answers(platform):
+    async with connecting(platform) as socket:
+        for action, channel in (("subscribe", "ticks:a:b"), ("unsubscribe", TRADES)):
+            await h.say(socket, action=action, channels=[channel])
+            error = await h.hear(socket)
+            assert (error["error_code"], error["action"], error["channel"]) == ("VALIDATION_ERROR", action, channel)
+
+
 async def test_a_socket_has_so_many_channels_and_no_more(platform, monkeypatch):
     monkeypatch.setattr("crosstape.stream_hub.stream_session.MOST_CHANNELS", 2)
     async with connecting(platform) as socket:
@@ -369,7 +518,19 @@ async def test_a_socket_has_so_many_channels_and_no_more(platform, monkeypatch):
             await h.say(socket, action="subscribe", channels=[channel])
         answers = [await h.hear(socket) for _ in channels]
         assert [answer["type"] for answer in answers] == ["subscribed", "subscribed", "error"]
-        assert answers[2]["error_code"] == "RATE_LIMITED"
+        assert answers[2]["error_code"] == "CONFLICT"
+
+
+async def test_the_books_of_a_socket_have_so_many_levels_a_second_and_no_more(platform, monkeypatch):
+    monkeypatch.setattr("crosstape.stream_hub.book_terms.MOST_LEVELS", 80_000)
+    channels = [{"channel": f"book:{exchange}:BTC-USD", "depth": 1000, "interval_ms": 50} for exchange in ("*", "okx")]
+    async with connecting(platform) as socket:
+        await h.say(socket, action="subscribe", channels=channels)
+        *_, refused = await h.hear_until(socket, lambda told: told["type"] == "error")
+        assert (refused["error_code"], refused["channel"]) == ("CONFLICT", "book:okx:BTC-USD")
+        await h.say(socket, action="unsubscribe", channels=["book:*:BTC-USD"])
+        await h.say(socket, action="subscribe", channels=channels[1:])
+        await h.hear_until(socket, lambda told: told["type"] == "subscribed" and told["channel"] == "book:okx:BTC-USDT")
 
 
 async def test_messagepack_both_ways_with_exact_decimals(platform):

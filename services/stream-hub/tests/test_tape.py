@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.testing.builders import make_trade
+from crosstape.stream_hub import messages
 from crosstape.stream_hub.day_sums import DaySums
 from crosstape.stream_hub.encoding import STRINGS
 from crosstape.stream_hub.fanout import Outbox
@@ -57,6 +59,13 @@ def test_sums_are_those_of_the_day_of_the_newest_trade(moments):
     for place, one in enumerate(told):
         of_the_day = [second for second in seconds[: place + 1] if (second < 0) == (seconds[place] < 0)]
         assert Decimal(one["cvd_total"]) == len(of_the_day)
+
+
+@given(st.lists(st.decimals(min_value="-1e20", max_value="1e20", places=18, allow_nan=False), min_size=1, max_size=4))
+def test_the_total_is_as_exact_as_what_it_sums_up(sums):
+    named = dict(zip("abcd", sums, strict=False)) | {"unknown": None}
+    told = messages.tape_trade("trades:*:X", make_trade(1), None, named, is_late=False)(STRINGS)
+    assert Fraction(told["cvd_total"]) == sum(map(Fraction, sums))
 
 
 def test_a_trade_that_a_wrong_clock_dates_ahead_begins_no_day():

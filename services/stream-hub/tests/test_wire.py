@@ -59,7 +59,7 @@ def test_deflated_is_read_by_others_and_by_us(payload):
 
 
 def test_inflating_has_a_limit():
-    with pytest.raises(ValueError):
+    with pytest.raises(OverflowError):
         inflate(deflate(b"0" * 1_000_000), 65_536)
     with pytest.raises(ValueError):
         inflate(b"\xff\xff\xff", 65_536)
@@ -213,8 +213,11 @@ async def test_books_of_one_turn_wait_for_each_other_and_all_arrive():
     levels = [(f"{price}.5", "1") for price in range(1, 1_000)]
     for number in range(20):
         market = MarketState("binance", f"N{number}-USDT", outbox, RingSize(1, 1.0), 0.0)
-        market.book.apply(BookUpdate("binance", market.symbol, True, levels, [], 0, 0, None, 1), 1)
-        market.book.hear(time.time())
+        market.book.apply(
+            BookUpdate("binance", market.symbol, True, levels, [], 0, time.time_ns(), None, 1),
+            1,
+            time.time_ns() // 10**6,
+        )
         head = {"symbol": market.symbol}
         feed = BookFeed(outbox, [Target(market, None)], is_consolidated=False, depth=1_000, interval=0.01, head=head)
         feed.join(reader)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -11,15 +12,13 @@ from fastapi import APIRouter, FastAPI, Query, Request, Response
 from crosstape.common.errors import DataNotFound, ServiceUnavailable, Unauthenticated
 from crosstape.common.identity.internal import InternalTokens
 from crosstape.common.runtime.health import Health
-from crosstape.common.web.continued_trace import ContinuedTrace
-from crosstape.common.web.errors import install_error_handlers
-from crosstape.common.web.identity import VerifiedBy, VerifiedCaller
-from crosstape.common.web.operations import operations_routes
-from crosstape.common.web.request_context import RequestContext
+from crosstape.common.web.identity import VerifiedBy
+from crosstape.common.web.service_app import service_app
 from crosstape.stream_hub import examples, messages
-from crosstape.stream_hub.book_feed import Target, show
-from crosstape.stream_hub.book_view import Venue, consolidate
-from crosstape.stream_hub.desk import DEFAULT_DEPTH, MOST_DEPTH, Desk, Found
+from crosstape.stream_hub.book_feed import Target, show, show_together
+from crosstape.stream_hub.book_terms import DEFAULT_DEPTH, MOST_DEPTH
+from crosstape.stream_hub.book_view import Venue
+from crosstape.stream_hub.desk import Desk, Found
 from crosstape.stream_hub.directory import EVERY
 from crosstape.stream_hub.encoding import NOTATIONS
 
@@ -43,15 +42,10 @@ async def consolidated_book(
     request: Request, caller: VerifiedBy, symbol: str, depth: Depth = DEFAULT_DEPTH, numbers: Numbers = "number"
 ) -> Response:
     desk, notation = _desk(request, caller.principal is not None), NOTATIONS[numbers]
-    now = time.time()
     found = desk.find(EVERY, symbol)
-    targets = [target for target in _known(desk, found) if target.market.book.was_heard]
-    shown = [show(target, depth, now) for target in targets]
-    venues = [venue for venue, _ in shown]
-    live = [(venue.exchange, sides) for venue, sides in shown if sides is not None]
-    if not live:
+    venues, sides, newest = show_together(_known(desk, found), depth, time.time())
+    if sides is None:
         raise _nothing(request, symbol, venues)
-    sides = consolidate(live, depth)
     in_it, left_out = messages.venue_bodies(venues)
     return _json(
         {
@@ -59,7 +53,7 @@ async def consolidated_book(
             "canonical": found.symbol,
             **found.aliases,
             **messages.book_body(notation, sides),
-            "timestamp": notation.seconds(max(target.market.book.time for target in targets)),
+            "timestamp": notation.seconds(newest),
             "sequence": sum(venue.sequence for venue in venues),
             "crossed": sides.is_crossed,
             "venues": in_it,
@@ -114,7 +108,7 @@ def _known(desk: Desk, found: Found) -> list[Target]:
     ]
 
 
-def _nothing(request: Request, symbol: str, venues: list[Venue]) -> DataNotFound | ServiceUnavailable:
+def _nothing(request: Request, symbol: str, venues: Sequence[Venue]) -> DataNotFound | ServiceUnavailable:
     if venues:
         said = "The book is stale and being taken anew: try again in a moment."
         return ServiceUnavailable(said, {"reasons": {venue.exchange: venue.reason for venue in venues}})
@@ -129,14 +123,8 @@ def _json(body: Any) -> Response:
 
 def create_app(desk: Desk, tokens: InternalTokens, health: Health, *, anonymous_read: bool) -> FastAPI:
     """The routes that the hub answers over HTTP."""
-    app = FastAPI(title="Crosstape stream-hub", version="1", docs_url=None, redoc_url=None)
+    app = service_app("Crosstape stream-hub", [router], health, tokens)
     app.state.desk = desk
     app.state.anonymous_read = anonymous_read
     app.state.health = health
-    app.router.routes.extend(operations_routes(health))
-    app.include_router(router)
-    install_error_handlers(app)
-    app.add_middleware(ContinuedTrace)
-    app.add_middleware(VerifiedCaller, tokens=tokens)
-    app.add_middleware(RequestContext)
     return app

@@ -40,8 +40,7 @@ class Assembly:
             raise _broken("A message went on without having begun.")
         self._parts += payload
         if len(self._parts) > MOST_MESSAGE_BYTES:
-            error = ValidationFailed(f"A message may have {MOST_MESSAGE_BYTES} bytes.")
-            raise Closing(CloseCode.TOO_BIG, error)
+            raise _too_big()
         if not is_last:
             return None
         parts, self._parts = self._parts, None
@@ -53,6 +52,8 @@ class Assembly:
                 raise _broken("Deflate was not agreed.")
             try:
                 payload = inflate(payload, MOST_MESSAGE_BYTES)
+            except OverflowError as error:
+                raise _too_big() from error
             except ValueError as error:
                 raise _broken(f"The message cannot be inflated: {error}.") from error
         return Received(payload, self._is_packed)
@@ -60,3 +61,7 @@ class Assembly:
 
 def _broken(message: str) -> Closing:
     return Closing(CloseCode.PROTOCOL_ERROR, ValidationFailed(message))
+
+
+def _too_big() -> Closing:
+    return Closing(CloseCode.TOO_BIG, ValidationFailed(f"A message may have {MOST_MESSAGE_BYTES} bytes."))

@@ -54,17 +54,30 @@ def newest_book(target: Target, depth: int, head: Mapping[str, Any], now: float)
     return messages.book(head, sides, book.time, book.offset), None
 
 
+class Together(NamedTuple):
+    """Books as one at `time` (ns), the newest of those that are in it; no `sides` where there is none."""
+
+    venues: Sequence[Venue]
+    sides: Sides | None
+    time: int
+
+
+def show_together(targets: Sequence[Target], depth: int, now: float) -> Together:
+    """The book at `now` (Unix s) over all exchanges whose books were ever heard of."""
+    shown = [(target, *show(target, depth, now)) for target in targets if target.market.book.was_heard]
+    live = [(target.market.book, sides) for target, _, sides in shown if sides is not None]
+    sides = consolidate([(book.exchange, own) for book, own in live], depth) if live else None
+    return Together([venue for _, venue, _ in shown], sides, max((book.time for book, _ in live), default=0))
+
+
 def newest_consolidated(
     targets: Sequence[Target], depth: int, head: Mapping[str, Any], now: float
 ) -> tuple[Build, str | None]:
-    """The message about the book over all exchanges whose books were ever heard of."""
-    shown = [show(target, depth, now) for target in targets if target.market.book.was_heard]
-    live = [(venue.exchange, sides) for venue, sides in shown if sides is not None]
-    if not live:
+    """The message about the book over all exchanges, and the reason where there is none to show."""
+    venues, sides, newest = show_together(targets, depth, now)
+    if sides is None:
         return messages.book_stale(head, "no exchange has a book to show"), "none"
-    newest = max(target.market.book.time for target in targets)
-    venues = [venue for venue, _ in shown]
-    return messages.consolidated_book(head, consolidate(live, depth), venues, newest), None
+    return messages.consolidated_book(head, sides, venues, newest), None
 
 
 class BookFeed:
@@ -138,12 +151,14 @@ class BookFeed:
     def _send(self) -> None:
         self._timer = None
         self._sent_at = asyncio.get_running_loop().time()
-        build, reason = self._newest()
-        is_new = self._has_changed and (reason is None or reason != self._told_reason)
-        self._has_changed = False
-        self._told_reason = reason
-        self._give(build, list(self._members if is_new else self._lagging))
-        if self._lagging:
+        waiting = self._members if self._has_changed else self._lagging
+        if any(member.backlog() <= BACKLOG_BYTES for member in waiting):
+            build, reason = self._newest()
+            is_new = reason != self._told_reason or (self._has_changed and reason is None)
+            self._has_changed = False
+            self._told_reason = reason
+            self._give(build, list(self._members if is_new else self._lagging))
+        if self._lagging or (self._has_changed and self._members):
             self._schedule()
 
     def _give(self, build: Build, receivers: Sequence[BookMember]) -> None:

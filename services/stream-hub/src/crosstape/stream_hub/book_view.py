@@ -5,7 +5,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from heapq import merge
-from itertools import islice, zip_longest
+from itertools import islice, takewhile, zip_longest
+from math import inf
 
 from msgspec import Struct
 
@@ -24,10 +25,12 @@ class MalformedBook(ValueError):
 
 
 class Sides(Struct, frozen=True):
-    """Levels best first."""
+    """Levels best first. Behind a horizon there may be others; None where these are all that its feed tells."""
 
     bids: Sequence[Level]
     asks: Sequence[Level]
+    bid_horizon: str | None = None
+    ask_horizon: str | None = None
 
     @property
     def is_crossed(self) -> bool:
@@ -62,12 +65,13 @@ def view(book: OrderBook, depth: int) -> Sides:
     return Sides(
         [(canonical(price), canonical(quantity)) for price, quantity in bids],
         [(canonical(price), canonical(quantity)) for price, quantity in asks],
+        *book.horizons(depth),
     )
 
 
 def consolidate(sides: Sequence[tuple[str, Sides]], depth: int) -> Sides:
     """The best `depth` levels a side over all exchanges, (name, its sides) each: every level stays its exchange's. At
-    one price they come in the order of `sides`."""
+    one price they come in the order of `sides`. It ends at the nearest horizon of any: behind it one's are missing."""
     bids = merge(
         *([(*level, exchange) for level in part.bids] for exchange, part in sides),
         key=lambda level: -float(level[0]),
@@ -75,4 +79,9 @@ def consolidate(sides: Sequence[tuple[str, Sides]], depth: int) -> Sides:
     asks = merge(
         *([(*level, exchange) for level in part.asks] for exchange, part in sides), key=lambda level: float(level[0])
     )
-    return Sides(list(islice(bids, depth)), list(islice(asks, depth)))
+    lowest = max((float(part.bid_horizon) for _, part in sides if part.bid_horizon is not None), default=-inf)
+    highest = min((float(part.ask_horizon) for _, part in sides if part.ask_horizon is not None), default=inf)
+    return Sides(
+        list(takewhile(lambda level: float(level[0]) >= lowest, islice(bids, depth))),
+        list(takewhile(lambda level: float(level[0]) <= highest, islice(asks, depth))),
+    )

@@ -7,24 +7,22 @@ from typing import Any
 
 from msgspec import Struct
 
-from crosstape.common.errors import ValidationFailed
+from crosstape.common.errors import Conflict, ValidationFailed
 from crosstape.stream_hub.book_feed import BookFeed
+from crosstape.stream_hub.book_terms import BookTerms, check_levels, read_terms
 from crosstape.stream_hub.connection import Connection
-from crosstape.stream_hub.desk import (
-    DEFAULT_DEPTH,
-    DEFAULT_INTERVAL_MS,
-    LEAST_INTERVAL_MS,
-    MOST_CHANNELS,
-    MOST_DEPTH,
-    MOST_INTERVAL_MS,
-    Desk,
-)
-from crosstape.stream_hub.protocol import TooMany, text_of, unknown_action, whole_of
+from crosstape.stream_hub.desk import MOST_CHANNELS, Desk
+from crosstape.stream_hub.protocol import text_of, unknown_action
 
 
 class _Subscription(Struct, frozen=True):
     feed: BookFeed
-    told: Mapping[str, Any]
+    terms: BookTerms
+    head: Mapping[str, Any]
+
+    @property
+    def told(self) -> Mapping[str, Any]:
+        return {**self.head, "depth": self.terms.depth, "interval_ms": self.terms.interval_ms}
 
 
 class BooksSession:
@@ -52,22 +50,20 @@ class BooksSession:
 
     def _subscribe(self, message: Mapping[str, Any]) -> None:
         exchange, symbol = text_of(message, "exchange"), text_of(message, "symbol")
-        depth = whole_of(message, "depth", DEFAULT_DEPTH, 1, MOST_DEPTH)
-        interval = whole_of(message, "interval_ms", DEFAULT_INTERVAL_MS, LEAST_INTERVAL_MS, MOST_INTERVAL_MS)
         found = self._desk.find(exchange, symbol)
+        terms = read_terms(message, len(found.listed))
         key = (found.exchange, found.symbol)
         if key not in self._subscriptions and len(self._subscriptions) >= MOST_CHANNELS:
-            raise TooMany(f"A socket may have {MOST_CHANNELS} subscriptions.")
+            raise Conflict(f"A socket may have {MOST_CHANNELS} subscriptions: unsubscribe from one first.")
+        check_levels(terms, (one.terms for other, one in self._subscriptions.items() if other != key))
         head: dict[str, Any] = {"exchange": found.exchange, "symbol": symbol}
         if symbol != found.symbol:
             head["canonical"] = found.symbol
         if not found.is_consolidated:
             head |= found.aliases
-        feed = self._desk.channels.book(
-            self._desk.targets(found), depth, interval / 1000, head, is_consolidated=found.is_consolidated
-        )
+        feed = self._desk.channels.book(self._desk.targets(found), terms, head, is_consolidated=found.is_consolidated)
         is_another = self._drop(key)
-        self._subscriptions[key] = _Subscription(feed, {**head, "depth": depth, "interval_ms": interval})
+        self._subscriptions[key] = _Subscription(feed, terms, head)
         answer = {"message": f"Subscribed to {exchange} {symbol}", **found.aliases}
         self._connection.send(lambda notation: answer)
         feed.join(self._connection)

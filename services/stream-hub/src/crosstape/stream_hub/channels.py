@@ -12,6 +12,7 @@ from crosstape.common.errors import ValidationFailed
 from crosstape.common.market.bar import Interval
 from crosstape.stream_hub import messages
 from crosstape.stream_hub.book_feed import BookFeed, Target
+from crosstape.stream_hub.book_terms import BookTerms
 from crosstape.stream_hub.fanout import Group, Outbox
 from crosstape.stream_hub.flow import AnchoredSum
 from crosstape.stream_hub.history import History
@@ -126,14 +127,19 @@ class Channels:
         return self._find(("cvd", market, anchor), lambda: CvdTicks(market, since, self.outbox))
 
     def book(
-        self, targets: Sequence[Target], depth: int, interval: float, head: Mapping[str, Any], *, is_consolidated: bool
+        self, targets: Sequence[Target], terms: BookTerms, head: Mapping[str, Any], *, is_consolidated: bool
     ) -> BookFeed:
         """A view of books."""
-        key = ("book", tuple(targets), depth, interval, tuple(head.items()), is_consolidated)
+        key = ("book", tuple(targets), terms, tuple(head.items()), is_consolidated)
 
         def make() -> BookFeed:
             return BookFeed(
-                self.outbox, targets, is_consolidated=is_consolidated, depth=depth, interval=interval, head=head
+                self.outbox,
+                targets,
+                is_consolidated=is_consolidated,
+                depth=terms.depth,
+                interval=terms.interval_ms / 1000,
+                head=head,
             )
 
         return self._find(key, make)

@@ -28,6 +28,7 @@ from crosstape.stream_hub.protocol import (
     read_message,
     text_of,
 )
+from crosstape.stream_hub.rights import Rights
 
 if TYPE_CHECKING:
     from crosstape.stream_hub.door import Door
@@ -40,7 +41,7 @@ CLOSE_SECONDS = 5.0
 LONGEST_REASON = 120
 KERNEL_BYTES = 128 * 1024
 """The kernel's own buffer for one socket (it doubles this). Left alone it would grow to megabytes for a slow reader."""
-ECHOED = "action", "exchange", "symbol"
+ECHOED = "action", "exchange", "symbol", "from"
 """What an error says again of the message that it answers."""
 
 CLOSED = Counter("crosstape_hub_closed_sockets_total", "Sockets that the hub closed", ["code"])
@@ -64,15 +65,20 @@ class Connection(WSListener):
     def __init__(self, hello: Hello, door: Door, address: str):
         self.hello = hello
         self.encoding: Encoding = hello.encoding
-        self.principal: Principal | None = None
         self.address = address
         self.is_closing = False
         self._door = door
+        self._rights = Rights(self, door)
         self._session: Session | None = None
         self._working: asyncio.Task[None] | None = None
         self._own_work: set[asyncio.Task[None]] = set()
         self._assembly = Assembly(can_inflate=hello.encoding.is_deflated)
         self._was_greeted = False
+
+    @property
+    def principal(self) -> Principal | None:
+        """The client, once it is known."""
+        return self._rights.principal
 
     # --- what picows calls
 
@@ -89,8 +95,8 @@ class Connection(WSListener):
             self._door.admit(self)
         except TooMany as error:
             self.end(closing(error))
-            return
-        self._work_on()
+        if not self.is_closing:
+            self._work_on()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         self._heard = asyncio.get_running_loop().time()
@@ -98,7 +104,8 @@ class Connection(WSListener):
         if kind == WSMsgType.CLOSE:
             self._leave()
             if not transport.is_close_frame_sent:
-                transport.send_close(frame.get_close_code())
+                code = frame.get_close_code()  # NO_INFO is no code to send: to browsers it is a broken frame
+                transport.send_close(WSCloseCode.OK if code == WSCloseCode.NO_INFO else code)
             transport.disconnect()
         elif kind in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION) and not self.is_closing:
             self._take(frame)
@@ -144,7 +151,7 @@ class Connection(WSListener):
             if not self._was_greeted:
                 self._was_greeted = True
                 if self.hello.credential:
-                    await self._authenticate(self.hello.credential)
+                    await self._rights.show(self.hello.credential)
                 await self._begin()
             while self._inbox and not self.is_closing:
                 await self._handle(*self._inbox.take())
@@ -154,13 +161,6 @@ class Connection(WSListener):
             self.end(closing(error))
         finally:
             self._working = None
-
-    async def _authenticate(self, credential: str) -> None:
-        """Raises Unauthenticated, Forbidden, TooMany, ServiceUnavailable."""
-        principal = await self._door.authenticate(credential, self)
-        if self.principal is None:
-            self._door.admit_user(principal.user_id)
-        self.principal = principal
 
     async def _begin(self) -> None:
         if self._session is None and self._door.may_begin(self):
@@ -191,7 +191,7 @@ class Connection(WSListener):
 
     async def _authenticate_later(self, token: str) -> None:
         try:
-            await self._authenticate(token)
+            await self._rights.show(token)
         except PlatformError as error:
             if self._session is None:
                 raise closing(error) from error
@@ -212,11 +212,12 @@ class Connection(WSListener):
             log.error("session_failed", route=self.hello.path[0], exc_info=failure)
             self.end(Closing(CloseCode.INTERNAL_ERROR, PlatformError("An unexpected error occurred. It was logged.")))
 
-    def spawn(self, work: Work) -> None:
+    def spawn(self, work: Work) -> asyncio.Task[None]:
         """Work for this client that ends with the socket."""
         task = self._door.spawn(self._alone(work))
         self._own_work.add(task)
         task.add_done_callback(self._own_work.discard)
+        return task
 
     # --- to the client
 
@@ -281,8 +282,8 @@ class Connection(WSListener):
             return
         if self._session is None and now - self._opened > AUTHENTICATE_SECONDS and self._working is None:
             self.end(closing(Unauthenticated("No token came in time.")))
-        elif self.principal is not None and (ended := self._door.ended(self.principal)) is not None:
-            self.end(closing(ended))
+        elif (why := self._rights.look(now)) is not None:
+            self.end(why)
         elif now - self._pinged >= PING_SECONDS:
             if self._heard < self._pinged:
                 self._leave()

@@ -40,13 +40,17 @@ class CvdSession:
         found = desk.find_one(exchange, symbol)
         market = desk.hub.market(found.exchange, found.symbol)
         await desk.founder.ensure(market)
-        earlier = await earlier_hours(market, interval, desk.history)
-        key, since = await anchored(market, anchor, desk.history)
+        while True:
+            earlier = await earlier_hours(market, interval, desk.history)
+            key, since = await anchored(market, anchor, desk.history)
+            now = int(time.time())
+            if earlier.holds(interval, now):
+                break
 
         # Without an await from here on: what the snapshot says is what the ticks go on from.
         self._ticks = desk.channels.cvd(market, key, since)
         self._bars = desk.channels.bars(market, interval)
-        cvd = market.flow.cvd(int(time.time())) if self._ticks.since is None else self._ticks.since.value
+        cvd = market.flow.cvd(now) if self._ticks.since is None else self._ticks.since.value
         head = {
             "exchange": found.exchange,
             "symbol": symbol,
@@ -56,7 +60,7 @@ class CvdSession:
             "anchor": anchor.name,
         }
         place = {"offset": market.ticks.newest, "epoch": desk.hub.epoch}
-        self._connection.send(messages.cvd_snapshot(head, cvd, open_bar(market, interval, earlier), place))
+        self._connection.send(messages.cvd_snapshot(head, cvd, open_bar(market, interval, earlier, now), place))
         self._ticks.group.join(self._connection)
         _group(self._bars).join(self._connection)
 

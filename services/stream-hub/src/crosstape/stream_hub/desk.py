@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from crosstape.stream_hub.book_feed import Target
 from crosstape.stream_hub.channels import Channels
@@ -13,13 +13,13 @@ from crosstape.stream_hub.directory import EVERY, Directory, Listed, common_symb
 from crosstape.stream_hub.founding import Founder
 from crosstape.stream_hub.history import History
 from crosstape.stream_hub.hub import Hub
+from crosstape.stream_hub.limits import Places
 
 MOST_CHANNELS = 128
-DEFAULT_DEPTH = 25
-MOST_DEPTH = 1_000
-DEFAULT_INTERVAL_MS = 100
-LEAST_INTERVAL_MS = 50
-MOST_INTERVAL_MS = 60_000
+MOST_REPLAYS = 64
+"""Replays of one process at once: each holds a page of history, some megabytes."""
+MOST_REPLAYS_PER_USER = 4
+"""Of one account: a replay may take days."""
 
 
 class Found(Struct, frozen=True):
@@ -45,13 +45,16 @@ class Found(Struct, frozen=True):
 
 class Desk(Struct, frozen=True):
     """`hub` has the state, `directory` the spellings, `founder` and `history` what was before, `channels` what
-    subscribers share."""
+    subscribers share, `knows_revoked` whether it is known now who has been shut out, `replays` a place for each replay.
+    """
 
     hub: Hub
     directory: Directory
     founder: Founder
     history: History
     channels: Channels
+    knows_revoked: Callable[[], bool]
+    replays: Places = field(default_factory=lambda: Places(MOST_REPLAYS, MOST_REPLAYS_PER_USER))
 
     def find(self, exchange: str, symbol: str) -> Found:
         """The market that a client names, or with `*` those of all exchanges. Raises what `Directory` raises."""

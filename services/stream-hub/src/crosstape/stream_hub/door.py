@@ -16,6 +16,7 @@ from crosstape.common.errors import Forbidden, PlatformError, Unauthenticated
 from crosstape.common.identity.authenticator import Authenticator
 from crosstape.common.identity.internal import InternalTokens
 from crosstape.common.identity.principal import Principal, Scope
+from crosstape.common.runtime.lifecycle import listen
 from crosstape.common.web.errors import error_body
 from crosstape.common.web.origin import check_origin
 from crosstape.stream_hub.connection import Connection, Session
@@ -28,6 +29,10 @@ log = structlog.get_logger(__name__)
 
 OPEN = Gauge("crosstape_hub_sockets", "Open sockets")
 LOOK_SECONDS = 1.0
+LOOKS_AT_ONCE = 500
+"""Sockets that are looked at in one step: some half a millisecond, which trades may have to wait."""
+TIMER_SECONDS = 0.001
+"""The loop's timers are no finer: of many sockets some are closed at once, so that the clock is kept."""
 BACKLOG = 4096
 
 MakeSession = Callable[[Connection], Session]
@@ -58,14 +63,14 @@ class Door:
         self._allowed_origins = allowed_origins
         self._connections: dict[Connection, None] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._is_draining = False
         self.port = 0
 
     async def run(self, host: str, port: int, stop: asyncio.Event, drain_seconds: float) -> None:
         """Serve until `stop`, then close every socket with 1012, spread over `drain_seconds`."""
         server = await ws_create_server(
             self._listener,
-            host,
-            port,
+            sock=listen(host, port),
             websocket_handshake_timeout=5,
             enable_auto_ping=False,
             use_aiofastnet=True,
@@ -81,8 +86,9 @@ class Door:
             looking = group.create_task(self._look())
             await stop.wait()
             server.close()
-            looking.cancel()
+            self._is_draining = True
             await self._drain(drain_seconds)
+            looking.cancel()
         self._group = None
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -96,14 +102,18 @@ class Door:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             now = loop.time()
-            for connection in list(self._connections):
+            for number, connection in enumerate(list(self._connections), 1):
                 connection.look(now)
+                if number % LOOKS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
 
     async def _drain(self, seconds: float) -> None:
-        leaving = list(self._connections)
-        for connection in leaving:
+        leaving, loop = list(self._connections), asyncio.get_running_loop()
+        began = loop.time()
+        for number, connection in enumerate(leaving, 1):
             connection.restart()
-            await asyncio.sleep(seconds / len(leaving))
+            wait = began + seconds * number / len(leaving) - loop.time()
+            await asyncio.sleep(wait if wait > TIMER_SECONDS else 0)
 
     def restart_streams(self) -> None:
         """What was sent cannot be followed by what comes next: whoever was promised that connects again and asks."""
@@ -143,10 +153,12 @@ class Door:
         return self._tokens.verify(hello.identity).address if hello.identity else ""
 
     def admit(self, connection: Connection) -> None:
-        """A socket has opened. Raises TooMany."""
+        """A socket has opened; one whose handshake was under way when the hub stops ends at once. Raises TooMany."""
         self._admissions.admit(connection.address)
         self._connections[connection] = None
         OPEN.set(len(self._connections))
+        if self._is_draining:
+            connection.restart()
 
     def admit_user(self, user_id: str) -> None:
         """A socket has said whose it is. Raises TooMany."""
@@ -167,13 +179,17 @@ class Door:
     async def authenticate(self, credential: str, connection: Connection) -> Principal:
         """Who shows `credential` on this socket.
 
-        Raises Unauthenticated, Forbidden (not for this route, or somebody else than before), ServiceUnavailable.
+        Raises Unauthenticated, ServiceUnavailable, and Forbidden: not for this route, or another or less than before.
         """
         principal = await self._authenticator.authenticate(credential)
         if connection.hello.path[0] != "books" and Scope.MARKET_READ not in principal.scopes:
             raise Forbidden("This credential lacks the scope market:read.", {"required_scope": "market:read"})
-        if connection.principal is not None and connection.principal.user_id != principal.user_id:
+        before = connection.principal
+        if before is not None and before.user_id != principal.user_id:
             raise Forbidden("This socket belongs to another account: open one of your own.")
+        if before is not None and (lost := before.scopes - principal.scopes):
+            lacking = ", ".join(sorted(lost))
+            raise Forbidden(f"This socket's credential has scopes that the new one lacks: {lacking}.")
         return principal
 
     def may_begin(self, connection: Connection) -> bool:

@@ -92,12 +92,13 @@ def deflate(payload: bytes) -> bytes:
 
 
 def inflate(payload: bytes, most: int) -> bytes:
-    """What a client deflated without context takeover. Raises ValueError for more than `most` bytes, or for none."""
+    """What a client deflated without context takeover. Raises ValueError for what is not that, and OverflowError for
+    more than `most` bytes."""
     inflater = zlib.decompressobj(-15)
     try:
         inflated = inflater.decompress(payload + _SYNC, most)
     except zlib.error as error:
         raise ValueError("not deflated") from error
     if inflater.unconsumed_tail:
-        raise ValueError("too long")
+        raise OverflowError
     return inflated

@@ -1,17 +1,21 @@
-"""Examples as the API's document shows them."""
+"""The answers as the API's document describes them."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from crosstape.common.web.described import Described
+from crosstape.stream_hub import schemas
+
 Responses = dict[int | str, dict[str, Any]]
 
 
-def _json(example: Any) -> Responses:
-    return {200: {"content": {"application/json": {"example": example}}}}
+def _json(model: type[Described], example: Any) -> Responses:
+    return {200: {"model": model, "content": {"application/json": {"example": example}}}}
 
 
 BOOK = _json(
+    schemas.Book,
     {
         "exchange": "kraken",
         "symbol": "ETH-USD",
@@ -22,10 +26,11 @@ BOOK = _json(
         "timestamp": 1739309016.756847,
         "sequence": 1048576,
         "age_ms": 12,
-    }
+    },
 )
 
 CONSOLIDATED_BOOK = _json(
+    schemas.ConsolidatedBook,
     {
         "symbol": "ETH-USD",
         "canonical": "ETH-USD",
@@ -42,5 +47,5 @@ CONSOLIDATED_BOOK = _json(
             {"exchange": "okx", "symbol": "ETH-USDT", "quote_alias": "USDT", "age_ms": 3, "sequence": 1048576},
         ],
         "stale": [{"exchange": "coinbasepro", "symbol": "ETH-USD", "reason": "silent", "age_ms": 31200}],
-    }
+    },
 )

@@ -165,11 +165,6 @@ class Group:
         """How many members there are."""
         return self._size + len(self._ahead)
 
-    def __iter__(self) -> Iterator[Member]:
-        for part in self._parts.values():
-            yield from part.members
-        yield from self._ahead
-
     def join(self, member: Member, has: int | None = None) -> None:
         """Messages go to `member` from now on; if it `has` those up to a position, only those behind it."""
         if has is not None:

@@ -11,20 +11,18 @@ import structlog
 
 from crosstape.common.bus.connection import BusSettings
 from crosstape.common.bus.follower import Follower
-from crosstape.common.bus.topics import BARS, BOOKS, LEDGER, ORDERS, TRADES, Topic
+from crosstape.common.bus.topics import BARS, BOOKS, ORDERS, TRADES, Topic
 from crosstape.common.runtime.health import Check
 from crosstape.common.waiting import unless_stopped
 from crosstape.stream_hub.hub import Hub
 
 log = structlog.get_logger(__name__)
 
-BOOK_SECONDS = 90.0
-"""Every book is published whole once a minute."""
-LEDGER_SECONDS = 30.0
+BOOK_SECONDS = 30.0
+"""Every book is published whole once in ten seconds."""
 PRIMING_SECONDS = 60.0
 """Trades are read from longer back than they are kept, so that repeats of the first ones kept are known."""
 SWEEP_SECONDS = 1.0
-PRUNE_SECONDS = 60.0
 SILENT_SECONDS = 15.0
 
 
@@ -35,7 +33,7 @@ class Following:
         self._settings = settings
         self._hub = hub
         self._ring_seconds = ring_seconds
-        self._polled = 0.0
+        self._polled = time.monotonic()
         self._follower: asyncio.Future[Follower] = asyncio.get_running_loop().create_future()
         self.caught_up = asyncio.Event()
 
@@ -47,7 +45,6 @@ class Following:
             BARS: back,
             ORDERS: back,
             BOOKS: BOOK_SECONDS,
-            LEDGER: LEDGER_SECONDS,
         }
         async with contextlib.AsyncExitStack() as stack:
             follower = await unless_stopped(stop, stack.enter_async_context(Follower(self._settings, topics)))
@@ -55,7 +52,7 @@ class Following:
                 return
             self._hub.begin(follower.epoch, follower.start_of)
             self._follower.set_result(follower)
-            swept = pruned = time.monotonic()
+            swept = time.monotonic()
             batches = await stack.enter_async_context(contextlib.aclosing(follower.arrivals()))
             async for arrivals in batches:
                 if stop.is_set():
@@ -68,8 +65,6 @@ class Following:
                 if now - swept >= SWEEP_SECONDS:
                     swept = now
                     self._hub.sweep(time.time())
-                if now - pruned >= PRUNE_SECONDS:
-                    pruned = now
                     self._hub.prune(time.time())
                 await asyncio.sleep(0)
 

@@ -13,7 +13,7 @@ import structlog
 from crosstape.common.errors import ServiceUnavailable
 from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.trade import Trade
-from crosstape.stream_hub.flow import DAY, DETAILED_SECONDS
+from crosstape.stream_hub.flow import DAY, DETAILED_SECONDS, MINUTE
 from crosstape.stream_hub.history import History, NotListed
 from crosstape.stream_hub.market import MarketState
 
@@ -25,7 +25,7 @@ TOGETHER = 8
 RETRY_SECONDS = 1.0
 RELISTED_SECONDS = 600.0
 """When history is asked again for a market that trades and that it did not know: it reads its lists once an hour."""
-HOUR, MINUTE = 3_600, 60
+HOUR = 3_600
 
 
 class Founder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -14,18 +14,20 @@ from msgspec import Struct
 
 from crosstape.common.errors import ExchangeNotFound, ServiceUnavailable, SymbolNotFound
 from crosstape.common.identity.internal import InternalTokens
+from crosstape.common.identity.services import HISTORY
 from crosstape.common.market.bar import NANOSECONDS, Bar, BarStatus, Interval
 from crosstape.common.market.trade import TakerSide, Trade, TradeId
-from crosstape.common.market_lists import HISTORY
+from crosstape.stream_hub.messages import SIDES
 
 log = structlog.get_logger(__name__)
 
 PAGE = 10_000
 TIMEOUT_SECONDS = 20.0
 UNKNOWN = (ExchangeNotFound.error_code, SymbolNotFound.error_code)
-_SIDES = {"buy": TakerSide.BUY, "sell": TakerSide.SELL}
+_SIDES = {text: side for side, text in SIDES.items()}
 
 Answer = TypeVar("Answer")
+Row = TypeVar("Row")
 
 
 class _BarRow(Struct):
@@ -84,7 +86,7 @@ class History:
     when it does not know the market."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession, tokens: InternalTokens):
-        self._url = url.rstrip("/")
+        self._url = url
         self._session = session
         self._tokens = tokens
 
@@ -102,31 +104,47 @@ class History:
         return [bar async for page in self.bar_pages(exchange, symbol, interval, start, end) for bar in page]
 
     async def bar_pages(
-        self, exchange: str, symbol: str, interval: Interval, start: int, end: int
+        self, exchange: str, symbol: str, interval: Interval, start: int, end: int, rows: int = PAGE
     ) -> AsyncGenerator[list[Bar], None]:
-        """Pages of the bars that open in [start, end) Unix s, oldest first, open ones too."""
-        parameters: dict[str, Any] = {"interval": interval.value, "start": start, "end": end}
-        async for page in self._pages(f"/api/v1/ohlcv/{exchange}/{symbol}", parameters, _Bars):
-            yield [_bar(exchange, symbol, interval, row) for row in page.bars]
+        """Pages of at most so many `rows`: the bars that open in [start, end) Unix s, oldest first, open ones too."""
+        parameters: dict[str, Any] = {"interval": interval.value, "start": start, "end": end, "limit": rows}
 
-    async def trades(self, exchange: str, symbol: str, start: int, end: int) -> AsyncGenerator[list[Trade], None]:
-        """Pages of the trades of time [start, end) ns, by their ids. Their times have microseconds, and nobody
-        received them."""
-        parameters = {"start": _seconds(start), "end": _seconds(end)}
-        async for page in self._pages(f"/api/v1/trades/{exchange}/{symbol}", parameters, _Trades):
-            yield [_trade(exchange, symbol, row) for row in page.trades]
+        def bars_of(answer: _Bars) -> list[Bar]:
+            return [_bar(exchange, symbol, interval, row) for row in answer.bars]
+
+        async for page in self._pages(f"/api/v1/ohlcv/{exchange}/{symbol}", parameters, _Bars, bars_of):
+            yield page
+
+    async def trades(
+        self, exchange: str, symbol: str, start: int, end: int, rows: int = PAGE
+    ) -> AsyncGenerator[list[Trade], None]:
+        """Pages of at most so many `rows`: the trades of time [start, end) ns, by their ids. Their times have
+        microseconds, and nobody received them."""
+        parameters = {"start": _seconds(start), "end": _seconds(end), "limit": rows}
+
+        def trades_of(answer: _Trades) -> list[Trade]:
+            return [_trade(exchange, symbol, row) for row in answer.trades]
+
+        async for page in self._pages(f"/api/v1/trades/{exchange}/{symbol}", parameters, _Trades, trades_of):
+            yield page
 
     async def _pages(
-        self, path: str, parameters: Mapping[str, Any], kind: type[Answer]
-    ) -> AsyncGenerator[Answer, None]:
+        self, path: str, parameters: Mapping[str, Any], kind: type[Answer], rows_of: Callable[[Answer], list[Row]]
+    ) -> AsyncGenerator[list[Row], None]:
         cursor: str | None = None
         while True:
-            asked = {**parameters, "limit": PAGE, "numbers": "string"} | ({"cursor": cursor} if cursor else {})
-            page: Any = await self._get(path, asked, kind)
-            yield page
-            cursor = page.next_cursor
+            rows, cursor = await self._page(path, {**parameters, "cursor": cursor}, kind, rows_of)
+            yield rows
             if cursor is None:
                 return
+
+    async def _page(
+        self, path: str, parameters: Mapping[str, Any], kind: type[Answer], rows_of: Callable[[Answer], list[Row]]
+    ) -> tuple[list[Row], str | None]:
+        """The rows of a page, and where the next one begins. Of the answer itself nothing is kept."""
+        asked = {name: value for name, value in parameters.items() if value is not None}
+        answer: Any = await self._get(path, {**asked, "numbers": "string"}, kind)
+        return rows_of(answer), answer.next_cursor
 
     async def _get(self, path: str, parameters: Mapping[str, Any], kind: type[Answer]) -> Answer:
         try:

@@ -15,28 +15,31 @@ from prometheus_client import Counter, Gauge
 
 from crosstape.common import tracing
 from crosstape.common.bus.follower import Arrivals, Record
-from crosstape.common.bus.topics import BARS, BOOKS, LEDGER, ORDERS, TRADES, Topic, market_key
+from crosstape.common.bus.topics import BARS, BOOKS, ORDERS, TRADES, Topic, market_key
 from crosstape.common.market.bar import Bar
 from crosstape.common.market.book import BookEvent
-from crosstape.common.market.ledger import Coverage, LedgerEvent
 from crosstape.common.market.order import OrderEvent
+from crosstape.common.market.soundness import sound_part
 from crosstape.common.market.trade import TradeBatch
+from crosstape.common.runtime.metrics import begin
+from crosstape.exchanges.times import MILLISECOND
 from crosstape.stream_hub import messages
 from crosstape.stream_hub.fanout import Group, Outbox
 from crosstape.stream_hub.market import MarketState, RingSize
 from crosstape.stream_hub.positions import before, position
 from crosstape.stream_hub.ring import Ring
-from crosstape.stream_hub.soundness import sound_trades
 
 log = structlog.get_logger(__name__)
 
 RECORDS = Counter("crosstape_hub_records_total", "Records taken from the bus", ["topic"])
 REFUSED = Counter("crosstape_hub_refused_records_total", "Records that could not be used", ["reason"])
+begin(REFUSED, ("undecodable", "malformed"))
 LAG_SECONDS = Gauge("crosstape_hub_lag_seconds", "Age of the newest record when it was taken")
 
 StartOf = Callable[[Topic[Any], bytes], int]
 """The first offset that is read of the partition a key belongs to."""
 ORDER_EVENTS = 500
+PRUNE_PARTS = 60
 
 
 class OrderChannel:
@@ -67,7 +70,7 @@ class OrderChannel:
 
 
 class Hub:
-    """All markets. Feed it with `take`; look around with `sweep` once a second."""
+    """All markets. Feed it with `take`; look around with `sweep` and `prune` once a second."""
 
     def __init__(self, outbox: Outbox, size: RingSize):
         self.outbox = outbox
@@ -79,6 +82,7 @@ class Hub:
         self._orders: dict[str, OrderChannel] = {}
         self._order_floors: dict[str, int] = {}  # of users whose channels were let go
         self._book_reasons: dict[tuple[str, str], str | None] = {}
+        self._prunings = 0
         self._on_new_market: Callable[[MarketState], None] = lambda market: None
         self._on_lost: Callable[[], None] = lambda: None
 
@@ -97,9 +101,9 @@ class Hub:
         market = self._markets.get(key)
         if market is None:
             market = MarketState(exchange, symbol, self.outbox, self._size, self._listening_since)
-            name = market_key(exchange, symbol)
-            market.ticks.restart(before(self._start_of(TRADES, name)))
-            market.bars.restart(before(self._start_of(BARS, name)))
+            trades_floor, bars_floor = self._floors(market)
+            market.ticks.restart(trades_floor)
+            market.bars.restart(bars_floor)
             self._markets[key] = market
         return market
 
@@ -115,15 +119,23 @@ class Hub:
         """The order events of a user."""
         channel = self._orders.get(user_id)
         if channel is None:
-            floor = self._order_floors.pop(user_id, before(self._start_of(ORDERS, user_id.encode())))
+            floor = self._order_floors.pop(user_id, self._orders_floor(user_id))
             channel = self._orders[user_id] = OrderChannel(self.outbox, self._size.seconds, floor)
         return channel
+
+    def _floors(self, market: MarketState) -> tuple[int, int]:
+        """The last positions of its trades and bars before what was read since the start or since records were lost."""
+        name = market_key(market.exchange, market.symbol)
+        return before(self._start_of(TRADES, name)), before(self._start_of(BARS, name))
+
+    def _orders_floor(self, user_id: str) -> int:
+        return before(self._start_of(ORDERS, user_id.encode()))
 
     def take(self, arrivals: Arrivals) -> None:
         """Apply what came."""
         if arrivals.epoch != self.epoch:
             self._restart(arrivals.epoch)
-        elif arrivals.gaps - {LEDGER.name}:
+        if arrivals.gaps:
             self._lost(arrivals.gaps)
         if arrivals.undecodable:
             REFUSED.labels("undecodable").inc(arrivals.undecodable)
@@ -158,7 +170,7 @@ class Hub:
     def _take_or_refuse(self, record: Record) -> None:
         try:
             self._take(record)
-        except ValueError as error:
+        except (ValueError, ArithmeticError) as error:
             REFUSED.labels("malformed").inc()
             log.warning(
                 "record_refused",
@@ -180,24 +192,24 @@ class Hub:
         elif record.topic == ORDERS.name:
             event: OrderEvent = record.value
             self.orders(event.user_id).take(event, position(record.offset, 0), record.time_ms)
-        elif record.topic == LEDGER.name:
-            self._ledger(record.value)
 
-    def _trades(self, batch: TradeBatch, record: Record) -> None:
+    def _trades(self, sent: TradeBatch, record: Record) -> None:
+        batch = sound_part(sent, record.time_ms * MILLISECOND)  # whenever it is read: positions count these
+        if batch is None:
+            return
         market = self.market(batch.exchange, batch.symbol)
-        is_new = market.flow.is_empty
-        new = market.take_trades(sound_trades(batch, time.time_ns()), record.offset, record.time_ms)
+        is_new = market.ticks.last is None  # the flow may know bars of it already
+        new = market.take_trades(batch.trades(), record.offset, record.time_ms)
         if record.context is not None:
             facts = {**batch.identity(), "new_trades": new, "subscribers": len(market.trade_group)}
             get_current_span().set_attributes(tracing.own(facts))
-        if is_new:
+        if is_new and new:
             self._on_new_market(market)
 
     def _book(self, event: BookEvent, record: Record) -> None:
         market = self.market(event.exchange, event.symbol)
-        market.book.hear(record.time_ms / 1000)
-        market.book.apply(event, position(record.offset, 0))
-        market.book_changed()
+        if market.book.apply(event, position(record.offset, 0), record.time_ms):
+            market.book_changed()
 
     def _bars(self, bars: Sequence[Bar], record: Record) -> None:
         by_market: dict[tuple[str, str], list[Bar]] = {}
@@ -206,20 +218,16 @@ class Hub:
         for (exchange, symbol), own in by_market.items():
             self.market(exchange, symbol).take_bars(own, record.offset, record.time_ms)
 
-    def _ledger(self, event: LedgerEvent) -> None:
-        if isinstance(event, Coverage):
-            market = self._markets.get((event.exchange, event.symbol))
-            if market is not None:
-                market.book.hear(event.end / 1e9)
-
     def _lost(self, topics: frozenset[str]) -> None:
         log.error("records_lost", topics=sorted(topics), epoch=self.epoch)
         self._on_lost()
         for market in self._markets.values():
-            market.lost()
-        for channel in self._orders.values():
-            channel.ring.restart(channel.ring.newest + 1)
-        self._order_floors = {user_id: floor + 1 for user_id, floor in self._order_floors.items()}
+            market.lost(*self._floors(market))
+        for user_id, channel in self._orders.items():
+            channel.ring.restart(max(channel.ring.newest + 1, self._orders_floor(user_id)))
+        self._order_floors = {
+            user_id: max(floor + 1, self._orders_floor(user_id)) for user_id, floor in self._order_floors.items()
+        }
 
     def _restart(self, epoch: str) -> None:
         self.epoch = epoch
@@ -239,8 +247,11 @@ class Hub:
                 market.book_changed()
 
     def prune(self, now: float) -> None:
-        """Let go at `now` (Unix s) what nobody will ask for."""
-        for market in self._markets.values():
+        """Let go at `now` (Unix s) what nobody will ask for: a part each time, as trades wait for it."""
+        turn = slice(self._prunings % PRUNE_PARTS, None, PRUNE_PARTS)
+        self._prunings += 1
+        for market in list(self._markets.values())[turn]:
             market.prune(int(now))
-        for user_id in [user_id for user_id, channel in self._orders.items() if channel.is_idle(now)]:
-            self._order_floors[user_id] = self._orders.pop(user_id).ring.newest
+        for user_id, channel in list(self._orders.items())[turn]:
+            if channel.is_idle(now):
+                self._order_floors[user_id] = self._orders.pop(user_id).ring.newest

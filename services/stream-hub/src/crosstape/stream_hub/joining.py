@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
@@ -13,8 +13,9 @@ from crosstape.stream_hub.encoding import Build
 from crosstape.stream_hub.fanout import Group
 from crosstape.stream_hub.history import History
 from crosstape.stream_hub.reading import has_read, too_slow
-from crosstape.stream_hub.replay import Source, Span
+from crosstape.stream_hub.replay_sources import Source
 from crosstape.stream_hub.ring import Ring
+from crosstape.stream_hub.span import Span
 
 AT_ONCE = 500
 """Missed messages that are sent before the client is looked at again."""
@@ -29,6 +30,12 @@ class Request(Struct, frozen=True):
     since: int | str | None
     epoch: str
     described: Mapping[str, Any]
+
+    def place(self, epoch: str) -> int | None:
+        """The position up to which the client has everything, if it is one of `epoch`."""
+        if isinstance(self.since, int) and not isinstance(self.since, bool) and self.epoch == epoch:
+            return self.since
+        return None
 
 
 def subscribed(channel: str, request: Request, epoch: str, offset: int | str | None, *, is_recovered: bool) -> Build:
@@ -67,9 +74,9 @@ class Subscription(ABC):
     def _leave(self, member: Connection) -> None:
         """Leave what was joined, if anything was."""
 
-    async def source(self, start: int, history: History) -> Source | None:
-        """What a replay from `start` (ns) on sends; None where there is no history. Raises ServiceUnavailable."""
-        return None
+    async def sources(self, start: int, history: History) -> Sequence[Source]:
+        """What a replay from `start` (ns) on sends; none where there is no history. Raises ServiceUnavailable."""
+        return ()
 
     @abstractmethod
     async def go_live(self, member: Connection, span: Span) -> None:
@@ -90,10 +97,11 @@ class RingSubscription(Subscription, Generic[Entry]):
         """The message of an entry; None for one of another channel."""
 
     async def join(self, member: Connection, request: Request, epoch: str) -> None:
-        since, (ring, _) = request.since, self._find()
-        is_recovered = isinstance(since, int) and request.epoch == epoch and ring.reaches(since)
-        place = since if is_recovered and isinstance(since, int) else ring.newest
-        member.send(subscribed(self._channel, request, epoch, place, is_recovered=is_recovered))
+        has, (ring, _) = request.place(epoch), self._find()
+        if has is not None and not ring.reaches(has):
+            has = None
+        place = ring.newest if has is None else has
+        member.send(subscribed(self._channel, request, epoch, place, is_recovered=has is not None))
         await self._follow(member, place)
 
     async def go_live(self, member: Connection, span: Span) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from crosstape.common.identity.address import network_of
 from crosstape.stream_hub.protocol import TooMany
 
 
 class Admissions:
-    """Counts open sockets. What was admitted must be released once."""
+    """Counts open sockets; those of an IPv6 client by its /64. What was admitted must be released once."""
 
     def __init__(self, per_address: int, per_user: int, in_all: int):
         self._per_address = per_address
@@ -21,13 +24,14 @@ class Admissions:
         """One more socket from `address`. Raises TooMany, having counted nothing."""
         if self._addresses.total() >= self._in_all:
             raise TooMany("The hub has as many connections as it can carry: try again shortly.")
-        if self._addresses[address] >= self._per_address:
+        network = network_of(address)
+        if self._addresses[network] >= self._per_address:
             raise TooMany(f"Your address has {self._per_address} connections, the most it may have.")
-        self._addresses[address] += 1
+        self._addresses[network] += 1
 
     def release(self, address: str) -> None:
         """A socket of `address` is gone."""
-        _decrement(self._addresses, address)
+        _decrement(self._addresses, network_of(address))
 
     def admit_user(self, user_id: str) -> None:
         """One more socket of the user. Raises TooMany, having counted nothing."""
@@ -38,6 +42,28 @@ class Admissions:
     def release_user(self, user_id: str) -> None:
         """A socket of the user is gone."""
         _decrement(self._users, user_id)
+
+
+class Places:
+    """Places for replays: so many `in_all`, and so many `per_user`."""
+
+    def __init__(self, in_all: int, per_user: int):
+        self._in_all = in_all
+        self._per_user = per_user
+        self._users: Counter[str] = Counter()
+
+    @contextmanager
+    def taken(self, user_id: str) -> Iterator[None]:
+        """One more of the user's for as long as this is entered. Raises TooMany."""
+        if self._users.total() >= self._in_all:
+            raise TooMany("The hub replays to as many clients as it can: try again shortly.")
+        if self._users[user_id] >= self._per_user:
+            raise TooMany(f"You have {self._per_user} replays running, the most an account may have at once.")
+        self._users[user_id] += 1
+        try:
+            yield
+        finally:
+            _decrement(self._users, user_id)
 
 
 def _decrement(counter: Counter[str], key: str) -> None:

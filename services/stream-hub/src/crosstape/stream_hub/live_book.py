@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from crosstape.common.market.bar import NANOSECONDS
 from crosstape.common.market.book import BookEvent, OrderBook
-from crosstape.exchanges.followed_book import FollowedBook
+from crosstape.exchanges.followed_book import FollowedBook, said_at
 
 FRESH_SECONDS = 25.0
-"""A market of which nothing is heard for so long is stale. Its ingestor speaks at least every ten seconds."""
+"""A book of which its ingestor said nothing for so long is stale. It speaks at least every ten seconds."""
 
 
 class LiveBook:
@@ -22,7 +23,6 @@ class LiveBook:
         self._followed = FollowedBook(exchange)
         self.offset = 0
         self.time = 0
-        self._heard = 0.0
         self.was_heard = False
 
     @property
@@ -33,13 +33,16 @@ class LiveBook:
     def broken(self) -> str | None:
         return self._followed.broken
 
-    def apply(self, event: BookEvent, offset: int) -> None:
-        """One event of the topic. Repeats and updates that the book already holds change nothing."""
+    def apply(self, event: BookEvent, offset: int, time_ms: int) -> bool:
+        """One event of the topic, whose record is of `time_ms`; whether it changed anything. Repeats, updates that
+        the book already holds and what another ingestor says of it do not."""
         self.was_heard = True
-        if self._followed.apply(event):
-            self.offset = offset
-            if self.broken is None:
-                self.time = event.time
+        if not self._followed.apply(event, said_at(event, time_ms)):
+            return False
+        self.offset = offset
+        if self.broken is None:
+            self.time = event.time
+        return True
 
     def refuse(self, reason: str) -> str:
         """The book cannot be shown, though it follows the exchange's rules; returns `reason`."""
@@ -48,16 +51,12 @@ class LiveBook:
 
     def restart(self) -> None:
         """The log began anew: updates may be missing."""
-        self._followed.broken = "the bus restarted"
+        self._followed.lose("the bus restarted")
         self.offset = 0
 
-    def hear(self, now: float) -> None:
-        """A sign of life of the market's feed at `now` (Unix s)."""
-        self._heard = max(self._heard, now)
-
     def age(self, now: float) -> float:
-        """Seconds since the last sign of life."""
-        return max(0.0, now - self._heard)
+        """Seconds since the ingestor that is followed last said something of the book."""
+        return max(0.0, now - self._followed.heard / NANOSECONDS)
 
     def reason(self, now: float) -> str | None:
         """Why the book must not be shown at `now` (Unix s); None when it is right and fresh."""
@@ -71,4 +70,4 @@ class LiveBook:
             return self.refuse("malformed")
         if bids and asks and float(bids[0][0]) >= float(asks[0][0]):
             return "crossed"
-        return None
+        return None if self.book.knows(1, 1) else "short"

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from crosstape.common.identity.authenticator import Authenticator
 from crosstape.common.identity.revocations import RevocationFeed, Revocations
+from crosstape.common.identity.services import STREAM_HUB
 from crosstape.common.market_lists import MarketLists
 from crosstape.common.runtime.health import Check, Health
 from crosstape.common.runtime.lifecycle import Work, run_service
@@ -39,7 +40,6 @@ from crosstape.stream_hub.stream_session import StreamSession
 
 log = structlog.get_logger(__name__)
 
-SERVICE = "stream-hub"
 POLL_SECONDS = 0.1
 SESSIONS: Mapping[str, Callable[[Connection, Desk], Session]] = {
     "books": BooksSession,
@@ -51,14 +51,14 @@ SESSIONS: Mapping[str, Callable[[Connection, Desk], Session]] = {
 def main() -> None:
     """Run the service as its environment says."""
     settings = read_settings(HubSettings)
-    run_service(SERVICE, settings, partial(build, settings))
+    run_service(STREAM_HUB, settings, partial(build, settings))
 
 
 async def build(settings: HubSettings, stop: asyncio.Event) -> tuple[Any, Sequence[Work]]:
     """The app and the work of the process."""
     session = aiohttp.ClientSession()
     redis = Redis.from_url(settings.redis_url)
-    tokens = settings.internal_tokens(SERVICE)
+    tokens = settings.internal_tokens(STREAM_HUB)
     revocations = Revocations()
     feed = RevocationFeed(redis, revocations)
     authenticator = Authenticator(settings.auth_url, session, tokens, revocations)
@@ -74,7 +74,7 @@ async def build(settings: HubSettings, stop: asyncio.Event) -> tuple[Any, Sequen
 
     door = Door(
         outbox,
-        Admissions(settings.connections_per_address, settings.connections_per_user, settings.connections),
+        Admissions(settings.hub_sockets_per_address, settings.sockets_per_account, settings.sockets),
         authenticator,
         tokens,
         make_session,
@@ -82,7 +82,8 @@ async def build(settings: HubSettings, stop: asyncio.Event) -> tuple[Any, Sequen
         most_backlog=settings.backlog_bytes,
         allowed_origins=settings.cors_origins,
     )
-    desk = Desk(hub, Directory(lists.tables), founder, history, Channels(outbox, history, door.spawn))
+    channels = Channels(outbox, history, door.spawn)
+    desk = Desk(hub, Directory(lists.tables), founder, history, channels, lambda: feed.is_fresh)
     hub.tell(founder.want, door.restart_streams)
     health = Health(needs=("bus", "markets", "streams"), stopping=stop)
     health.watch("bus", following.check)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from msgspec import Struct
 
 from crosstape.common.market.bar import NANOSECONDS, Bar, Interval
-from crosstape.common.market.trade import Trade
+from crosstape.common.market.trade import Trade, TradeId
 from crosstape.stream_hub import messages
 from crosstape.stream_hub.day_sums import day_of
 from crosstape.stream_hub.fanout import Group, Outbox
 from crosstape.stream_hub.flow import DAY, DETAILED_SECONDS, Flow
+from crosstape.stream_hub.kept import Kept
 from crosstape.stream_hub.live_book import LiveBook
 from crosstape.stream_hub.numbers import EXACT
 from crosstape.stream_hub.positions import before, position
 from crosstape.stream_hub.ring import Ring
 from crosstape.stream_hub.seen import SeenIds
+from crosstape.stream_hub.tellings import Remembered
 from crosstape.stream_hub.told import Told
 
 RING_BARS = 2_000
@@ -78,6 +81,8 @@ class MarketState:
         self.ticks: Ring[Tick] = Ring(Tick, size.trades, size.seconds, 0)
         self.bars: Ring[BarEvent] = Ring(BarEvent, RING_BARS, size.seconds, 0)
         self._told: dict[str, Told] = {}
+        self._long_bars: dict[Interval, Remembered] = {}
+        self._kept: WeakValueDictionary[str, Kept[Any, Any]] = WeakValueDictionary()
         self.trade_group = Group(outbox)
         self.bar_groups: dict[str, Group] = {}
         self.tick_listeners: dict[TickListener, None] = {}
@@ -129,6 +134,18 @@ class MarketState:
                 for listener in list(self.bar_listeners):
                     listener.minute(bar, place)
 
+    def long_bars(self, interval: Interval) -> Remembered:
+        """What was told of its bars of a longer interval, whether anybody listens or not."""
+        return self._long_bars.setdefault(interval, Remembered(interval))
+
+    def kept_trades(self) -> Kept[Tick, TradeId]:
+        """The ids of the trades that the ring holds; all who hold this share it."""
+        return self._kept.setdefault("", Kept(self.ticks, lambda tick: tick.trade.trade_id))
+
+    def kept_bars(self, interval: Interval) -> Kept[BarEvent, int]:
+        """The opens (Unix s) of the bars of `interval` of which the ring holds a part; shared likewise."""
+        return self._kept.setdefault(interval, Kept(self.bars, lambda event: interval.open_time(event.bar.open_time)))
+
     def _kind(self, bar: Bar) -> str | None:
         """How a bar is told; None for a repeat. A revision counts as the close where nobody told the close before."""
         bars = self._told.get(bar.interval)
@@ -174,12 +191,15 @@ class MarketState:
         """The log is another one: positions begin anew, what is known of the tape stays."""
         self._forget(before(0), before(0))
 
-    def lost(self) -> None:
-        """Records are gone that nobody read: from what lies before them nobody can go on."""
-        self._forget(self.ticks.newest + 1, self.bars.newest + 1)
+    def lost(self, trades_floor: int, bars_floor: int) -> None:
+        """Records are gone that nobody read: from what lies before them nobody can go on, nor from among them, up to
+        these positions."""
+        self._forget(max(self.ticks.newest + 1, trades_floor), max(self.bars.newest + 1, bars_floor))
 
     def _forget(self, trades_floor: int, bars_floor: int) -> None:
         self.ticks.restart(trades_floor)
         self.bars.restart(bars_floor)
+        self._kept.clear()
+        self._long_bars.clear()
         self.book.restart()
         self.book_changed()

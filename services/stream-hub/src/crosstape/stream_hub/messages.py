@@ -12,7 +12,7 @@ from crosstape.common.market.order import OrderEvent
 from crosstape.common.market.trade import TakerSide, Trade
 from crosstape.stream_hub.book_view import Level, Sides, Venue
 from crosstape.stream_hub.encoding import Build, Message, Notation
-from crosstape.stream_hub.numbers import canonical
+from crosstape.stream_hub.numbers import canonical, exact_sum
 
 SIDES = {TakerSide.BUY: "buy", TakerSide.SELL: "sell", TakerSide.UNKNOWN: "unknown"}
 
@@ -70,7 +70,7 @@ def tape_trade(
             "offset": offset,
             **_trade(notation, trade),
             "cvd": {exchange: _sum(notation, value) for exchange, value in cvds.items()},
-            "cvd_total": _sum(notation, sum(known, Decimal())),
+            "cvd_total": _sum(notation, exact_sum(known)),
             "late": is_late,
         }
 

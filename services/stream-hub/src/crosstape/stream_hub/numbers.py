@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Context, Decimal
+from functools import reduce
 
 EXACT = Context(prec=120)
 """Sums of 38-digit quantities without rounding."""
 
 ZERO = Decimal()
+
+
+def exact_sum(numbers: Iterable[Decimal], start: Decimal = ZERO) -> Decimal:
+    """`start` and all `numbers`, without rounding."""
+    return reduce(EXACT.add, numbers, start)
 
 
 def canonical(text: str) -> str:

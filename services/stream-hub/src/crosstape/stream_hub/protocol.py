@@ -25,7 +25,6 @@ MOST_MESSAGE_BYTES = 64 * 1024
 class CloseCode(enum.IntEnum):
     """Why the hub closes a socket. Those of 4400 and more are the contract's."""
 
-    GOING_AWAY = 1001
     PROTOCOL_ERROR = 1002
     INVALID = 1008
     TOO_BIG = 1009

@@ -69,9 +69,13 @@ class Ring(Generic[Entry]):
         self.last: Entry | None = None
 
     def __iter__(self) -> Iterator[tuple[int, Entry]]:
+        return ((place, entry) for place, _, entry in self.timed())
+
+    def timed(self) -> Iterator[tuple[int, int, Entry]]:
+        """The entries, oldest first, with their positions and the times (ms) of their records."""
         gone = self._gone
         for block in self._blocks:
-            yield from zip(block.places[gone:], self._read(block)[gone:], strict=True)
+            yield from zip(block.places[gone:], block.times[gone:], self._read(block)[gone:], strict=True)
             gone = 0
 
     @property

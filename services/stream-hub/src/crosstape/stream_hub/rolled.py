@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
-from typing import Literal
-
-from msgspec import Struct
 
 from crosstape.common.errors import ServiceUnavailable
 from crosstape.common.market.bar import Bar, BarStatus, Interval
@@ -16,60 +14,10 @@ from crosstape.stream_hub.encoding import Build
 from crosstape.stream_hub.fanout import Group, Outbox
 from crosstape.stream_hub.history import History
 from crosstape.stream_hub.market import MarketState
-from crosstape.stream_hub.positions import LATER
+from crosstape.stream_hub.tellings import SETTLED_SECONDS, Remembered, StoredMinute, Telling
 
-MINUTE = 60
-QUIET_SECONDS = 4.0
-"""After so long the last minute of a bar had no trade, or its record would be here."""
 RETRY_SECONDS = 1.0
 REMEMBERED_BARS = 20
-
-Kind = Literal["bar_close", "bar_revision"]
-Minutes = Sequence[tuple[int, Bar]]
-"""Stored minutes of one market with their positions, in the order in which they were told."""
-
-
-class Telling(Struct, frozen=True):
-    """The bar that opens at `open_time` (Unix s) is to be told, at `position` of its channel."""
-
-    position: int
-    kind: Kind
-    open_time: int
-
-
-def tellings(minutes: Minutes, interval: Interval, now: float) -> list[Telling]:
-    """What the minutes say about the closed bars they are parts of at `now` (Unix s), by position.
-
-    A bar closes with its last minute, or with the first that was told after it; if there is none yet, a while after
-    its end, behind everything that is known of it.
-    """
-    told: list[Telling] = []
-    touches: dict[int, list[int]] = {}
-    for place, bar in minutes:
-        touches.setdefault(interval.open_time(bar.open_time), []).append(place)
-    for open_time, places in touches.items():
-        end = interval.close_time(open_time)
-        closers = [place for place, bar in minutes if bar.open_time + MINUTE >= end]
-        if closers:
-            close = min(closers)
-        elif now >= end + QUIET_SECONDS:
-            close = max(places) | LATER
-        else:
-            continue
-        told.append(Telling(close, "bar_close", open_time))
-        told += [Telling(place, "bar_revision", open_time) for place in places if place > close]
-    return sorted(told, key=lambda telling: (telling.position, telling.open_time))
-
-
-def behind(told: Sequence[Telling], position: int) -> list[Telling]:
-    """What lies behind a position, each bar once, as it was last told; a close stays one."""
-    newest: dict[int, Telling] = {}
-    for telling in told:
-        if telling.position > position:
-            before = newest.get(telling.open_time)
-            kind = before.kind if before else telling.kind
-            newest[telling.open_time] = Telling(telling.position, kind, telling.open_time)
-    return sorted(newest.values(), key=lambda telling: (telling.position, telling.open_time))
 
 
 class RolledBars:
@@ -82,8 +30,7 @@ class RolledBars:
         self._wake = asyncio.Event()
         self._told: dict[int, Bar] = {}
         self.group = Group(outbox)
-        told = tellings(self._minutes(), interval, time.time())
-        self.position = told[-1].position if told else market.bars.newest
+        self.position = self._told_so_far().until
         market.bar_listeners[self] = None
 
     def close(self) -> None:
@@ -93,14 +40,17 @@ class RolledBars:
     def minute(self, bar: Bar, position: int) -> None:
         """A stored minute says something new."""
         self._wake.set()
+        if time.time() > self._interval.close_time(self._interval.open_time(bar.open_time)):
+            # its bar may close so much later; the broker's clock may be a little ahead
+            asyncio.get_running_loop().call_later(SETTLED_SECONDS + RETRY_SECONDS, self._wake.set)
 
     async def run(self) -> None:
         """Tell what is due until cancelled."""
         while True:
             now = time.time()
-            end = self._interval.close_time(self._interval.open_time(int(now - QUIET_SECONDS)))
+            end = self._interval.close_time(self._interval.open_time(int(now - SETTLED_SECONDS)))
             try:
-                async with asyncio.timeout(min(end + QUIET_SECONDS - now, 3_600)):
+                async with asyncio.timeout(min(end + SETTLED_SECONDS - now, 3_600)):
                     await self._wake.wait()
             except TimeoutError:
                 pass
@@ -108,12 +58,12 @@ class RolledBars:
             await self._tell()
 
     async def _tell(self) -> None:
-        due = behind(tellings(self._minutes(), self._interval, time.time()), self.position)
-        try:
-            told = await self.fetch(due)
-        except ServiceUnavailable:
+        due = self._told_so_far().after(self.position)
+        told: Sequence[tuple[Telling, Bar]] = ()
+        with contextlib.suppress(ServiceUnavailable):
+            told, _ = await self.fetch(due)
+        if len(told) < len(due):  # history is away, or has not stored all of a bar yet
             asyncio.get_running_loop().call_later(RETRY_SECONDS, self._wake.set)
-            return
         for telling, bar in told:
             self.position = max(self.position, telling.position)
             if self._told.get(bar.open_time) == bar:
@@ -123,15 +73,23 @@ class RolledBars:
                 del self._told[min(self._told)]
             self.group.publish(self.message(telling, bar), telling.position)
 
-    async def fetch(self, due: Sequence[Telling]) -> list[tuple[Telling, Bar]]:
-        """The bars as history answers them now, without those it says are open. Raises ServiceUnavailable."""
+    async def fetch(self, due: Sequence[Telling]) -> tuple[list[tuple[Telling, Bar]], bool]:
+        """The bars as history answers them now, and whether these are all it has. It may say of one that it is open, as
+        more of it is being stored: that one and those behind it are left for later. Raises ServiceUnavailable."""
+        told: list[tuple[Telling, Bar]] = []
         if not due:
-            return []
+            return told, True
         opens = [telling.open_time for telling in due]
         market = self._market
         bars = await self._history.bars(market.exchange, market.symbol, self._interval, min(opens), max(opens) + 1)
-        closed = {bar.open_time: bar for bar in bars if bar.status is not BarStatus.PROVISIONAL}
-        return [(telling, closed[telling.open_time]) for telling in due if telling.open_time in closed]
+        by_open = {bar.open_time: bar for bar in bars}
+        for telling in due:
+            bar = by_open.get(telling.open_time)
+            if bar is not None and bar.status is BarStatus.PROVISIONAL:
+                return told, False
+            if bar is not None:
+                told.append((telling, bar))
+        return told, True
 
     def message(self, telling: Telling, bar: Bar) -> Build:
         """The message of the channel."""
@@ -139,9 +97,15 @@ class RolledBars:
 
     def missed(self, since: int) -> list[Telling] | None:
         """What was told behind a position; None when some of it may be gone."""
-        if since < self._market.bars.floor:
-            return None
-        return behind(tellings(self._minutes(), self._interval, time.time()), since)
+        return self._told_so_far().behind(since)
 
-    def _minutes(self) -> Minutes:
-        return [(place, event.bar) for place, event in self._market.bars if event.bar.interval == Interval.M1]
+    def _told_so_far(self) -> Remembered:
+        bars = self._market.bars
+        minutes = [
+            StoredMinute(place, time_ms / 1000, event.bar.open_time, event.kind == "bar_close")
+            for place, time_ms, event in bars.timed()
+            if event.bar.interval == Interval.M1
+        ]
+        so_far = self._market.long_bars(self._interval)
+        so_far.look(minutes, bars.floor, bars.newest, time.time())
+        return so_far

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
-from functools import reduce
 
 from crosstape.common.market.bar import Bar, BarStatus, Interval
 from crosstape.common.market.decimals import decimal_text
-from crosstape.stream_hub.numbers import EXACT, ZERO
+from crosstape.stream_hub.numbers import exact_sum
 
 
 def roll_up(bars: Sequence[Bar], interval: Interval) -> Bar:
@@ -40,4 +39,4 @@ def _extreme(choose: Callable[[Iterable[Decimal]], Decimal], texts: Iterable[str
 
 
 def _sum(texts: Iterable[str]) -> str:
-    return decimal_text(reduce(EXACT.add, map(Decimal, texts), ZERO))
+    return decimal_text(exact_sum(map(Decimal, texts)))

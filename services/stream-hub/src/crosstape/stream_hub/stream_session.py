@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import structlog
-
-from crosstape.common.errors import Forbidden, PlatformError, Unauthenticated, ValidationFailed
+from crosstape.common.errors import (
+    Conflict,
+    Forbidden,
+    PlatformError,
+    ServiceUnavailable,
+    Unauthenticated,
+    ValidationFailed,
+)
 from crosstape.common.identity.principal import Scope
+from crosstape.stream_hub.book_terms import check_levels, read_terms
 from crosstape.stream_hub.channels import STORED, ChannelName, parse_channel
 from crosstape.stream_hub.connection import Connection
-from crosstape.stream_hub.desk import (
-    DEFAULT_DEPTH,
-    DEFAULT_INTERVAL_MS,
-    LEAST_INTERVAL_MS,
-    MOST_CHANNELS,
-    MOST_DEPTH,
-    MOST_INTERVAL_MS,
-    Desk,
-    Found,
-)
+from crosstape.stream_hub.desk import MOST_CHANNELS, Desk, Found
 from crosstape.stream_hub.joining import Request, Subscription
-from crosstape.stream_hub.protocol import Closing, TooMany, closing, error_message, text_of, unknown_action, whole_of
-from crosstape.stream_hub.replay import Span, Wanted, read_span, replay
+from crosstape.stream_hub.protocol import Closing, TooMany, closing, error_message, text_of, unknown_action
+from crosstape.stream_hub.reading import has_read
+from crosstape.stream_hub.replay import replay
+from crosstape.stream_hub.replay_sources import Wanted
+from crosstape.stream_hub.span import Span, read_span
 from crosstape.stream_hub.subscriptions import Book, Consolidated, LongBars, Orders, StoredBars, Trades
-
-log = structlog.get_logger(__name__)
 
 Asked = Mapping[str, Any]
 """What a client says of one channel."""
@@ -63,32 +62,46 @@ class StreamSession:
             raise unknown_action(message, "subscribe, unsubscribe, list, ping, auth")
 
     async def _subscribe(self, message: Asked) -> None:
-        replayed: list[Subscription] = []
         span = read_span({**self._query, **message}, time.time_ns())
-        if span is not None and self._replaying is not None:
+        if span is None:
+            await self._ask(message, is_replayed=False)
+            return
+        if self._replaying is not None:
             raise TooMany("A socket replays one span at a time.")
+        with contextlib.ExitStack() as place:
+            principal = self._connection.principal
+            place.enter_context(self._desk.replays.taken(principal.user_id if principal else ""))
+            replayed = await self._ask(message, is_replayed=True)
+            if replayed:
+                self._query = {}  # the address speaks of the first subscription
+                self._replayed = replayed
+                held = place.pop_all()
+                running = self._connection.spawn(partial(self._replay, span))
+                running.add_done_callback(lambda _: held.close())
+                await asyncio.sleep(0)  # it begins, and can be cancelled
+
+    async def _ask(self, message: Asked, *, is_replayed: bool) -> Sequence[Subscription]:
+        """Join the channels, or find those that are to be replayed first."""
+        replayed: list[Subscription] = []
         is_refused = False
         for asked in _channels(message):
             channel = ""
             try:
                 channel, subscription, described = self._made(asked)
-                if span is not None and subscription is not None:
+                if is_replayed and subscription is not None:
                     replayed.append(subscription)
                 elif subscription is not None:
                     request = Request(asked.get("since"), str(asked.get("epoch", "")), described)
                     await subscription.join(self._connection, request, self._desk.hub.epoch)
+                    await has_read(self._connection)  # what it missed waits now
             except PlatformError as error:
                 self._subscriptions.pop(channel, None)
-                self._connection.send(error_message(error, {"channel": asked["channel"]}))
+                self._connection.send(error_message(error, {"action": "subscribe", "channel": asked["channel"]}))
                 is_refused = True
                 await asyncio.sleep(0)  # to look for what is meant takes its time: others are heard in between
         if is_refused:
             self._desk.channels.release()  # of what was found and not joined
-        if span is not None and replayed:
-            self._query = {}  # the address speaks of the first subscription
-            self._replayed = replayed
-            self._connection.spawn(partial(self._replay, span))
-            await asyncio.sleep(0)  # it begins, and can be cancelled
+        return replayed
 
     def _made(self, asked: Asked) -> tuple[str, Subscription | None, Asked]:
         """The channel's canonical name, its subscription (None where there is one already), and what to say of it."""
@@ -104,7 +117,7 @@ class StreamSession:
             )
             return channel, None, described
         if len(self._subscriptions) >= MOST_CHANNELS:
-            raise TooMany(f"A socket may have {MOST_CHANNELS} channels.")
+            raise Conflict(f"A socket may have {MOST_CHANNELS} channels: unsubscribe from one first.")
         subscription = self._orders() if found is None else self._of_market(name, found, channel, asked)
         self._subscriptions[channel] = subscription
         return channel, subscription, described
@@ -115,19 +128,22 @@ class StreamSession:
             raise Unauthenticated("This channel needs a token.")
         if Scope.ORDERS_READ not in principal.scopes:
             raise Forbidden("This credential lacks the scope orders:read.", {"required_scope": "orders:read"})
+        if not self._desk.knows_revoked():
+            raise ServiceUnavailable(
+                "Whether credentials have been revoked cannot be told at the moment, so only market data is sent. "
+                "Try again shortly."
+            )
         return Orders(partial(self._desk.hub.orders, principal.user_id))
 
     def _of_market(self, name: ChannelName, found: Found, channel: str, asked: Asked) -> Subscription:
         desk = self._desk
         targets = desk.targets(found)
         if name.kind == "book":
-            depth = whole_of(asked, "depth", DEFAULT_DEPTH, 1, MOST_DEPTH)
-            interval = whole_of(asked, "interval_ms", DEFAULT_INTERVAL_MS, LEAST_INTERVAL_MS, MOST_INTERVAL_MS)
+            terms = read_terms(asked, len(targets))
+            check_levels(terms, (one.terms for one in self._subscriptions.values() if isinstance(one, Book)))
             head = {"channel": channel, "exchange": found.exchange, "symbol": found.symbol}
-            find = partial(
-                desk.channels.book, targets, depth, interval / 1000, head, is_consolidated=found.is_consolidated
-            )
-            return Book(channel, find)
+            find = partial(desk.channels.book, targets, terms, head, is_consolidated=found.is_consolidated)
+            return Book(channel, terms, find)
         if name.kind == "trades":
             if found.is_consolidated:
                 markets = [target.market for target in targets]
@@ -147,7 +163,7 @@ class StreamSession:
             sources = [
                 Wanted(source, subscription)
                 for subscription in self._replayed
-                if (source := await subscription.source(span.start, desk.history)) is not None
+                for source in await subscription.sources(span.start, desk.history)
             ]
             await replay(sources, span, connection)
             live = {channel: one for channel, one in self._subscriptions.items() if one in self._replayed}
@@ -156,6 +172,7 @@ class StreamSession:
             for subscription in live.values():
                 if not subscription.has_left:
                     await subscription.go_live(connection, span)
+                    await has_read(connection)
         except Closing as end:
             connection.end(end)
         except PlatformError as error:
@@ -173,7 +190,7 @@ class StreamSession:
                 if subscription is None:
                     raise ValidationFailed("There is no such subscription.", {"parameter": "channel"})
             except PlatformError as error:
-                self._connection.send(error_message(error, {"channel": asked["channel"]}))
+                self._connection.send(error_message(error, {"action": "unsubscribe", "channel": asked["channel"]}))
                 await asyncio.sleep(0)
                 continue
             subscription.leave(self._connection)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import partial
 
+from crosstape.common.errors import ServiceUnavailable
 from crosstape.common.market.bar import Interval
 from crosstape.common.market.order import OrderEvent
 from crosstape.common.market.trade import Trade
 from crosstape.stream_hub import messages
+from crosstape.stream_hub.anchors import day_so_far
 from crosstape.stream_hub.book_feed import BookFeed
+from crosstape.stream_hub.book_terms import BookTerms
 from crosstape.stream_hub.connection import Connection
 from crosstape.stream_hub.day_sums import DaySums, day_of
 from crosstape.stream_hub.encoding import Build
@@ -19,11 +24,16 @@ from crosstape.stream_hub.history import History
 from crosstape.stream_hub.hub import OrderChannel
 from crosstape.stream_hub.joining import AT_ONCE, Request, RingSubscription, Subscription, subscribed
 from crosstape.stream_hub.market import BarEvent, MarketState, Tick
+from crosstape.stream_hub.positions import LATER
+from crosstape.stream_hub.protocol import Closing
 from crosstape.stream_hub.reading import has_read, too_slow
-from crosstape.stream_hub.replay import BarSource, Several, Source, Span, TradeSource, day_so_far
+from crosstape.stream_hub.replay_sources import BarSource, Source, TradeSource
 from crosstape.stream_hub.ring import Ring
-from crosstape.stream_hub.rolled import RolledBars
+from crosstape.stream_hub.rolled import RETRY_SECONDS, RolledBars
+from crosstape.stream_hub.span import Span
 from crosstape.stream_hub.tape import Behind, Tape
+
+LONGEST_RETRY_SECONDS = 30.0
 
 
 class Trades(RingSubscription[Tick]):
@@ -36,11 +46,11 @@ class Trades(RingSubscription[Tick]):
     def _build(self, place: int, entry: Tick) -> Build:
         return messages.trade(self._channel, entry.trade, place)
 
-    async def source(self, start: int, history: History) -> Source:
+    async def sources(self, start: int, history: History) -> Sequence[Source]:
         channel = self._channel
         source = TradeSource(self._market, history, lambda trade: messages.trade(channel, trade, None), start)
         self._is_new = lambda tick: source.is_new(tick.trade)
-        return source
+        return [source]
 
 
 class StoredBars(RingSubscription[BarEvent]):
@@ -56,13 +66,23 @@ class StoredBars(RingSubscription[BarEvent]):
             return None
         return messages.bar(entry.kind, self._channel, entry.bar, place)
 
-    async def source(self, start: int, history: History) -> Source:
+    async def sources(self, start: int, history: History) -> Sequence[Source]:
         source = BarSource(self._market, self._interval, history, start)
         self._is_new = lambda event: source.is_new(event.bar)
-        return source
+        return [source]
 
 
-class LongBars(Subscription):
+class _OnDemand(Subscription):
+    """A channel that is only there while somebody has joined it."""
+
+    _joined: RolledBars | Tape | None = None
+
+    def _leave(self, member: Connection) -> None:
+        if self._joined is not None:
+            self._joined.group.leave(member)
+
+
+class LongBars(_OnDemand):
     """bars:EXCHANGE:SYMBOL:INTERVAL of a longer interval."""
 
     def __init__(self, market: MarketState, interval: Interval, find: Callable[[], RolledBars]):
@@ -71,50 +91,67 @@ class LongBars(Subscription):
         self._interval = interval
         self._find = find
         self._source: BarSource | None = None
-        self._joined: RolledBars | None = None
+        self._waiting: asyncio.Task[None] | None = None
 
     async def join(self, member: Connection, request: Request, epoch: str) -> None:
-        since, bars = request.since, self._find()
-        is_recovered = isinstance(since, int) and request.epoch == epoch and bars.missed(since) is not None
-        place = since if is_recovered and isinstance(since, int) else bars.position
-        member.send(subscribed(self._channel, request, epoch, place, is_recovered=is_recovered))
+        has, bars = request.place(epoch), self._find()
+        if has is not None and bars.missed(has) is None:
+            has = None
+        place = bars.position if has is None else has
+        member.send(subscribed(self._channel, request, epoch, place, is_recovered=has is not None))
         await self._follow(member, place)
 
     async def go_live(self, member: Connection, span: Span) -> None:
-        await self._follow(member, self._market.bars.floor if span.end is None else self._find().position)
-        self._source = None
+        await self._follow(member, self._market.bars.floor | LATER if span.end is None else self._find().position)
 
-    async def _follow(self, member: Connection, place: int) -> None:
-        """Send what was told behind `place`, and go on with what is. Raises Closing, ServiceUnavailable."""
+    async def _follow(self, member: Connection, place: int, waited: float = 0.0) -> None:
+        """Send what was told behind `place`, and go on with what is. Raises Closing, and ServiceUnavailable unless the
+        client has `waited` already (s).
+
+        A bar that history calls open is waited for aside: where nobody trades that may take hours.
+        """
         while not self.has_left:
             bars = self._find()
             told = bars.position
             if place >= told:
                 bars.group.join(member, place)
-                self._joined = bars
+                self._joined, self._source = bars, None
                 return
             missed = bars.missed(place)
             if missed is None:
                 raise too_slow()
-            found = await bars.fetch(missed)
+            try:
+                found, is_whole = await bars.fetch(missed)
+            except ServiceUnavailable:
+                if not waited:
+                    raise
+                found, is_whole = [], False
             if self.has_left:
                 return
             for telling, bar in found:
                 if self._source is None or self._source.is_new(bar):
                     member.send(bars.message(telling, bar))
                 place = telling.position
-            place = max(place, told)
+            if is_whole:
+                place = max(place, told)
+            elif place < told:
+                pause = min(2 * waited or RETRY_SECONDS, LONGEST_RETRY_SECONDS)
+                self._waiting = member.spawn(partial(self._follow_later, member, place, pause))
+                return
 
-    def _leave(self, member: Connection) -> None:
-        if self._joined is not None:
-            self._joined.group.leave(member)
+    async def _follow_later(self, member: Connection, place: int, pause: float) -> None:
+        await asyncio.sleep(pause)
+        try:
+            await self._follow(member, place, pause)
+        except Closing as end:
+            member.end(end)
 
-    async def source(self, start: int, history: History) -> Source:
+    async def sources(self, start: int, history: History) -> Sequence[Source]:
         self._source = BarSource(self._market, self._interval, history, start)
-        return self._source
+        return [self._source]
 
 
-class Consolidated(Subscription):
+class Consolidated(_OnDemand):
     """trades:*:SYMBOL."""
 
     def __init__(self, channel: str, markets: Sequence[MarketState], find: Callable[[], Tape]):
@@ -122,7 +159,6 @@ class Consolidated(Subscription):
         self._markets = markets
         self._find = find
         self._sources: dict[str, TradeSource] = {}
-        self._joined: Tape | None = None
 
     async def join(self, member: Connection, request: Request, epoch: str) -> None:
         tape = self._find()
@@ -155,11 +191,7 @@ class Consolidated(Subscription):
                 return
             await has_read(member)
 
-    def _leave(self, member: Connection) -> None:
-        if self._joined is not None:
-            self._joined.group.leave(member)
-
-    async def source(self, start: int, history: History) -> Source:
+    async def sources(self, start: int, history: History) -> Sequence[Source]:
         before = {market.exchange: await day_so_far(market, start, history) for market in self._markets}
         sums, channel = DaySums(before, day_of(start)), self._channel
 
@@ -168,13 +200,14 @@ class Consolidated(Subscription):
             return messages.tape_trade(channel, trade, None, cvds, is_late=False)
 
         self._sources = {market.exchange: TradeSource(market, history, build, start) for market in self._markets}
-        return Several(list(self._sources.values()))
+        return list(self._sources.values())
 
 
 class Book(Subscription):
     """book:EXCHANGE:SYMBOL: the newest state is all there is to recover."""
 
-    def __init__(self, channel: str, find: Callable[[], BookFeed]):
+    def __init__(self, channel: str, terms: BookTerms, find: Callable[[], BookFeed]):
+        self.terms = terms
         self._channel = channel
         self._find = find
         self._joined: BookFeed | None = None

@@ -22,6 +22,8 @@ from crosstape.stream_hub.numbers import EXACT
 
 HOLD_SECONDS = 0.1
 """How long a trade waits for an earlier one of another exchange."""
+LONGEST_PLACE = 20
+"""Characters of a position: more than any has, and few enough to be read at once."""
 
 
 class Tape:
@@ -166,7 +168,7 @@ def read_offset(text: str) -> dict[str, int]:
     positions: dict[str, int] = {}
     for part in text.split(","):
         exchange, _, place = part.partition(":")
-        if not exchange or not place.removeprefix("-").isdecimal():
+        if not exchange or len(place) > LONGEST_PLACE or not place.removeprefix("-").isdecimal():
             raise ValidationFailed("since must be an offset of this channel.", {"parameter": "since"})
         positions[exchange] = int(place)
     return positions
