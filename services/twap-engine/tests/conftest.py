@@ -1,4 +1,4 @@
-"""Fixtures: databases with the schema, and no deadlines for hypothesis (disks are slow when they like)."""
+"""Fixtures: databases with the schema."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from crosstape.twap_engine.store.database import Database
 from crosstape.twap_engine.store.migrate import migrate
 from tests.engines.plugin import Postgres
 
 sys.path.append(str(Path(__file__).parent))  # what tests share: this folder's name is no package's
-
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
 
 
 async def _make(url: str) -> None:

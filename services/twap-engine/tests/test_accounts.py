@@ -14,13 +14,14 @@ from aiohttp import web
 from twap_world import ALPHA, Ledger, Replica, TestClock, make_order, snapshot
 
 from crosstape.cli.ports import LOOPBACK, free_port
-from crosstape.common.identity.authenticator import ABSENT_USERS_PATH, AUTH
+from crosstape.common.identity.authenticator import ABSENT_USERS_PATH
 from crosstape.common.identity.internal import HEADER, InternalTokens
+from crosstape.common.identity.services import AUTH
 from crosstape.common.testing.identity import INTERNAL_SECRET
 from crosstape.twap_engine import accounts
 from crosstape.twap_engine.accounts import Accounts
 from crosstape.twap_engine.order import ParentOrder
-from crosstape.twap_engine.store import accounts as store
+from crosstape.twap_engine.store import cancel as store
 
 WAIT_SECONDS = 10.0
 
@@ -37,7 +38,7 @@ class StandIn:
 
     @property
     def url(self) -> str:
-        return f"http://{LOOPBACK}:{self.port}/"
+        return f"http://{LOOPBACK}:{self.port}"
 
     def _absent(self, user_ids: list[str]) -> web.Response:
         return web.json_response({"absent": sorted(self.gone & set(user_ids))})

@@ -6,21 +6,33 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from sqlalchemy import update
-from twap_api import ADMIN, ALICE, BOB, Orders, serving, user
+from sqlalchemy.ext.asyncio import AsyncConnection
+from twap_api import ADMIN, ALICE, BOB, LISTED, Orders, serving, user
 from twap_world import snapshot
 
-from crosstape.common.errors import DatabaseConnectionError, DatabaseTimeout
+from crosstape.common.errors import DatabaseConnectionError, DatabaseQueryError, DatabaseTimeout
 from crosstape.common.identity.principal import Scope
 from crosstape.common.market.instrument import Instrument
+from crosstape.common.symbols import SymbolTables
+from crosstape.twap_engine.api import answers
 from crosstape.twap_engine.api import orders as routes
+from crosstape.twap_engine.execution.ccxt_clients import CcxtClient
+from crosstape.twap_engine.execution.ccxt_executor import CcxtExecutor
+from crosstape.twap_engine.execution.listings import Listings
+from crosstape.twap_engine.markets import Directory
 from crosstape.twap_engine.order import Market
-from crosstape.twap_engine.store import tables
+from crosstape.twap_engine.settings import Limits
+from crosstape.twap_engine.store import accept as accepting
+from crosstape.twap_engine.store import read as reading
+from crosstape.twap_engine.store import replicas, tables
 from crosstape.twap_engine.store.accept import accept
+from crosstape.twap_engine.store.database import Database
 from libs.common.tests.asgi import Answer, request
 
 BINANCE, KRAKEN = Market("binance", "BTC-USDT"), Market("kraken", "BTC-USD")
@@ -86,7 +98,13 @@ async def test_seed_one_order_from_post_to_get(orders: Orders) -> None:
     assert [(s["exchange"], s["quantity"], s["share"]) for s in body["exchanges"]] == [
         ("binance", Decimal("0.4"), Decimal("0.5")), ("kraken", Decimal("0.4"), Decimal("0.5")),
     ]  # fmt: skip
-    assert body["progress"] == {"filled": Decimal("0.8"), "slices": 6, "slices_run": 6, "slices_missed": 0}
+    assert body["progress"] == {
+        "filled": Decimal("0.8"),
+        "slices": 6,
+        "slices_run": 6,
+        "slices_missed": 0,
+        "slices_short": {"no_liquidity": 2},
+    }
     listed = await orders.ask("GET", "/orders")
     assert listed.json() == [
         {
@@ -141,12 +159,16 @@ async def test_fifty_posts_of_one_order_at_once_make_one_order(orders: Orders) -
 async def test_an_order_runs_even_when_the_answer_to_its_commit_was_lost(
     orders: Orders, monkeypatch: pytest.MonkeyPatch, lost: BaseException
 ) -> None:
-    async def accept_and_lose_the_answer(*args: Any) -> Any:
-        await accept(*args)
+    writing = Database.writing
+
+    @contextlib.asynccontextmanager
+    async def lose_the_answer(database: Database) -> AsyncIterator[AsyncConnection]:
+        async with writing(database) as connection:
+            yield connection
         raise lost
 
-    monkeypatch.setattr(routes, "accept", accept_and_lose_the_answer)
-    with contextlib.suppress(asyncio.CancelledError):
+    with monkeypatch.context() as meanwhile, contextlib.suppress(asyncio.CancelledError):
+        meanwhile.setattr(Database, "writing", lose_the_answer)
         refused(await orders.ask("POST", "/orders/twap", SEED), 503, "DATABASE_CONNECTION_ERROR")
     await orders.replica.work()
     await orders.pass_time(1)
@@ -157,18 +179,42 @@ async def test_an_order_runs_even_when_its_commit_outlived_our_patience(
     orders: Orders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting: list[Any] = []
+    writing = Database.writing
 
-    async def leave_it_to_the_disk(*args: Any) -> Any:
+    async def note(*args: Any) -> Any:
         waiting.append(args)
-        raise DatabaseTimeout("too slow")
+        return await accept(*args)
 
-    monkeypatch.setattr(routes, "accept", leave_it_to_the_disk)
+    @contextlib.asynccontextmanager
+    async def leave_it_to_the_disk(database: Database) -> AsyncIterator[AsyncConnection]:
+        async with writing(database) as connection:
+            yield connection
+            raise DatabaseTimeout("too slow")
+
     fields = {"duration": 300, "interval": 100}
-    refused(await orders.ask("POST", "/orders/twap", SEED | fields), 503, "DATABASE_TIMEOUT_ERROR")
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(routes, "accept", note)
+        meanwhile.setattr(Database, "writing", leave_it_to_the_disk)
+        refused(await orders.ask("POST", "/orders/twap", SEED | fields), 503, "DATABASE_TIMEOUT_ERROR")
     await orders.pass_time(1)
     await accept(*waiting[0])
-    await orders.pass_time(100)
+    await orders.pass_time(100, tick=2.5)
     assert (await orders.ask("GET", "/orders/twap_001")).json()["progress"]["slices_run"] == 2
+
+
+async def test_what_was_refused_before_its_commit_has_no_order_read_anew(
+    orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*args: Any) -> None:
+        raise DatabaseQueryError("no such text")
+
+    async def read_anew(*args: Any) -> Any:
+        raise AssertionError
+
+    monkeypatch.setattr(accepting, "_insert", refuse)
+    monkeypatch.setattr(replicas, "owned", read_anew)
+    refused(await orders.ask("POST", "/orders/twap", SEED), 503, "DATABASE_QUERY_ERROR")
+    await orders.pass_time(1)
 
 
 async def test_an_order_without_a_name_gets_one(orders: Orders) -> None:
@@ -254,6 +300,18 @@ async def test_slices_that_an_expired_order_never_ran_are_missed(orders: Orders)
     )
 
 
+async def test_slices_that_were_missed_before_a_cancel_stay_missed(orders: Orders) -> None:
+    await orders.ask("POST", "/orders/twap", SEED | {"duration": 60})
+    await orders.pass_time(1)
+    orders.clock.advance(10)
+    before = (await orders.ask("GET", "/orders/twap_001")).json()["progress"]
+    cancelled = (await orders.ask("DELETE", "/orders/twap_001")).json()["progress"]
+    orders.clock.advance(10)
+    after = (await orders.ask("GET", "/orders/twap_001")).json()["progress"]
+    assert before == cancelled == after
+    assert (before["slices_run"], before["slices_missed"]) == (2, 9)
+
+
 async def test_lists_are_filtered_and_paged(orders: Orders) -> None:
     for number in range(5):
         symbol = ["BTC-USD", "ETH-USDT"][number % 2]
@@ -265,6 +323,8 @@ async def test_lists_are_filtered_and_paged(orders: Orders) -> None:
 
     assert await names("") == ["o4", "o3", "o2", "o1", "o0"]
     assert await names("status=cancelled") == ["o2"]
+    assert await names("status=open") == ["o4", "o3", "o1", "o0"]
+    assert await names("status=closed") == []
     assert await names("order_id=o1") == ["o1"]
     for spelling in ("BTC-USD", "btc-usd", "XBT/USD", "btc/usd"):
         assert await names(f"symbol={spelling}") == ["o4", "o2", "o0"]
@@ -292,13 +352,14 @@ async def test_lists_are_filtered_and_paged(orders: Orders) -> None:
         ({"interval": 0}, "interval must be at least 1 second."),
         ({"duration": 10_000}, "interval makes 10001 slices of the duration: at most 10000 are allowed."),
         ({"duration": 1.5}, "Invalid order: Expected `int`, got `float` - at `$.duration`"),
-        ({"side": "hold"}, "Invalid order: Invalid enum value 'hold' - at `$.side`"),
+        ({"side": "hold"}, "Invalid order: Expected buy or sell, got 'hold' - at `$.side`"),
         ({"order_id": ""}, "order_id must be 1 to 64 letters"),
         ({"order_id": "a/b"}, "order_id must be 1 to 64 letters"),
         ({"order_id": "\0"}, "order_id must be 1 to 64 letters"),
-        ({"symbol": "\0"}, "symbol must be 1 to 64 printable ASCII characters"),
+        ({"symbol": "\0"}, "symbol must be 1 to 64 printable characters"),
         ({"symbol": ""}, "symbol must be"),
-        ({"symbol": "😀"}, "symbol must be"),
+        ({"symbol": "\u202eBTC"}, "symbol must be"),
+        ({"exchange": "binance" + 58 * " "}, "exchange must be at most 64 characters."),
         ({"role": "admin"}, "Invalid order: Object contains unknown field `role`"),
         ({"symbol": None}, "Invalid order: Expected `str`, got `null`"),
     ],
@@ -344,7 +405,8 @@ async def test_unknown_symbols_and_exchanges_are_404_with_suggestions(orders: Or
     [
         ({}, [BINANCE, KRAKEN]),
         ({"symbol": "btcusdt"}, [BINANCE]),
-        ({"symbol": "XBT/USD"}, [KRAKEN]),
+        ({"symbol": "XBT/USD"}, [BINANCE, KRAKEN]),
+        ({"symbol": "KRAKEN:XBTUSD"}, [KRAKEN]),
         ({"symbol": "BINANCE:BTCUSDT.P"}, [Market("binance", "BTC-USDT.P")]),
         ({"symbol": "BTC-USD", "exchange": "Binance"}, [BINANCE]),
     ],
@@ -389,6 +451,127 @@ async def test_the_repeated_request_gets_the_first_answers_markets(orders: Order
     orders.app.state.resources.directory._tables.put("binance", binance)
     again = await orders.ask("POST", "/orders/twap", SEED)
     assert again.body == first.body
+
+
+async def test_an_order_is_found_by_every_spelling_of_its_symbol_on_its_exchange(orders: Orders) -> None:
+    for name, fields in {
+        "stood_in": {"exchange": "binance"},
+        "prefixed": {"symbol": "BINANCE:BTC-USD"},
+        "usd": {},
+        "usdt": {"symbol": "BTC-USDT"},
+    }.items():
+        await orders.ask("POST", "/orders/twap", SEED | {"order_id": name} | fields)
+
+    async def found(symbol: str) -> set[str]:
+        answer = await orders.ask("GET", "/orders", query=f"symbol={symbol}")
+        return {order["order_id"] for order in answer.json()}
+
+    for symbol in ("BTC-USD", "btc/usd", "XBT/USD"):
+        assert await found(symbol) >= {"usd"}
+        assert "usdt" not in await found(symbol)
+    for symbol in ("BTC-USD", "btc/usd"):
+        assert await found(symbol) == {"stood_in", "prefixed", "usd"}
+    assert await found("btcusdt") == {"stood_in", "prefixed", "usdt"}
+
+
+async def test_orders_of_a_market_that_is_listed_no_more_are_found_by_its_name(orders: Orders) -> None:
+    await orders.ask("POST", "/orders/twap", SEED | {"symbol": "ETHUSDT"})
+    orders.app.state.resources.directory._tables.put("binance", LISTED["binance"][:1])
+    for symbol in ("ETH-USDT", "ethusdt"):
+        answer = await orders.ask("GET", "/orders", query=f"symbol={symbol}")
+        assert [order["order_id"] for order in answer.json()] == ["twap_001"]
+    answer = await orders.ask("GET", "/orders", query="symbol=ETH-USDT", by=BOB)
+    refused(answer, 404, "SYMBOL_NOT_FOUND")
+
+
+async def test_while_an_exchanges_list_is_missing_nobody_says_that_it_has_no_market(orders: Orders) -> None:
+    tables = SymbolTables()
+    tables.exchanges = ["binance", "kraken"]
+    tables.put("binance", LISTED["binance"])
+    orders.app.state.resources = replace(orders.app.state.resources, directory=Directory(tables))
+    answer = await orders.ask("POST", "/orders/twap", SEED)
+    missing = "The market list of kraken is not known at the moment: nothing is filled there."
+    assert answer.json()["warnings"] == [missing]
+    for symbol, exchange in (("XMR-EUR", None), ("BTC-USD", "kraken")):
+        fields = {"order_id": "other", "symbol": symbol, "exchange": exchange}
+        refused(await orders.ask("POST", "/orders/twap", SEED | fields), 503, "SERVICE_UNAVAILABLE")
+    fields = {"order_id": "named", "exchange": "binance"}
+    assert "warnings" not in (await orders.ask("POST", "/orders/twap", SEED | fields)).json()
+
+
+async def test_a_symbol_that_nobody_can_ask_for_is_refused_while_no_list_is_known(orders: Orders) -> None:
+    orders.app.state.resources = replace(orders.app.state.resources, directory=Directory(SymbolTables()))
+    refused(await orders.ask("GET", "/orders", query="symbol=a%00"), 422, "VALIDATION_ERROR")
+    assert (await orders.ask("GET", "/orders", query="symbol=BTC-USD")).json() == []
+
+
+async def test_what_was_accepted_is_answered_again_when_nobody_lists_its_market_any_more(orders: Orders) -> None:
+    first = await orders.ask("POST", "/orders/twap", SEED)
+    tables = orders.app.state.resources.directory._tables
+    for exchange in tables.exchanges:
+        tables.put(exchange, [Instrument(exchange, "ETHUSDT", "ETH", "USDT")])
+    assert (await orders.ask("POST", "/orders/twap", SEED)).body == first.body
+    refused(await orders.ask("POST", "/orders/twap", SEED, by=BOB), 404, "SYMBOL_NOT_FOUND")
+    other = SEED | {"order_id": "twap_002", "symbol": "ETH-USDT"}
+    answer = (await orders.ask("POST", "/orders/twap", [SEED, other])).json()
+    assert [one["order_id"] for one in answer["orders"]] == ["twap_001", "twap_002"]
+    refused(await orders.ask("POST", "/orders/twap", [SEED, SEED | {"order_id": "twap_003"}]), 404, "SYMBOL_NOT_FOUND")
+
+
+async def test_an_account_has_so_many_open_orders_and_no_more(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accepting, "MOST_OPEN_ORDERS", 3)
+    names = [SEED | {"order_id": f"o{number}"} for number in range(5)]
+    await orders.ask("POST", "/orders/twap", names[:2])
+    answer = await orders.ask("POST", "/orders/twap", names[2:4])
+    assert "at most 3 may be open at once" in refused(answer, 409, "CONFLICT")
+    assert answer.json()["details"] == {"open_orders": 2, "max_open_orders": 3}
+    assert [one["order_id"] for one in (await orders.ask("GET", "/orders")).json()] == ["o1", "o0"]
+    assert (await orders.ask("POST", "/orders/twap", names[2])).status == 200
+    assert (await orders.ask("POST", "/orders/twap", names[:3])).status == 200, "a repeat opens none"
+    assert (await orders.ask("POST", "/orders/twap", names[3], by=BOB)).status == 200
+    await orders.ask("DELETE", "/orders/o0")
+    assert (await orders.ask("POST", "/orders/twap", names[3])).status == 200
+
+
+async def test_of_a_long_order_the_newest_executions_are_answered_and_all_are_summed_up(
+    orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await orders.ask("POST", "/orders/twap", SEED | {"total_quantity": 0.6})
+    await orders.replica.work()
+    await orders.pass_time(5)
+    whole = (await orders.ask("GET", "/orders/twap_001")).json()
+    count = len(whole["executions"])
+    assert count > 5
+    monkeypatch.setattr(reading, "PAGE", 2)
+    assert (await orders.ask("GET", "/orders/twap_001")).json() == whole
+    monkeypatch.setattr(reading, "MOST_EXECUTIONS", 3)
+    monkeypatch.setattr(answers, "MOST_IN_LOOP", 2)
+    part = (await orders.ask("GET", "/orders/twap_001")).json()
+    assert part.pop("executions_left_out") == count - 3
+    assert part == whole | {"executions": whole["executions"][-3:]}
+
+
+async def test_an_order_that_real_exchanges_could_not_fill_is_refused_before_it_is_accepted(orders: Orders) -> None:
+    class Binance(CcxtClient):
+        def __init__(self) -> None:
+            self.exchange = "binance"
+
+        is_ready = False
+
+    replica, listings, one = orders.replica, Listings({"binance": Binance()}), Decimal(1)
+    executor = CcxtExecutor(
+        replica.database, replica.books, listings, Limits({"USDT": one}, {"USDT": one}), orders.clock
+    )
+    orders.app.state.resources = replace(orders.app.state.resources, executor=executor)
+    for fields in ({"symbol": "BTC-USDT.P"}, {"exchange": "kraken"}):
+        message = refused(await orders.ask("POST", "/orders/twap", SEED | fields), 422, "VALIDATION_ERROR")
+        assert message.startswith("Orders go to real spot markets of binance, and this symbol is none of them")
+    listed = orders.app.state.resources.directory._tables
+    listed.put("binance", [*LISTED["binance"], Instrument("binance", "ETHBTC", "ETH", "BTC")])
+    message = refused(await orders.ask("POST", "/orders/twap", SEED | {"symbol": "ETH-BTC"}), 422, "VALIDATION_ERROR")
+    assert message == "Nothing may be traded in BTC here: it has no limit."
+    assert (await orders.ask("GET", "/orders")).json() == []
+    assert (await orders.ask("POST", "/orders/twap", SEED)).status == 200
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])

@@ -8,31 +8,35 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 from aiohttp import web
-from sqlalchemy import select
+from sqlalchemy import select, update
 from twap_world import Ledger, Replica, TestClock, make_order, snapshot
 
 from crosstape.common.errors import ExchangeError, ValidationFailed
-from crosstape.twap_engine.execution import calls, ccxt_clients
+from crosstape.twap_engine.execution import calls, ccxt_clients, listings
 from crosstape.twap_engine.execution.ccxt_clients import CcxtClient, OrderRefused, open_clients
 from crosstape.twap_engine.execution.ccxt_executor import CcxtExecutor
 from crosstape.twap_engine.order import Market, Side
 from crosstape.twap_engine.settings import Limits, TwapSettings
+from crosstape.twap_engine.store import sent
 from crosstape.twap_engine.store.tables import daily_notional
+from crosstape.twap_engine.store.tables import sent as sent_table
 
 BINANCE = Market("binance", "BTC-USDT")
 KEY, SECRET = "a-key-that-nobody-may-see", "a-secret-that-nobody-may-see"
 
 
 class Exchange:
-    """As much of Binance as one IOC order needs. It fills half of what is asked, at the limit.
+    """As much of Binance as one IOC order needs. It fills half of what is asked, at the limit, for a fee of 1 USDT.
 
     `fails` are failures to come: `before` breaks down before a new order is taken, `after` takes it and does not
-    answer, `refused` says no. While it `is_away` it says nothing of orders that it has.
+    answer, `refused` says no. While it `is_away` it says nothing of its markets and of orders that it has. `step` is
+    that of its quantities; so many looks for an order as are `unseen` do not find it.
     """
 
     def __init__(self) -> None:
@@ -40,11 +44,15 @@ class Exchange:
         self.posts = 0
         self.fails: list[str] = []
         self.is_away = False
+        self.step = "0.001"
+        self.unseen = 0
 
     async def information(self, request: web.Request) -> web.Response:
+        if self.is_away:
+            return web.json_response({"code": -1001, "msg": "Disconnected."}, status=503)
         filters = [
             {"filterType": "PRICE_FILTER", "minPrice": "0.01", "maxPrice": "1000000", "tickSize": "0.01"},
-            {"filterType": "LOT_SIZE", "minQty": "0.001", "maxQty": "9000", "stepSize": "0.001"},
+            {"filterType": "LOT_SIZE", "minQty": "0.001", "maxQty": "9000", "stepSize": self.step},
         ]
         symbol = {
             "symbol": "BTCUSDT", "status": "TRADING", "baseAsset": "BTC", "quoteAsset": "USDT",
@@ -76,13 +84,15 @@ class Exchange:
         }  # fmt: skip
         if fails == "after":
             return web.json_response({"code": -1007, "msg": "Timeout"}, status=504)
-        return web.json_response(self.orders[name])
+        fill = {"price": asked["price"], "qty": str(filled), "commission": "1", "commissionAsset": "USDT", "tradeId": 1}
+        return web.json_response(self.orders[name] | {"fills": [fill]})
 
     async def order(self, request: web.Request) -> web.Response:
         if self.is_away:
             return web.json_response({"code": -1001, "msg": "Disconnected."}, status=503)
         found = self.orders.get(request.query["origClientOrderId"])
-        if found is None:
+        if found is None or self.unseen:
+            self.unseen = max(0, self.unseen - 1)
             return web.json_response({"code": -2013, "msg": "Order does not exist."}, status=400)
         return web.json_response(found)
 
@@ -129,7 +139,8 @@ class Desk:
     def fresh(self) -> Replica:
         url, client, limits = self._of
         replica = Replica(url, self.clock)
-        executor = CcxtExecutor(replica.database, replica.books, {"binance": client}, limits, self.clock)
+        lists = listings.Listings({"binance": client})
+        executor = CcxtExecutor(replica.database, replica.books, lists, limits, self.clock)
         replica.engine._executor = executor
         replica.see(snapshot(BINANCE, [("29980", "5")], [("29990", "5")], 1))
         return replica
@@ -139,9 +150,9 @@ class Desk:
         values = {"markets": (BINANCE,), "duration": 3, "interval": 1} | fields
         return await self.replica.submit(make_order("a", self.clock, **values))
 
-    async def pass_time(self, seconds: float, replica: Replica | None = None) -> Ledger:
-        for _ in range(int(seconds * 4)):
-            self.clock.advance(0.25)
+    async def pass_time(self, seconds: float, replica: Replica | None = None, tick: float = 0.25) -> Ledger:
+        for _ in range(int(seconds / tick)):
+            self.clock.advance(tick)
             await (replica or self.replica).work()
         ledger = await Ledger(self.replica.database).read()
         ledger.check()
@@ -152,7 +163,8 @@ class Desk:
 async def desk(url: str, order: str = "1000000", day: str = "1000000") -> AsyncIterator[Desk]:
     exchange = Exchange()
     async with exchange.client() as client:
-        found = Desk(url, exchange, client, Limits(Decimal(order), Decimal(day)))
+        await client.load()
+        found = Desk(url, exchange, client, Limits({"USDT": Decimal(order)}, {"USDT": Decimal(day)}))
         yield found
         await found.replica.close()
 
@@ -181,8 +193,101 @@ async def test_slices_go_out_once_each_in_lots_and_at_the_limit(sqlite_url: str,
         ledger = await one.pass_time(4)
         assert [Decimal(s.quantity) for s in ledger.slices] == [Decimal(q) for q in ("0.25", "0.291", "0.364", "0.547")]
         assert [Decimal(f.price) for f in ledger.fills] == [30_000] * 4
-        assert sorted(one.exchange.orders) == ["ctwap1x0", "ctwap1x1", "ctwap1x2", "ctwap1x3"]
+        assert slices_of(one) == ["ctwap1x0", "ctwap1x1", "ctwap1x2", "ctwap1x3"]
         assert one.exchange.posts == 4
+        assert [Decimal(f.fee) for f in ledger.fills] == [1] * 4
+
+
+async def test_a_fee_that_is_told_once_is_kept_until_the_order_is_found(sqlite_url: str, logged: list[Any]) -> None:
+    async with desk(sqlite_url) as one:
+        one.exchange.unseen = 2
+        await one.submit()
+        ledger = await one.pass_time(4)
+        assert one.exchange.unseen == 0
+        assert [Decimal(f.fee) for f in ledger.fills] == [1] * 4
+
+
+async def test_a_slice_has_an_id_that_no_slice_of_another_database_has(tmp_path: Path, sqlite_url: str) -> None:
+    """An exchange takes an id again once its order is over, and would answer with the older one's fills."""
+    restored = f"sqlite:///{tmp_path / 'restored.db'}"
+    (tmp_path / "restored.db").write_bytes(Path(sqlite_url.removeprefix("sqlite:///")).read_bytes())
+    names: list[str] = []
+    for url in (sqlite_url, restored):
+        async with desk(url) as one:
+            await one.submit()
+            await one.pass_time(4)
+            names += one.exchange.orders
+    assert len(set(names)) == len(names) == 8
+    assert all(name.isalnum() and len(name) <= 32 for name in names)
+
+
+async def test_what_a_replica_of_before_sent_is_found_by_the_name_it_had(sqlite_url: str, logged: list[Any]) -> None:
+    async with desk(sqlite_url) as one:
+        one.exchange.fails, one.exchange.is_away = ["after"], True
+        await one.submit()
+        await one.replica.work()
+        ((name, order),) = one.exchange.orders.items()
+        async with one.replica.database.writing() as connection:
+            await connection.execute(update(sent_table).values(client_order_id=None))
+        fresh = one.fresh()
+        one.exchange.orders, one.exchange.is_away = {name.rpartition("x")[0]: order}, False
+        ledger = await one.pass_time(5, fresh)
+        await fresh.close()
+        assert next((f.slice, Decimal(f.quantity)) for f in ledger.fills) == (0, Decimal("0.125"))
+
+
+def slices_of(one: Desk) -> list[str]:
+    """Those that were sent, as far as their names tell."""
+    return sorted(name.rpartition("x")[0] for name in one.exchange.orders)
+
+
+async def test_an_order_that_the_exchange_does_not_list_is_refused_slice_by_slice_and_others_go_on(
+    sqlite_url: str, logged: list[Any]
+) -> None:
+    async with desk(sqlite_url) as one:
+        for symbol in ("ETH-USDT", "BTC-USDT.P"):
+            one.replica.see(snapshot(Market("binance", symbol), [("29980", "5")], [("29990", "5")], 1))
+        await one.submit()
+        for symbol in ("ETH-USDT", "BTC-USDT.P"):
+            values = {"markets": (Market("binance", symbol),), "duration": 3, "interval": 1}
+            await one.replica.submit(make_order(symbol, one.clock, **values))
+        ledger = await one.pass_time(4)
+        assert [s.reason for s in ledger.slices if s.parent == ledger.orders[0].id] == ["no_liquidity"] * 4
+        assert {s.reason for s in ledger.slices if s.parent != ledger.orders[0].id} == {"refused"}
+        assert one.exchange.posts == 4
+
+
+async def test_each_reason_why_a_slice_is_not_known_is_said_once(sqlite_url: str, logged: list[Any]) -> None:
+    async with desk(sqlite_url) as one:
+        one.exchange.fails, one.exchange.is_away = ["after"], True
+        await one.submit()
+        await one.pass_time(5)
+        told = [entry["error"] for entry in logged if entry["event"] == "slice_unknown"]
+        assert len(told) == len(set(told)) == 2, "how the sending failed, and how each question since"
+
+
+async def test_limits_are_of_each_quote_currency(sqlite_url: str) -> None:
+    async with desk(sqlite_url, order="12000", day="12000") as one:
+        ledger = await Ledger(one.replica.database).read()
+        assert not ledger.orders
+        await one.submit(total_quantity=Decimal("0.4"))
+        btc = Market("binance", "ETH-BTC")
+        executor = one.replica.engine._executor
+        assert (executor._limits.of_order(btc.quote), executor._limits.of_order(BINANCE.quote)) == (0, 12_000)
+        await one.pass_time(1)
+        day = "2025-07-01"
+        async with one.replica.database.writing() as connection:
+            usdt, btc = sent.Spending(day, "USDT"), sent.Spending(day, "BTC")
+            spent, against = await sent.lock_day(connection, usdt)
+            assert spent == against > 0
+            assert await sent.lock_day(connection, btc) == (0, 0)
+            await sent.write_day(connection, btc, Decimal(3))
+            assert await sent.lock_day(connection, btc) == (3, 3)
+            assert await sent.lock_day(connection, usdt) == (spent, spent)
+            before_quotes = sent.Spending(day, "")
+            await sent.lock_day(connection, before_quotes)
+            await sent.write_day(connection, before_quotes, Decimal(7))
+            assert await sent.lock_day(connection, btc) == (3, 10)
 
 
 async def test_a_lost_answer_is_asked_for_and_never_sent_again(sqlite_url: str, logged: list[Any]) -> None:
@@ -206,13 +311,13 @@ async def test_what_never_arrived_is_not_sent_again_but_spread_over_the_slices_l
         one.exchange.fails = ["before"]
         await one.submit(duration=60, interval=10)
         await one.replica.work()
-        ledger = await one.pass_time(20)
+        ledger = await one.pass_time(20, tick=1)
         assert (ledger.slices, one.exchange.posts) == ([], 1), "it may arrive yet"
-        ledger = await one.pass_time(41)
-        assert [(s.number, s.reason) for s in ledger.slices][:2] == [(0, "not_found"), (2, "no_liquidity")]
-        assert [s.number for s in ledger.slices] == [0, 2, 3, 4, 5, 6]
-        assert (ledger.orders[0].close_reason, one.exchange.posts) == ("expired", 6)
-        assert Decimal(ledger.slices[1].quantity) == Decimal("0.2")
+        ledger = await one.pass_time(41, tick=1)
+        assert [(s.number, s.reason) for s in ledger.slices][:2] == [(0, "not_found"), (4, "no_liquidity")]
+        assert [s.number for s in ledger.slices] == [0, 4, 5, 6]
+        assert (ledger.orders[0].close_reason, one.exchange.posts) == ("expired", 4)
+        assert Decimal(ledger.slices[1].quantity) == Decimal("0.333")
         assert await spent(one) == Decimal(ledger.orders[0].notional)
 
 
@@ -230,11 +335,11 @@ async def test_who_was_killed_before_the_sending_sent_nothing_and_nobody_does(
             await one.replica.engine.step()
         monkeypatch.undo()
         fresh = one.fresh()
-        ledger = await one.pass_time(71, fresh)
+        ledger = await one.pass_time(71, fresh, tick=1)
         await fresh.close()
         assert ledger.slices[0].reason == "not_found"
         assert ledger.orders[0].close_reason == "expired"
-        assert "ctwap1x0" not in one.exchange.orders
+        assert "ctwap1x0" not in slices_of(one)
         assert one.exchange.posts == len(ledger.fills) == len(ledger.slices) - 1 > 2
 
 
@@ -276,7 +381,7 @@ async def test_an_order_whose_time_passed_while_a_slice_was_unknown_ends_with_it
         one.exchange.fails, one.exchange.is_away = ["after"], True
         await one.submit()
         await one.replica.work()
-        ledger = await one.pass_time(6)
+        ledger = await one.pass_time(14)
         assert (ledger.slices, ledger.orders[0].status) == ([], "open")
         one.exchange.is_away = False
         ledger = await one.pass_time(1)
@@ -289,10 +394,13 @@ async def test_a_fill_that_was_unknown_when_its_order_was_cancelled_counts(sqlit
         one.exchange.fails, one.exchange.is_away = ["after"], True
         order = await one.submit()
         await one.replica.work()
+        one.clock.advance(0.5)
         await one.replica.cancel(order)
+        cancelled = one.clock.utc()
         await one.pass_time(1)
         one.exchange.is_away = False
         ledger = await one.pass_time(1)
+        assert ledger.orders[0].closed_at == cancelled, "it was told so"
         assert [(f.slice, Decimal(f.quantity)) for f in ledger.fills] == [(0, Decimal("0.125"))]
         assert (ledger.orders[0].status, one.exchange.posts) == ("cancelled", 1)
         assert await spent(one) == Decimal(ledger.orders[0].notional)
@@ -333,10 +441,36 @@ async def test_no_order_and_no_day_goes_beyond_its_limit(sqlite_url: str) -> Non
         assert "day_limit" in reasons
 
 
+async def test_steps_that_an_exchange_changes_are_taken_over_and_the_old_ones_hold_until_then(
+    monkeypatch: pytest.MonkeyPatch, logged: list[Any]
+) -> None:
+    for name in ("RENEWAL_SECONDS", "RENEWAL_RETRY_SECONDS"):
+        monkeypatch.setattr(listings, name, 0.01)
+    exchange, stop = Exchange(), asyncio.Event()
+    async with exchange.client() as client, asyncio.timeout(60):
+
+        def bought() -> Decimal:
+            return client.rounded("BTC-USDT", Side.BUY, Decimal("0.125"), Decimal(30_000))[0]
+
+        running = asyncio.create_task(listings.Listings({"binance": client}).run(stop))
+        while not client.is_ready:
+            await asyncio.sleep(0)
+        exchange.is_away, exchange.step = True, "0.01"
+        while "exchange_away" not in [entry["event"] for entry in logged]:
+            await asyncio.sleep(0)
+        assert bought() == Decimal("0.125")
+        exchange.is_away = False
+        while bought() != Decimal("0.12"):
+            await asyncio.sleep(0)
+        stop.set()
+        await running
+
+
 async def test_errors_name_the_exchange_and_nothing_else(logged: list[Any]) -> None:
     exchange = Exchange()
     async with exchange.client() as client:
         exchange.fails = ["before"]
+        await client.load()
         with pytest.raises(ExchangeError) as caught:
             await client.place("BTC-USDT", Side.BUY, Decimal("0.1"), Decimal(30_000), "x")
         assert str(caught.value).startswith("binance answered with an error (")
@@ -361,6 +495,7 @@ async def test_errors_name_the_exchange_and_nothing_else(logged: list[Any]) -> N
 )
 async def test_only_an_exchanges_no_is_a_refusal(monkeypatch: pytest.MonkeyPatch, error: str, is_refusal: bool) -> None:
     async with Exchange().client() as client:
+        await client.load()
 
         async def fail(*args: Any) -> None:
             raise getattr(importlib.import_module("ccxt.base.errors"), error)("no")
@@ -374,6 +509,7 @@ async def test_only_an_exchanges_no_is_a_refusal(monkeypatch: pytest.MonkeyPatch
 async def test_a_placement_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ccxt_clients, "PLACING_SECONDS", 0.01)
     async with Exchange().client() as client:
+        await client.load()
         given_up = asyncio.Event()
 
         async def hang(*args: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -18,7 +19,9 @@ pytestmark = pytest.mark.integration
 
 ORDERS = 40
 KILLS = 100
-SECONDS = 13
+LEAST_KILLS = KILLS // 2
+"""On each database, however slow the machine is: together a hundred."""
+SECONDS = 14
 
 
 async def submit(replica: Replica, clock: Clock) -> None:
@@ -61,35 +64,42 @@ def cheapest(quantity: Decimal) -> dict[Decimal, Decimal]:
     return {price: taken for price, taken in sums.items() if taken}
 
 
-@pytest.mark.timeout(180)
+@pytest.fixture
+def urls(sqlite_template: Path, tmp_path: Path, new_postgres_url: Callable[[], str]) -> list[str]:
+    """A database of each kind."""
+    (tmp_path / "killed.db").write_bytes(sqlite_template.read_bytes())
+    return [f"sqlite:///{tmp_path / 'killed.db'}", new_postgres_url()]
+
+
+@pytest.mark.timeout(400)
 async def test_whenever_replicas_are_killed_no_slice_runs_twice_and_none_is_lost(
-    sqlite_template: Path, tmp_path: Path
+    sqlite_url: str, urls: list[str]
 ) -> None:
-    for name in ("twin.db", "killed.db"):
-        (tmp_path / name).write_bytes(sqlite_template.read_bytes())
-    undisturbed = await twin(f"sqlite:///{tmp_path / 'twin.db'}")
-    path = tmp_path / "killed.db"
-    replica = Replica(f"sqlite:///{path}", Clock())
-    await submit(replica, Clock())
+    undisturbed = await twin(sqlite_url)
+    assert taken(undisturbed) == cheapest(Decimal(ORDERS))
+    async with asyncio.TaskGroup() as group:
+        for url in urls:
+            group.create_task(killed(url, undisturbed))
+
+
+async def killed(url: str, undisturbed: Ledger) -> None:
+    """Orders on the database at `url`, whose replicas are killed, come to what the undisturbed ones came to."""
+    replica = Replica(url, TestClock())
+    await submit(replica, replica.clock)
     program = str(Path(__file__).parent / "dying.py")
     process = await asyncio.create_subprocess_exec(
-        sys.executable, program, str(path), "7", str(KILLS), str(SECONDS - 3), stdout=asyncio.subprocess.PIPE
+        sys.executable, program, url, "7", str(KILLS), str(SECONDS - 3), stdout=asyncio.subprocess.PIPE
     )
     output, _ = await process.communicate()
     assert process.returncode == 0
-    assert int(output.split()[-1]) >= KILLS
+    assert int(output.split()[-1]) >= LEAST_KILLS
     ledger = await Ledger(replica.database).read()
     await replica.close()
     ledger.check()
-    assert taken(undisturbed) == cheapest(Decimal(ORDERS))
-    assert taken(ledger) == cheapest(sum((Decimal(row.filled) for row in ledger.orders), Decimal()))
-    last = {one.parent for one in ledger.slices if one.number == SECONDS}
-    for row, theirs in zip(ledger.orders, undisturbed.orders, strict=True):
-        # A machine that stands still for a second makes even the last slice late, and then it is missed.
-        assert row.close_reason == ("completed" if row.id in last else "expired")
-        assert row.id not in last or row.filled == theirs.filled
-    assert len(last) > ORDERS / 2
+    assert taken(ledger) == taken(undisturbed)
+    assert {row.close_reason for row in ledger.orders} == {"completed"}, "the last slice waits for a takeover"
+    assert {one.parent for one in ledger.slices if one.number == SECONDS} == {row.id for row in ledger.orders}
     tokens = {row.token for row in ledger.orders}
-    assert max(tokens) > 5, "orders changed hands"
+    assert max(tokens) > 2, "orders changed hands: the first replica of all had taken them with the second token"
     assert len(ledger.slices) > len(undisturbed.slices) / 2, "most slices ran between two kills"
     assert all(one.started >= one.due for one in ledger.slices)

@@ -8,17 +8,24 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from test_wiring import running
 from twap_world import Ledger, Replica, TestClock, make_order, snapshot
 
 from crosstape.common.errors import DatabaseConnectionError, ExchangeError
-from crosstape.twap_engine.execution import calls
+from crosstape.twap_engine import main
+from crosstape.twap_engine.execution import calls, listings
 from crosstape.twap_engine.execution.ccxt_clients import CcxtClient, Executed, OrderUnknown
 from crosstape.twap_engine.execution.ccxt_executor import CcxtExecutor
+from crosstape.twap_engine.execution.listings import Listings
 from crosstape.twap_engine.order import Market, ParentOrder, Side
 from crosstape.twap_engine.settings import Limits
 from crosstape.twap_engine.store import replicas, slices
 
 BINANCE, KRAKEN = Market("binance", "BTC-USDT"), Market("kraken", "BTC-USD")
+
+
+def executed(quantity: Decimal, price: Decimal) -> Executed:
+    return Executed(is_final=True, filled=quantity, average=price, cost=quantity * price, fee=Decimal())
 
 
 class Exchange(CcxtClient):
@@ -28,9 +35,15 @@ class Exchange(CcxtClient):
         self.exchange = exchange
         self.hangs: set[str] = set()
         self.fails: set[str] = set()
+        self.tried: list[str] = []
         self.sent: dict[str, Executed] = {}
         self._awake = asyncio.Event()
         self._is_ready = False
+
+    @property
+    def slices(self) -> list[str]:
+        """Those that were sent, as far as their names tell."""
+        return [name.rpartition("x")[0] for name in self.sent]
 
     def wake(self) -> None:
         self.hangs.clear()
@@ -46,16 +59,24 @@ class Exchange(CcxtClient):
     def is_ready(self) -> bool:
         return self._is_ready
 
-    async def prepare(self) -> None:
-        await self._answer("prepare")
+    async def load(self) -> None:
+        await self._answer("load")
         self._is_ready = True
+
+    async def close(self) -> None:
+        pass
+
+    def may_trade(self, market: Market) -> bool:
+        return market.exchange == self.exchange
 
     def rounded(self, symbol: str, side: Side, quantity: Decimal, limit_price: Decimal) -> tuple[Decimal, Decimal]:
         return quantity, limit_price
 
-    async def place(self, symbol: str, side: Side, quantity: Decimal, limit_price: Decimal, name: str) -> None:
+    async def place(self, symbol: str, side: Side, quantity: Decimal, limit_price: Decimal, name: str) -> Decimal:
+        self.tried.append(name)
         await self._answer("place")
-        self.sent[name] = Executed(is_final=True, filled=quantity, average=limit_price, fee=Decimal())
+        self.sent[name] = executed(quantity, limit_price)
+        return Decimal()
 
     async def find(self, symbol: str, name: str) -> Executed:
         await self._answer("find")
@@ -70,23 +91,34 @@ class Desk:
     def __init__(self, url: str, clock: TestClock, clients: dict[str, Exchange]):
         self.clock = clock
         self.replica = Replica(url, clock)
-        limits = Limits(Decimal(10**6), Decimal(10**6))
-        self.executor = CcxtExecutor(self.replica.database, self.replica.books, clients, limits, clock)
+        enough = {"USDT": Decimal(10**6), "USD": Decimal(10**6)}
+        limits = Limits(enough, enough)
+        self.stop = asyncio.Event()
+        self.listings = Listings(clients)
+        self.listing: asyncio.Task[None] | None = None
+        self.executor = CcxtExecutor(self.replica.database, self.replica.books, self.listings, limits, clock)
         self.replica.engine._executor = self.executor
         self.replica.see(snapshot(BINANCE, [("29980", "5")], [("29990", "5")], 1))
         self.replica.see(snapshot(KRAKEN, [("29980", "5")], [("29995", "5")], 1))
 
-    async def submit(self, name: str, market: Market, duration: int, interval: int) -> ParentOrder:
+    async def submit(self, name: str, market: Market, duration: int, interval: int, *others: Market) -> ParentOrder:
+        self.listing = self.listing or asyncio.create_task(self.listings.run(self.stop))
         await self.replica.work()
-        values = {"markets": (market,), "duration": duration, "interval": interval}
+        values = {"markets": (market, *others), "duration": duration, "interval": interval}
         return await self.replica.submit(make_order(name, self.clock, **values))
 
-    async def pass_time(self, seconds: float) -> list[Any]:
+    async def close(self) -> None:
+        self.stop.set()
+        if self.listing is not None:
+            await self.listing
+        await self.replica.close()
+
+    async def pass_time(self, seconds: float, tick: float = 0.25) -> list[Any]:
         """The slices that there are then."""
         async with asyncio.timeout(60):
             await self.replica.work()
-            for _ in range(int(seconds * 4)):
-                self.clock.advance(0.25)
+            for _ in range(int(seconds / tick)):
+                self.clock.advance(tick)
                 await self.replica.work()
         return await self.slices()
 
@@ -107,7 +139,7 @@ class Desk:
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """What hangs or fails is waited for no longer than it must be."""
     monkeypatch.setattr(calls, "PATIENCE_SECONDS", 0.01)
-    monkeypatch.setattr(calls, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(listings, "RETRY_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -119,10 +151,10 @@ def clients() -> dict[str, Exchange]:
 async def desk(sqlite_url: str, clients: dict[str, Exchange]) -> AsyncIterator[Desk]:
     one = Desk(sqlite_url, TestClock(), clients)
     yield one
-    await one.replica.close()
+    await one.close()
 
 
-@pytest.mark.parametrize("what", ["prepare", "place", "find"])
+@pytest.mark.parametrize("what", ["load", "place", "find"])
 async def test_an_exchange_that_hangs_delays_no_slice_of_another(
     desk: Desk, clients: dict[str, Exchange], what: str
 ) -> None:
@@ -136,7 +168,7 @@ async def test_an_exchange_that_hangs_delays_no_slice_of_another(
     (late,) = await desk.wait_for_slices(slow, 1)
     assert late.number == 0
     assert Decimal(late.filled) > 0
-    assert [*clients["binance"].sent] == [f"ctwap{slow.id}x0"]
+    assert clients["binance"].slices == [f"ctwap{slow.id}x0"]
 
 
 async def test_a_cancelled_order_at_an_exchange_that_hangs_delays_no_slice_of_another(
@@ -156,19 +188,45 @@ async def test_a_cancelled_order_at_an_exchange_that_hangs_delays_no_slice_of_an
 
 
 async def test_an_order_of_several_exchanges_goes_where_one_answers(desk: Desk, clients: dict[str, Exchange]) -> None:
-    clients["binance"].fails = {"prepare"}
-    await desk.replica.work()
-    values = {"markets": (BINANCE, KRAKEN), "duration": 20, "interval": 10}
-    order = await desk.replica.submit(make_order("a", desk.clock, **values))
+    clients["binance"].fails = {"load"}
+    order = await desk.submit("a", BINANCE, 20, 10, KRAKEN)
     await desk.wait_for_slices(order, 1)
-    assert [*clients["kraken"].sent] == [f"ctwap{order.id}x0"]
+    assert clients["kraken"].slices == [f"ctwap{order.id}x0"]
     clients["binance"].fails.clear()
     async with asyncio.timeout(60):
         while not clients["binance"].is_ready:
             await asyncio.sleep(0)
     await desk.pass_time(10)
     await desk.wait_for_slices(order, 2)
-    assert [*clients["binance"].sent] == [f"ctwap{order.id}x1"]
+    assert clients["binance"].slices == [f"ctwap{order.id}x1"]
+
+
+async def test_an_order_goes_where_its_quote_has_a_limit_though_another_one_is_cheaper(
+    desk: Desk, clients: dict[str, Exchange]
+) -> None:
+    allowed = {"USD": Decimal(10**6)}
+    desk.executor._limits = Limits(allowed, allowed)
+    order = await desk.submit("a", BINANCE, 1, 1, KRAKEN)
+    slices = await desk.wait_for_slices(order, 2)
+    assert [one.reason for one in slices] == ["", ""]
+    assert (len(clients["binance"].sent), len(clients["kraken"].sent)) == (0, 2)
+
+
+async def test_a_list_that_could_not_be_renewed_is_asked_for_again_within_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stop, waits, client = asyncio.Event(), list[float](), Exchange("binance")
+    client.fails = {"load"}
+
+    async def pause(stop: asyncio.Event, seconds: float) -> None:
+        waits.append(seconds)
+        client.fails ^= {"load"}
+        if len(waits) == 4:
+            stop.set()
+
+    monkeypatch.setattr(listings, "pause", pause)
+    await Listings({"binance": client}).run(stop)
+    assert waits == [listings.RETRY_SECONDS, 3_600, 60, 3_600]
 
 
 async def its_second_slice_is_on_its_way(desk: Desk, binance: Exchange) -> ParentOrder:
@@ -219,8 +277,7 @@ async def test_an_answer_of_before_a_suspension_is_no_proof_that_a_slice_never_a
     binance.wake()
     desk.clock.advance(60)
     assert await desk.pass_time(0) == []
-    arrived = Executed(is_final=True, filled=Decimal("0.1"), average=Decimal(29_990), fee=Decimal())
-    binance.sent[f"ctwap{order.id}x0"] = arrived
+    binance.sent[binance.tried[0]] = executed(Decimal("0.1"), Decimal(29_990))
     (found,) = await desk.wait_for_slices(order, 1)
     assert Decimal(found.filled) == Decimal("0.1")
 
@@ -263,9 +320,48 @@ async def test_slices_that_another_replica_found_out_about_are_forgotten(
     other = Desk(sqlite_url, desk.clock, clients)
     async with other.replica.database.writing() as connection:
         await replicas.resign(connection, desk.replica.engine.replica)
-    await other.pass_time(30)
+    await other.pass_time(50, tick=2.5)
     assert [one.reason for one in await other.slices()] == ["not_found"]
-    await other.pass_time(40)
+    await other.pass_time(40, tick=2.5)
     await desk.wait_for_slices(await desk.submit("b", KRAKEN, 1, 1), 1)
     assert order.id not in desk.executor._ways
-    await other.replica.close()
+    await other.close()
+
+
+async def test_who_takes_an_order_over_that_is_cancelled_just_then_finds_out_what_its_slice_got(
+    desk: Desk, clients: dict[str, Exchange], sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    binance = clients["binance"]
+    binance.fails, binance.hangs = {"place"}, {"find"}
+    order = await desk.submit("a", BINANCE, 60, 60)
+    await desk.pass_time(1)
+    binance.sent[binance.tried[0]] = executed(Decimal("0.1"), Decimal(29_990))
+    other = Desk(sqlite_url, desk.clock, clients)
+    async with other.replica.database.writing() as connection:
+        await replicas.resign(connection, desk.replica.engine.replica)
+    owned = replicas.owned
+
+    async def owned_until_cancelled(*of: Any) -> Any:
+        found = await owned(*of)
+        if found:
+            await other.replica.cancel(order)
+        return found
+
+    monkeypatch.setattr(replicas, "owned", owned_until_cancelled)
+    await other.pass_time(0)
+    monkeypatch.undo()
+    binance.wake()
+    (found,) = await other.wait_for_slices(order, 1)
+    assert Decimal(found.filled) == Decimal("0.1")
+    await other.close()
+
+
+async def test_the_service_asks_for_the_market_lists_from_its_start(
+    sqlite_url: str, clients: dict[str, Exchange], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main, "open_clients", lambda settings: clients)
+    monkeypatch.setattr(main, "prepared", lambda stop, prepare: asyncio.sleep(0, False))
+    monkeypatch.setenv("CROSSTAPE_EXECUTOR", "ccxt")
+    async with running(sqlite_url, monkeypatch):
+        while not all(client.is_ready for client in clients.values()):
+            await asyncio.sleep(0)

@@ -16,11 +16,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from twap_world import ALPHA, BETA, Ledger, Replica, TestClock, change, make_order, snapshot
+from twap_world import ALPHA, BETA, Ledger, Replica, TestClock, change, make_order, snapshot, stale
 
 from crosstape.common.errors import Conflict
 from crosstape.common.market.book import BookEvent, BookStale
-from crosstape.twap_engine.order import Market, ParentOrder, Side, Status
+from crosstape.twap_engine.order import Market, ParentOrder, Progress, Side, Status
+from crosstape.twap_engine.store import accept as accepting
+from crosstape.twap_engine.store.database import Database
 
 PRICES = [str(price) for price in range(95, 106)]
 QUANTITIES = ["0", "0.5", "1", "3"]
@@ -43,6 +45,8 @@ class Histories(RuleBasedStateMachine):
         self._suspended: dict[int, list[BookEvent]] = {}
         self._count = 0
         self._final: dict[str, int] = {}
+        self._ledger = Ledger(self._replicas[0].database)
+        """As the last step that may have changed the database left it."""
         self._seen = 0
         self._lives: dict[Level, tuple[Decimal, Decimal]] = {}
         """Of each level that lives: the most that it showed, and what was taken."""
@@ -105,7 +109,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(market=st.sampled_from([ALPHA, BETA]))
     def book_breaks(self, market: Market) -> None:
-        self._tell(BookStale(market.exchange, market.symbol, "sequence", self._book_time()))
+        self._tell(stale(market, self._book_time()))
 
     @rule(seconds=st.sampled_from([0.2, 0.5, 1.0, 1.0, 2.5, 7.0]))
     def time_passes(self, seconds: float) -> None:
@@ -124,8 +128,8 @@ class Histories(RuleBasedStateMachine):
                 await self._replicas[replica].cancel(order)
             except Conflict:
                 return
-            ledger = await Ledger(self._replicas[0].database).read()
-            self._final[order.order_id] = sum(fill.parent == order.id for fill in ledger.fills)
+            self._ledger = await Ledger(self._replicas[0].database).read()
+            self._final[order.order_id] = sum(fill.parent == order.id for fill in self._ledger.fills)
 
         self._runner.run(cancel())
 
@@ -152,15 +156,11 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def holds(self) -> None:
-        async def check() -> None:
-            ledger = await Ledger(self._replicas[0].database).read()
-            ledger.check()
-            for row in ledger.orders:
-                if row.order_id in self._final:
-                    assert row.status == Status.CANCELLED.value
-                    assert sum(fill.parent == row.id for fill in ledger.fills) == self._final[row.order_id]
-
-        self._runner.run(check())
+        self._ledger.check()
+        for row in self._ledger.orders:
+            if row.order_id in self._final:
+                assert row.status == Status.CANCELLED.value
+                assert sum(fill.parent == row.id for fill in self._ledger.fills) == self._final[row.order_id]
 
     def teardown(self) -> None:
         """Whatever happened: one living replica brings every order to its end."""
@@ -211,14 +211,13 @@ class Histories(RuleBasedStateMachine):
         """Those that live work, and whatever they take from a level counts against its life."""
 
         async def work() -> None:
-            before = await Ledger(self._replicas[0].database).read()
+            known = {(f.parent, f.slice, f.part) for f in self._ledger.fills}
             for number, replica in enumerate(self._replicas):
                 if number not in self._suspended:
                     await replica.work()
-            after = await Ledger(self._replicas[0].database).read()
-            known = {(f.parent, f.slice, f.part) for f in before.fills}
-            sides = {row.id: Side(row.side) for row in after.orders}
-            for fill in after.fills:
+            self._ledger = await Ledger(self._replicas[0].database).read()
+            sides = {row.id: Side(row.side) for row in self._ledger.orders}
+            for fill in self._ledger.fills:
                 if (fill.parent, fill.slice, fill.part) not in known:
                     level = (Market(fill.exchange, fill.symbol), sides[fill.parent], fill.price)
                     most, taken = self._lives[level]
@@ -238,6 +237,7 @@ def _run(new_url: Callable[[], str], examples: int, steps: int) -> None:
     )
 
 
+@pytest.mark.integration  # it takes seconds
 def test_random_histories_keep_every_promise(sqlite_template: Path, tmp_path: Path) -> None:
     def new_url() -> str:
         path = tmp_path / f"{uuid.uuid4().hex}.db"
@@ -283,3 +283,52 @@ def test_replicas_that_work_at_the_same_moment_share_orders_and_levels(new_postg
     assert sum(Decimal(fill.quantity) for fill in ledger.fills) == shown
     assert len({row.owner for row in ledger.orders}) == 2
     assert sum(row.status == Status.CANCELLED.value for row in ledger.orders) == 9
+
+
+@pytest.mark.integration
+def test_requests_at_the_same_moment_open_no_more_orders_than_an_account_may_have(
+    new_postgres_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accepting, "MOST_OPEN_ORDERS", 10)
+    clock = TestClock()
+
+    async def request(replica: Replica, number: int) -> bool:
+        orders = [make_order(f"o{number}-{order}", clock) for order in range(5)]
+        new = [accepting.NewOrder(order, Progress(), "request", "BTC-USD", []) for order in orders]
+        try:
+            await accepting.accept(replica.database, new, replica.engine.replica, replica.engine.doubt)
+        except Conflict:
+            return False
+        return True
+
+    async def work(url: str) -> tuple[int, int]:
+        replicas = [Replica(url, clock) for _ in range(2)]
+        answers = await asyncio.gather(*(request(replicas[number % 2], number) for number in range(20)))
+        ledger = await Ledger(replicas[0].database).read()
+        for replica in replicas:
+            await replica.close()
+        return sum(answers), len(ledger.orders)
+
+    assert asyncio.run(work(new_postgres_url())) == (2, 10)
+
+
+@pytest.mark.integration
+def test_however_many_requests_of_a_user_wait_for_each_other_others_are_answered(
+    new_postgres_url: Callable[[], str],
+) -> None:
+    async def work(url: str) -> None:
+        database, holds, may_end = Database(url, 2), asyncio.Event(), asyncio.Event()
+
+        async def request() -> None:
+            async with database.writing_for("a"):
+                holds.set()
+                await may_end.wait()
+
+        requests = [asyncio.ensure_future(request()) for _ in range(5)]
+        await holds.wait()
+        async with database.writing_for("b"):  # waiting for a connection has a deadline of its own
+            may_end.set()
+        await asyncio.gather(*requests)
+        await database.close()
+
+    asyncio.run(work(new_postgres_url()))

@@ -115,7 +115,7 @@ async def test_fills_are_found_again_in_the_raw_frames(lines: list[Line], sqlite
         elif "@depth" in line.frame or "@trade" in line.frame:
             for event in subscription.decode(line.frame.encode(), line.t):
                 if isinstance(event, Trade):
-                    replica.benchmarks.add(batch_trades([event], Source.STREAM))
+                    replica.benchmarks.add(batch_trades([event], Source.STREAM), line.t)
                 elif isinstance(event, BookUpdate):
                     for verified in sync.update(event):
                         replica.see(verified)
@@ -141,4 +141,4 @@ async def trades_meanwhile(replica: Replica, lines: list[Line], start: int) -> N
             notional += Decimal(trade["q"]) * Decimal(trade["p"])
     progress = (await read_order(replica.database, Reader(USER), "recorded")).progress
     assert progress.benchmark.volume == volume
-    assert analytics.market_vwap(progress.benchmark) == round(notional / volume, 10)
+    assert analytics.market_vwap(progress.benchmark) == round(notional / volume, 18)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from sqlalchemy import select
+from old_schema import copy_orders, make_at
+from sqlalchemy import select, update
 from twap_api import ADMIN, Orders, serving, user
 
-from crosstape.twap_engine.store.database import Database
 from crosstape.twap_engine.store.migrate import migrate
 from crosstape.twap_engine.store.tables import orders as table
 
@@ -39,16 +41,35 @@ async def test_an_admin_finds_a_users_orders_by_every_spelling_of_the_name(
     assert (await orders.ask("DELETE", "/orders/twap_001", by=ADMIN, query=query)).json()["status"] == "cancelled"
 
 
-async def test_orders_of_before_are_found_by_name_too(orders: Orders, sqlite_url: str) -> None:
+async def test_orders_of_before_are_found_by_name_too(orders: Orders, tmp_path: Path) -> None:
     for name in ("Alice", "bob"):
         await orders.ask("POST", "/orders/twap", ORDER, by=user(name))
-    database = Database(sqlite_url)
-    async with database.writing() as connection:  # as the first migration left it
-        await connection.exec_driver_sql("DROP INDEX ix_orders_username_key_id")
-        await connection.exec_driver_sql("ALTER TABLE orders DROP COLUMN username_key")
-        await connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+    database = await make_at(f"sqlite:///{tmp_path / 'old.db'}", "0001")
+    await copy_orders(orders.replica.database, database)
     await migrate(database)
     async with database.reading() as connection:
         keys = list(await connection.scalars(select(table.c.username_key).order_by(table.c.id)))
     await database.close()
     assert keys == ["alice", "bob"]
+
+
+async def test_orders_that_a_replica_of_before_accepts_after_the_migration_are_found_by_name(orders: Orders) -> None:
+    for name in ("alice", "bob"):
+        await orders.ask("POST", "/orders/twap", ORDER, by=user(name))
+    async with orders.replica.database.writing() as connection:
+        await connection.execute(update(table).values(username_key=""))
+    query = "username=alice"
+    assert [one["username"] for one in (await orders.ask("GET", "/orders", query=query)).json()] == ["alice"]
+    assert (await orders.ask("DELETE", "/orders/twap_001", by=ADMIN, query=query)).json()["username"] == "alice"
+
+
+@pytest.mark.integration
+def test_a_name_that_the_database_could_not_hold_is_nobodys(new_postgres_url: Callable[[], str]) -> None:
+    async def ask(url: str) -> None:
+        async with serving(url) as orders:
+            assert (await orders.ask("GET", "/orders", by=ADMIN, query="username=a%00b")).json() == []
+            for method in ("GET", "DELETE"):
+                answer = await orders.ask(method, "/orders/twap_001", by=ADMIN, query="username=a%00b")
+                assert answer.json()["error_code"] == "ORDER_NOT_FOUND"
+
+    asyncio.run(ask(new_postgres_url()))

@@ -64,9 +64,9 @@ class Orders:
         headers = {HEADER: self.tokens.mint("twap-engine", caller), "Content-Type": "application/json"}
         return await request(self.app, method, path, content, headers, query.encode())
 
-    async def pass_time(self, seconds: float) -> None:
-        for _ in range(int(seconds * 4)):
-            self.clock.advance(0.25)
+    async def pass_time(self, seconds: float, tick: float = 0.25) -> None:
+        for _ in range(int(seconds / tick)):
+            self.clock.advance(tick)
             await self.replica.work()
 
 
@@ -77,7 +77,7 @@ async def serving(url: str) -> AsyncIterator[Orders]:
     replica = Replica(url, clock)
     directory = Directory(symbol_tables(LISTED))
     await replica.work()
-    resources = Resources(replica.database, replica.engine, replica.books, directory, clock, Health())
+    resources = Resources(replica.database, replica.engine, replica.executor, replica.books, directory, clock, Health())
     app = create_app(resources, InternalTokens("twap-engine", [INTERNAL_SECRET]))
     yield Orders(app, replica, clock, InternalTokens("api-gateway", [INTERNAL_SECRET]))
     await replica.close()

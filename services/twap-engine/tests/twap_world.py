@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from sqlalchemy import select
 
 from crosstape.common.market.bar import NANOSECONDS
-from crosstape.common.market.book import BookEvent, BookUpdate, Level
+from crosstape.common.market.book import BookEvent, BookStale, BookUpdate, Level
 from crosstape.twap_engine import events
 from crosstape.twap_engine.benchmarks import Benchmarks
 from crosstape.twap_engine.books import Books
@@ -19,8 +20,9 @@ from crosstape.twap_engine.execution.simulated import SimulatedExecutor
 from crosstape.twap_engine.order import Market, ParentOrder, Progress, Side
 from crosstape.twap_engine.replica import ReplicaLife, new_name
 from crosstape.twap_engine.store.accept import NewOrder, accept
+from crosstape.twap_engine.store.cancel import cancel
 from crosstape.twap_engine.store.database import Database
-from crosstape.twap_engine.store.read import Reader, cancel
+from crosstape.twap_engine.store.read import Reader
 from crosstape.twap_engine.store.tables import fills, orders, outbox, slices
 
 START = 1_751_328_000_000_000_000
@@ -80,14 +82,14 @@ class Replica:
         """Accept an order, as the API does."""
         mid = self.books.mid(order.markets, self.clock.steady())
         new = NewOrder(order, Progress(arrival_price=mid), "request", "BTC-USD", [])
-        (accepted,) = await accept(self.database, [new], self.engine.replica)
+        (accepted,) = await accept(self.database, [new], self.engine.replica, self.engine.doubt)
         assert accepted.token is not None
         self.engine.hold(accepted.order, accepted.token, accepted.progress)
         return accepted.order
 
     async def cancel(self, order: ParentOrder) -> None:
         """As the API does."""
-        number = await cancel(self.database, Reader(USER), order.order_id, self.clock.utc())
+        number = await cancel(self.database, Reader(USER), order.order_id, self.clock)
         self.engine.drop(number)
 
     async def close(self) -> None:
@@ -115,14 +117,28 @@ def make_order(name: str, clock: Clock, **fields: Any) -> ParentOrder:
     return ParentOrder(**(values | fields))
 
 
-def snapshot(market: Market, bids: Sequence[Level], asks: Sequence[Level], time: int) -> BookUpdate:
-    """A whole book, received at `time`."""
-    return BookUpdate(market.exchange, market.symbol, True, list(bids), list(asks), time, time)
+_streams: Counter[Market] = Counter()
+
+
+def _stream(market: Market) -> str:
+    return f"test.{_streams[market]}"
+
+
+def snapshot(market: Market, bids: Sequence[Level], asks: Sequence[Level], time: int, **fields: Any) -> BookUpdate:
+    """A whole book, received at `time`, with which a stream begins."""
+    _streams[market] += 1
+    levels = list(bids), list(asks)
+    return BookUpdate(market.exchange, market.symbol, True, *levels, time, time, stream=_stream(market), **fields)
 
 
 def change(market: Market, bids: Sequence[Level], asks: Sequence[Level], time: int) -> BookUpdate:
-    """A change of a book."""
-    return BookUpdate(market.exchange, market.symbol, False, list(bids), list(asks), time, time)
+    """A change of the newest stream's book."""
+    return BookUpdate(market.exchange, market.symbol, False, list(bids), list(asks), time, time, stream=_stream(market))
+
+
+def stale(market: Market, time: int) -> BookStale:
+    """The end of the newest stream."""
+    return BookStale(market.exchange, market.symbol, "sequence", time, _stream(market))
 
 
 class Ledger:
@@ -153,7 +169,8 @@ class Ledger:
             own_fills = [f for f in self.fills if f.parent == row.id]
             filled = sum((Decimal(f.quantity) for f in own_fills), Decimal())
             assert filled == Decimal(row.filled) <= Decimal(row.total_quantity)
-            assert sum((Decimal(f.quantity) * Decimal(f.price) for f in own_fills), Decimal()) == Decimal(row.notional)
+            paid = (Decimal(f.cost) if f.cost else Decimal(f.quantity) * Decimal(f.price) for f in own_fills)
+            assert sum(paid, Decimal()) == Decimal(row.notional)
             for f in own_fills:
                 assert Decimal(f.quantity) > 0
                 sign = 1 if row.side == "buy" else -1

@@ -16,12 +16,13 @@ import structlog
 from msgspec import Struct
 
 from crosstape.common.errors import DatabaseError
-from crosstape.common.identity.authenticator import ABSENT_USERS_PATH, AUTH, MOST_USERS
+from crosstape.common.identity.authenticator import ABSENT_USERS_PATH, MOST_USERS
 from crosstape.common.identity.internal import InternalTokens
+from crosstape.common.identity.services import AUTH
 from crosstape.common.waiting import pause, unless_stopped
 from crosstape.twap_engine.clock import Clock
 from crosstape.twap_engine.engine import Engine
-from crosstape.twap_engine.store.accounts import cancel_some, with_open_orders
+from crosstape.twap_engine.store.cancel import cancel_some, with_open_orders
 from crosstape.twap_engine.store.database import Database
 
 log = structlog.get_logger(__name__)
@@ -49,7 +50,7 @@ class Accounts:
         self._database = database
         self._engine = engine
         self._clock = clock
-        self._url = auth_url.rstrip("/") + ABSENT_USERS_PATH
+        self._url = auth_url + ABSENT_USERS_PATH
         self._session = session
         self._tokens = tokens
 
@@ -94,7 +95,7 @@ class Accounts:
 
     async def _cancel(self, user_id: str) -> None:
         count = 0
-        while cancelled := await cancel_some(self._database, user_id, self._clock.utc()):
+        while cancelled := await cancel_some(self._database, user_id, self._clock):
             for number in cancelled:
                 self._engine.drop(number)
             count += len(cancelled)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal, localcontext
 
+from crosstape.common.market.soundness import sound_part
 from crosstape.common.market.trade import Source, TradeBatch, TradeId
 from crosstape.twap_engine.books import Books
 from crosstape.twap_engine.order import Benchmark, Market
@@ -88,13 +89,17 @@ class Benchmarks:
         for tracker in found.values():
             tracker.look(self._books, now)
 
-    def add(self, batch: TradeBatch) -> None:
-        """Trades as topic `trades` carries them; those fetched from history are of an earlier time and left out."""
+    def add(self, batch: TradeBatch, now: int) -> None:
+        """Trades as topic `trades` carries them at `now` (UTC, ns); those fetched from history are of an earlier time
+        and left out, as are those that the tape does not hold either."""
         market = Market(batch.exchange, batch.symbol)
         trackers = self._of_market.get(market)
         if not trackers or batch.source is not Source.STREAM:
             return
-        columns = batch.columns()
+        sound = sound_part(batch, now)
+        if sound is None:
+            return
+        columns = sound.columns()
         notional, volume = Decimal(), Decimal()
         with localcontext(EXACT):
             for trade_id, price, quantity in zip(columns.trade_id, columns.price, columns.quantity, strict=True):

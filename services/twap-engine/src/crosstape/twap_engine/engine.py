@@ -1,7 +1,7 @@
 """Engine: holds the open orders that are this replica's, and has their slices run when they are due.
 
 Waiting goes by the steady clock, so an NTP step moves no slice of an order that is held; UTC counts where an order is
-taken up. All slices that are due at once run in one transaction.
+taken up. Slices that are due at once run in one transaction, as many as it has time for.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from crosstape.twap_engine.together import together
 
 log = structlog.get_logger(__name__)
 
-AT_ONCE = 500
-"""Slices in one transaction, which bounds how long a cancel waits for it, and orders that are settled together."""
+SWEPT_AT = 1_000
+"""Places in the queue that may be void before it is worth a look."""
 LONGEST_WAIT_NS = NANOSECONDS // 2
 RETRY_SECONDS = 0.25
 DOUBT_NS = 60 * NANOSECONDS
@@ -55,15 +55,18 @@ class Engine:
         self._wake = asyncio.Event()
         self._must_load = True
         self._load_again: int | None = None
+        self._dropped: set[int] | None = None
+        """While orders are read anew: what was dropped meanwhile."""
 
     def hold(self, order: ParentOrder, token: int, progress: Progress) -> None:
         """Work on an order from now on. One that is held already keeps its place in time, and what it saw of the market
         since its last slice."""
+        utc = self._clock.utc()  # the first of the two: whatever comes between them, no slice is early
         now = self._clock.steady()
         held = self._held.get(order.id)
         if held is None:
             tracker = self._benchmarks.track(order.markets, now)
-            start = now - (self._clock.utc() - order.start)
+            start = now - (utc - order.start)
             held = self._held[order.id] = Held(order, token, start, progress, tracker, tracker.totals)
         elif held.progress.next_slice != progress.next_slice:
             held.mark = held.tracker.totals
@@ -79,6 +82,8 @@ class Engine:
 
     def drop(self, order_id: int) -> None:
         """It was cancelled: run no more slices of it. What became of one that may be on its way is still found out."""
+        if self._dropped is not None:
+            self._dropped.add(order_id)
         if (held := self._held.get(order_id)) is not None:
             self._unsettled[order_id] = held.order
             self._release(order_id)
@@ -99,17 +104,20 @@ class Engine:
         self.load()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run slices until `stop`."""
+        """Run slices until `stop`. That the database cannot be asked is said once, until it could be again."""
+        is_interrupted = False
         while not stop.is_set():
             self._wake.clear()
             try:
                 worked = await self.step()
             except DatabaseError as error:
                 # Whether the transaction was committed is not known either: the database will tell.
-                log.warning("slices_interrupted", error=error.error_code)
-                self._must_load = True
+                if not is_interrupted:
+                    log.warning("slices_interrupted", error=error.error_code)
+                is_interrupted = self._must_load = True
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
+            is_interrupted = False
             if not worked:
                 await pause(self._wake, self._idle_seconds())
 
@@ -131,25 +139,37 @@ class Engine:
     async def _load(self) -> None:
         """Hold what the database says is ours, and nothing else."""
         before = set(self._held)
-        async with self._database.reading() as connection:
-            ours = await replicas.owned(connection, self.replica)
-        accepted_meanwhile, dropped_meanwhile = self._held.keys() - before, before - self._held.keys()
+        dropped = self._dropped = set()
+        try:
+            async with self._database.reading() as connection:
+                ours = await replicas.owned(connection, self.replica)
+        finally:
+            self._dropped = None
+        accepted_meanwhile = self._held.keys() - before
         still_open = {order.id for order, _, progress in ours if progress.status is Status.OPEN}
         for order_id in before & self._held.keys() - still_open:
             self._release(order_id)
         for order, token, progress in ours:
-            if progress.status is not Status.OPEN:
+            if progress.status is not Status.OPEN or order.id in dropped:
                 self._unsettled[order.id] = order
-            elif order.id not in accepted_meanwhile | dropped_meanwhile:
+            elif order.id not in accepted_meanwhile:
                 self.hold(order, token, progress)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Leave out of the queue what was to be looked at before: reading anew queues every order up again."""
+        if len(self._queue) > 2 * len(self._held) + SWEPT_AT:
+            turns = {held.turn for held in self._held.values()}
+            self._queue = [one for one in self._queue if one[1] in turns]
+            heapq.heapify(self._queue)
 
     async def _settle(self) -> None:
         """Orders that ended while a slice was on its way."""
         if self._clock.steady() < self._settle_at:
             return
         ended = [*self._unsettled.values()]
-        for first in range(0, len(ended), AT_ONCE):
-            for order in await self._settled(ended[first : first + AT_ONCE]):
+        for first in range(0, len(ended), store.AT_ONCE):
+            for order in await self._settled(ended[first : first + store.AT_ONCE]):
                 self._unsettled.pop(order.id, None)
         self._settle_at = self._clock.steady() + LONGEST_WAIT_NS
 
@@ -162,8 +182,11 @@ class Engine:
         """The slices to run now, and the orders whose time is over."""
         due: list[Due] = []
         over: list[Held] = []
+        sides: set[store.MarketSideKey] = set()
         now = self._clock.steady()
-        while self._queue and self._queue[0][0] <= now and len(due) + len(over) < AT_ONCE:
+        while self._queue and self._queue[0][0] <= now:
+            if len(due) + len(over) >= store.AT_ONCE or len(sides) >= store.SIDES_AT_ONCE:
+                break
             _, turn, order_id = heapq.heappop(self._queue)
             held = self._held.get(order_id)
             if held is None or held.turn != turn:
@@ -173,6 +196,7 @@ class Engine:
                     self._queue_up(held, until)
                 case Run(number):
                     due.append(Due(held, number))
+                    sides.update((market, held.order.side) for market in held.order.markets)
                 case Over():
                     over.append(held)
         return due, over

@@ -15,8 +15,11 @@ from crosstape.twap_engine.liquidity import Taken, available, is_forgotten, take
 from crosstape.twap_engine.order import Fill, Shortfall, Side
 from crosstape.twap_engine.schedule import EXACT
 
-_CHUNK = 32
-"""Levels that are read from a book at once: few slices need more."""
+_FIRST_LEVELS = 32
+"""Levels that are read from a book at first: few slices need more. Then as many again as are known."""
+MOST_LEVELS = 1_000
+"""Of one side of a market in one transaction: as many as the copies hold that the ingestors publish. Whatever an order
+asks for, a walk ends soon, and so does what it fills."""
 
 Entries = dict[str, Taken]
 """The entries of one market's side, by the price's text."""
@@ -41,11 +44,12 @@ class MarketSide:
         self.entries: Entries = dict(entries)
         self.is_touched = False
         self._steps: list[_Step] = []
+        self._asked = 0
         self._first = 0
-        book.watch(side, self.entries)
+        book.watch_only(side, self.entries)
 
     def best(self) -> _Step | None:
-        """The best level with something left."""
+        """The best level with something left, of the best MOST_LEVELS."""
         while True:
             while self._first < len(self._steps):
                 step = self._steps[self._first]
@@ -57,7 +61,10 @@ class MarketSide:
 
     def _read_more(self) -> bool:
         known = len(self._steps)
-        bids, asks = self.book.book.top(known + _CHUNK)
+        if known < self._asked or known == MOST_LEVELS:
+            return False
+        self._asked = min(known + max(known, _FIRST_LEVELS), MOST_LEVELS)
+        bids, asks = self.book.book.top(self._asked)
         levels = (asks if self.side is Side.BUY else bids)[known:]
         for price, quantity in levels:
             entry = self.entries.get(price)
@@ -70,7 +77,7 @@ class MarketSide:
         step.left -= quantity
         absent_at = self.book.absent_at(self.side, step.text)
         self.entries[step.text] = take(self.entries.get(step.text), quantity, absent_at, self.book.time)
-        self.book.watch(self.side, (step.text,))
+        self.book.watch(self.side, step.text)
         self.is_touched = True
         market = self.book.market
         fee = step.price * quantity * self.fee_rate
@@ -78,18 +85,16 @@ class MarketSide:
 
     def prune(self) -> Entries:
         """The entries that are still needed; called once what was taken is about to be stored."""
-        kept: Entries = {}
-        for price, entry in self.entries.items():
-            if is_forgotten(entry, self.book.absent_at(self.side, price), self.book.time):
-                self.book.unwatch(self.side, price)
-            else:
-                kept[price] = entry
-        return kept
+        return {
+            price: entry
+            for price, entry in self.entries.items()
+            if not is_forgotten(entry, self.book.absent_at(self.side, price), self.book.time)
+        }
 
 
 def walk(sides: Sequence[MarketSide], quantity: Decimal, limit: Decimal) -> tuple[list[Fill], str]:
     """Take up to `quantity` at `limit` or better: the best price first, at equal prices the lower fee. The fills, one
-    per exchange and price, and why they are not all of it (`""` when they are)."""
+    per exchange and price, and why they are not all of it (`""` when they are). At most MOST_LEVELS of each side."""
     fills: list[Fill] = []
     with localcontext(EXACT):
         while quantity > 0:

@@ -20,4 +20,6 @@ FILLS = Counter("crosstape_twap_fills_total", "Fills of slices", ["exchange"])
 OPEN = Gauge("crosstape_twap_open_orders", "Open orders that this replica works on")
 LOST = Counter("crosstape_twap_orders_lost_total", "Orders that were somebody else's, or ended, when a slice was due")
 TAKEN_OVER = Counter("crosstape_twap_orders_taken_over_total", "Orders claimed from a replica that was gone")
-WAITING_EVENTS = Gauge("crosstape_twap_events_waiting", "Rows of the outbox that the last look found")
+WAITING_EVENTS = Gauge(
+    "crosstape_twap_events_waiting", "Rows of the outbox that wait for the bus, at the replica that tells them"
+)

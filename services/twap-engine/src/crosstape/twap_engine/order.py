@@ -8,6 +8,7 @@ from decimal import Decimal
 from msgspec import Struct
 
 from crosstape.common.market.bar import NANOSECONDS
+from crosstape.common.market.instrument import split_symbol
 
 
 class Side(enum.StrEnum):
@@ -57,6 +58,11 @@ class Market(Struct, frozen=True, order=True, array_like=True, gc=False):
 
     exchange: str
     symbol: str
+
+    @property
+    def quote(self) -> str:
+        """The currency of its prices."""
+        return split_symbol(self.symbol)[1]
 
 
 class ParentOrder(Struct, frozen=True, kw_only=True, gc=False):
@@ -153,6 +159,7 @@ class Fill(Struct, frozen=True, gc=False):
     """A part of a slice executed at one price on one exchange, and its receipt.
 
     `book_hash` names the book it was taken from (see `books.book_hash`), empty at a real exchange; `fee` is in quote.
+    `cost` is what was paid or got (quote) where `price` is an average, and so not always that by the quantity.
     """
 
     exchange: str
@@ -161,6 +168,12 @@ class Fill(Struct, frozen=True, gc=False):
     quantity: Decimal
     fee: Decimal
     book_hash: str
+    cost: Decimal | None = None
+
+    @property
+    def notional(self) -> Decimal:
+        """What was paid or got, in quote; exact within `schedule.EXACT`."""
+        return self.price * self.quantity if self.cost is None else self.cost
 
 
 class SliceResult(Struct, frozen=True, gc=False):

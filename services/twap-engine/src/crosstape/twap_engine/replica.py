@@ -53,13 +53,14 @@ class ReplicaLife:
         return Check(is_up=not self._failure, detail=detail)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Live until `stop`; then leave the orders to the others."""
+        """Live until `stop`; then leave the orders to the others. Why beats are missed is said once."""
         while not stop.is_set():
             try:
                 await self.step()
             except DatabaseError as error:
+                if self._failure != error.error_code:
+                    log.warning("beat_missed", error=error.error_code)
                 self._failure = error.error_code
-                log.warning("beat_missed", error=error.error_code)
             else:
                 self._failure = ""
             await pause(stop, self._beat_seconds)

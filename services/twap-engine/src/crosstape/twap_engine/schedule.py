@@ -41,9 +41,9 @@ class Over(Struct, frozen=True):
 
 def next_step(start: int, interval: int, slices: int, next_slice: int, now: int) -> Wait | Run | Over:
     """What an order does at `now`: all times in ns of one clock, by which it started at `start`."""
-    current = (now - start) // interval
-    if next_slice >= slices or now >= start + (slices - 1) * interval + min(interval, LAST_NS):
+    if next_slice >= slices or now >= start + (slices - 1) * interval + LAST_NS:
         return Over()
+    current = min(slices - 1, (now - start) // interval)
     if current < next_slice:
         return Wait(start + next_slice * interval)
     return Run(current)
@@ -76,7 +76,7 @@ def advance(order: ParentOrder, progress: Progress, result: SliceResult) -> Prog
     open order, and so does the last of its quantity; one that was cancelled meanwhile stays so."""
     with localcontext(EXACT):
         filled = progress.filled + result.filled
-        notional = progress.notional + sum((fill.price * fill.quantity for fill in result.fills), Decimal())
+        notional = progress.notional + sum((fill.notional for fill in result.fills), Decimal())
         fees = progress.fees + sum((fill.fee for fill in result.fills), Decimal())
         benchmark = progress.benchmark + result.benchmark
     next_slice = result.number + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import Callable
 from decimal import Decimal, localcontext
@@ -25,6 +26,8 @@ Number = Callable[[Decimal | None], msgspec.Raw | str | None]
 
 _encoder = msgspec.json.Encoder()
 ACCEPTED = "TWAP order accepted"
+MOST_IN_LOOP = 200
+"""Executions whose bodies are written in a few milliseconds."""
 
 
 def json_response(body: Any, headers: dict[str, str] | None = None) -> Response:
@@ -81,17 +84,20 @@ def summary_body(row: AnyRow) -> dict[str, Any]:
     }
 
 
-def detail_body(detail: Detail, now: int, notation: Notation) -> dict[str, Any]:
-    """An order with everything that came of it; `now` is UTC in ns."""
+async def detail_response(detail: Detail, now: int, notation: Notation) -> Response:
+    """An order with everything that came of it; `now` is UTC in ns. A long one is written aside of the event loop."""
+    if len(detail.executions) <= MOST_IN_LOOP:
+        return json_response(_detail_body(detail, now, notation))
+    return await asyncio.to_thread(lambda: json_response(_detail_body(detail, now, notation)))
+
+
+def _detail_body(detail: Detail, now: int, notation: Notation) -> dict[str, Any]:
     order, progress, number = detail.order, detail.progress, notation.number
     twap, vwap = analytics.market_twap(progress.benchmark), analytics.market_vwap(progress.benchmark)
     is_open = progress.status is Status.OPEN
-    split = analytics.venue_split(
-        (row.exchange, Decimal(row.price), Decimal(row.quantity), Decimal(row.fee)) for row in detail.executions
-    )
     with localcontext(EXACT):
         left = order.total_quantity - progress.filled
-    passed = analytics.slices_passed(order, progress, now)
+    passed = analytics.slices_passed(order, progress, now if detail.closed_at is None else detail.closed_at)
     return {
         "order_id": order.order_id,
         "username": order.username,
@@ -117,7 +123,7 @@ def detail_body(detail: Detail, now: int, notation: Notation) -> dict[str, Any]:
             name: number(analytics.slippage_bps(order, progress, price))
             for name, price in (("arrival", progress.arrival_price), ("twap", twap), ("vwap", vwap))
         },
-        "participation_rate": number(analytics.ratio(progress.filled, progress.benchmark.volume)),
+        "participation_rate": number(analytics.share_of(progress.filled, progress.benchmark.volume)),
         "exchanges": [
             {
                 "exchange": share.exchange,
@@ -126,18 +132,20 @@ def detail_body(detail: Detail, now: int, notation: Notation) -> dict[str, Any]:
                 "fees": number(share.fees),
                 "share": number(share.share),
             }
-            for share in split
+            for share in analytics.venue_split(detail.exchanges)
         ],
         "progress": {
-            "filled": number(analytics.ratio(progress.filled, order.total_quantity)),
+            "filled": number(analytics.share_of(progress.filled, order.total_quantity)),
             "slices": order.slices,
             "slices_run": progress.slices_run,
             "slices_missed": passed - progress.slices_run,
+            "slices_short": detail.short,
         },
         "created_at": time_text(order.start),
         "closed_at": None if detail.closed_at is None else time_text(detail.closed_at),
         "estimated_completion": time_text(order.end) if is_open else None,
         "warnings": detail.warnings,
+        **({"executions_left_out": detail.left_out} if detail.left_out else {}),
     }
 
 

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI
 
 from crosstape.common.identity.internal import InternalTokens
-from crosstape.common.web.continued_trace import ContinuedTrace
-from crosstape.common.web.errors import install_error_handlers
-from crosstape.common.web.identity import VerifiedCaller
-from crosstape.common.web.operations import operations_routes
-from crosstape.common.web.request_context import RequestContext
-from crosstape.twap_engine.api import orders
+from crosstape.common.web.service_app import service_app
+from crosstape.twap_engine.api import examples, orders
 from crosstape.twap_engine.api.resources import Resources
+
+
+class _App(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """The document, with the one schema that no model of a route is."""
+        document = super().openapi()
+        document["components"]["schemas"] |= examples.REQUEST_SCHEMAS
+        return document
 
 
 def create_app(resources: Resources, tokens: InternalTokens) -> FastAPI:
     """The routes of the contract that the TWAP engine answers. `tokens` verify the internal token of every request."""
-    app = FastAPI(title="Crosstape TWAP engine", version="1", docs_url=None, redoc_url=None)
+    app = service_app("Crosstape TWAP engine", [orders.router], resources.health, tokens, kind=_App)
     app.state.resources = resources
-    app.router.routes.extend(operations_routes(resources.health))
-    app.include_router(orders.router)
-    install_error_handlers(app)
-    app.add_middleware(ContinuedTrace)
-    app.add_middleware(VerifiedCaller, tokens=tokens)
-    app.add_middleware(RequestContext)
     return app

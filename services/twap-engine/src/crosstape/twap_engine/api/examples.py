@@ -1,10 +1,14 @@
-"""The seed's examples, and the schemas that FastAPI cannot know because bodies are read and written exactly."""
+"""What FastAPI cannot know because bodies are read and written exactly: the request's schema, and the answers' with the
+seed's examples."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from crosstape.twap_engine.api.requests import LONGEST_DURATION, MOST_ORDERS, ORDER_ID
+from crosstape.common.market.decimals import INTEGER_DIGITS, SCALE
+from crosstape.common.symbols import LONGEST
+from crosstape.twap_engine.api import schemas
+from crosstape.twap_engine.api.requests import LONGEST_DURATION, MOST_ORDERS, MOST_SLICES, ORDER_ID
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -17,10 +21,18 @@ _ORDER = {
     "duration": 5,
     "interval": 1,
 }
-_POSITIVE = {"type": "number", "exclusiveMinimum": 0, "description": "exact: written with any number of digits"}
+_POSITIVE = {
+    "anyOf": [
+        {"type": "number", "exclusiveMinimum": 0},
+        {"type": "string", "pattern": rf"^[0-9]{{1,{INTEGER_DIGITS}}}(\.[0-9]{{1,{SCALE}}})?$"},
+    ],
+    "description": f"exact, above 0: at most {INTEGER_DIGITS} digits before the point and {SCALE} after it; as text "
+    "where a language's numbers hold fewer",
+}
 _ORDER_SCHEMA = {
     "type": "object",
     "title": "TwapOrder",
+    "description": "An order to buy or sell in slices, spread evenly over a time.",
     "additionalProperties": False,
     "required": ["symbol", "side", "total_quantity", "limit_price", "duration", "interval"],
     "properties": {
@@ -28,16 +40,22 @@ _ORDER_SCHEMA = {
             "anyOf": [{"type": "string", "pattern": f"^{ORDER_ID.pattern}$"}, {"type": "null"}],
             "description": "yours to choose; the same request again gets the same answer. Made up if left out",
         },
-        "symbol": {"type": "string", "minLength": 1, "maxLength": 64, "description": "in any spelling"},
+        "symbol": {"type": "string", "minLength": 1, "maxLength": LONGEST, "description": "in any spelling"},
         "side": {"type": "string", "enum": ["buy", "sell"]},
         "total_quantity": _POSITIVE,
         "limit_price": _POSITIVE,
         "duration": {"type": "integer", "minimum": 1, "maximum": LONGEST_DURATION, "description": "seconds"},
-        "interval": {"type": "integer", "minimum": 1, "description": "seconds from slice to slice"},
+        "interval": {
+            "type": "integer",
+            "minimum": 1,
+            "description": f"seconds from slice to slice, at most `duration`; {MOST_SLICES} slices at most",
+        },
         "exchange": {"type": ["string", "null"], "description": "where to fill; every exchange if left out"},
     },
-    "example": _ORDER,
+    "examples": [_ORDER],
 }
+REQUEST_SCHEMAS = {"TwapOrder": _ORDER_SCHEMA}
+_ORDER_REF = {"$ref": "#/components/schemas/TwapOrder"}
 REQUEST_BODY = {
     "requestBody": {
         "required": True,
@@ -45,8 +63,8 @@ REQUEST_BODY = {
             "application/json": {
                 "schema": {
                     "oneOf": [
-                        _ORDER_SCHEMA,
-                        {"type": "array", "minItems": 1, "maxItems": MOST_ORDERS, "items": _ORDER_SCHEMA},
+                        _ORDER_REF,
+                        {"type": "array", "minItems": 1, "maxItems": MOST_ORDERS, "items": _ORDER_REF},
                     ]
                 },
                 "examples": {
@@ -109,7 +127,7 @@ _DETAIL = {
     "slippage_bps": {"arrival": 0.0191, "twap": 0.1149, "vwap": -0.0383},
     "participation_rate": 0.0031,
     "exchanges": [{"exchange": "binance", "quantity": 0.1666, "notional": 434.994266, "fees": 0.434994266, "share": 1}],
-    "progress": {"filled": 0.1666, "slices": 6, "slices_run": 1, "slices_missed": 0},
+    "progress": {"filled": 0.1666, "slices": 6, "slices_run": 1, "slices_missed": 0, "slices_short": {}},
     "created_at": "2025-02-11T21:22:55.750000",
     "closed_at": None,
     "estimated_completion": "2025-02-11T21:23:55.750000",
@@ -117,8 +135,8 @@ _DETAIL = {
 }
 
 
-def _answers(example: Any, *statuses: int, headers: dict[str, Any] | None = None) -> Responses:
-    found: dict[str, Any] = {"content": {"application/json": {"example": example}}}
+def _answers(model: Any, example: Any, *statuses: int, headers: dict[str, Any] | None = None) -> Responses:
+    found: dict[str, Any] = {"model": model, "content": {"application/json": {"example": example}}}
     if headers:
         found["headers"] = headers
     errors: Responses = {status: {"description": "an error of the contract's form"} for status in statuses}
@@ -128,6 +146,7 @@ def _answers(example: Any, *statuses: int, headers: dict[str, Any] | None = None
 _CURSOR = {"X-Next-Cursor": {"description": "`cursor` of the next page, if there is one", "schema": {"type": "string"}}}
 
 ACCEPTED = _answers(
+    schemas.Receipts,
     {"message": "TWAP order accepted", "order_id": "twap_001", "quote_aliases": {"binance": "USDT"}},
     401,
     403,
@@ -138,6 +157,7 @@ ACCEPTED = _answers(
     503,
 )
 LIST = _answers(
+    list[schemas.OrderSummary],
     [
         {
             "order_id": "order123",
@@ -156,8 +176,9 @@ LIST = _answers(
     503,
     headers=_CURSOR,
 )
-DETAIL = _answers(_DETAIL, 401, 403, 404, 409, 422, 503)
+DETAIL = _answers(schemas.OrderDetail, _DETAIL, 401, 403, 404, 409, 422, 503)
 CANCELLED = _answers(
+    schemas.OrderDetail,
     _DETAIL | {"status": "cancelled", "close_reason": "cancelled", "estimated_completion": None},
     401,
     403,

@@ -6,18 +6,22 @@ import json
 import re
 import uuid
 from decimal import Decimal
-from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from crosstape.common.errors import LONGEST_ECHO, ValidationFailed
 from crosstape.common.market.decimals import INTEGER_DIGITS, SCALE, decimal_text, is_positive_decimal, plain_text
+from crosstape.common.symbols import LONGEST
+from crosstape.common.web.bodies import check_names
+from crosstape.twap_engine.markets import Place
 from crosstape.twap_engine.order import Side
 
 MOST_ORDERS = 100
 MOST_SLICES = 10_000
 LONGEST_DURATION = 30 * 86_400
+FAR_PERCENT = 20
+"""How far from the market a limit price is remarkable."""
 ORDER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}", re.ASCII)
 ORDER_ID_FORM = "1 to 64 letters, digits, '.', '_', ':' or '-', beginning with a letter or a digit"
 
@@ -50,7 +54,7 @@ def read_requests(body: bytes) -> tuple[list[OrderRequest], bool]:
     is_list = body.lstrip()[:1] == b"["
     try:
         requests = _decoder.decode(body) if is_list else [_one_decoder.decode(body)]
-        json.loads(body, object_pairs_hook=_unrepeated)
+        check_names(body)
     except msgspec.ValidationError as error:
         raise ValidationFailed(f"Invalid order: {_readable(str(error))}") from error
     except (ValueError, RecursionError) as error:  # msgspec.DecodeError is a ValueError
@@ -77,6 +81,8 @@ def _new_id() -> str:
 def _check(request: OrderRequest, where: str) -> None:
     if not ORDER_ID.fullmatch(request.order_id or ""):
         raise _invalid(f"{where}order_id", f"must be {ORDER_ID_FORM}")
+    if len(request.exchange or "") > LONGEST:
+        raise _invalid(f"{where}exchange", f"must be at most {LONGEST} characters")
     for name in ("total_quantity", "limit_price"):
         if not is_positive_decimal(plain_text(getattr(request, name))):
             raise _invalid(
@@ -98,20 +104,19 @@ def _invalid(parameter: str, problem: str) -> ValidationFailed:
 
 
 def _readable(problem: str) -> str:
-    return problem.replace("`decimal`", "`number`")[:LONGEST_ECHO]
+    said = problem.replace("`decimal`", "`number`").replace("Invalid enum value", f"Expected {' or '.join(Side)}, got")
+    return said[:LONGEST_ECHO]
 
 
-def _unrepeated(pairs: list[tuple[str, Any]]) -> None:
-    if len(dict(pairs)) < len(pairs):
-        raise ValueError("a name comes twice")
-
-
-def warn(request: OrderRequest, lot: Decimal, mid: Decimal | None) -> list[str]:
+def warn(request: OrderRequest, place: Place, mid: Decimal | None) -> list[str]:
     """What is probably not meant, though it is allowed. `mid` is the market's mid price, None when there is no book."""
-    warnings = []
-    if request.total_quantity < lot:
+    warnings = [
+        f"The market list of {exchange} is not known at the moment: nothing is filled there."
+        for exchange in place.unknown
+    ]
+    if request.total_quantity < place.lot:
         warnings.append(
-            f"total_quantity is below the lot size {decimal_text(lot)}: all of it is left to the last slice."
+            f"total_quantity is below the lot size {decimal_text(place.lot)}: all of it is left to the last slice."
         )
     if mid is None:
         warnings.append("No live book of this symbol at the moment: nothing is filled until there is one.")
@@ -126,10 +131,6 @@ def warn(request: OrderRequest, lot: Decimal, mid: Decimal | None) -> list[str]:
                 f"limit_price is {-distance:.1f} % better than the market's {_short(mid)}: it may never be reached."
             )
     return warnings
-
-
-FAR_PERCENT = 20
-"""How far from the market a limit price is remarkable."""
 
 
 def _short(price: Decimal) -> str:

@@ -8,8 +8,9 @@ only make that queue longer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import structlog
@@ -24,8 +25,6 @@ log = structlog.get_logger(__name__)
 
 PATIENCE_SECONDS = 0.2
 """So long all slices that are due wait for an answer that one of them asked for."""
-RETRY_SECONDS = 1.0
-"""So soon an exchange that did not tell its markets is asked again."""
 
 Answer = Executed | Shortfall | ExchangeError
 """What became of a slice: an error where that is not known."""
@@ -33,17 +32,24 @@ Answer = Executed | Shortfall | ExchangeError
 
 @dataclass(slots=True)
 class Way:
-    """What this process knows of a slice that is on its way: what the market did before it while `held` held its order,
-    and since when its exchange does not know it. `wanted` is when we last wanted to know what became of it, `asked`
-    when we last asked (steady, ns)."""
+    """What this process knows of a slice that is on its way. Times are steady, in ns."""
 
     one: Sent
     wanted: int = 0
+    """When somebody last wanted to know what became of it."""
     asked: int = 0
+    """When its exchange was last asked."""
     held: Held | None = None
+    """How its order was held when it was sent; None when another process sent it."""
     benchmark: Benchmark = field(default_factory=Benchmark)
+    """What the market did before it while `held` held its order."""
+    fee: Decimal = Decimal()
+    """What the exchange told of its fee when it took it: Binance tells it then, and never again."""
     unknown_since: int | None = None
+    """Since when its exchange does not know it."""
     call: asyncio.Task[Answer] | None = None
+    trouble: str = ""
+    """What was last said of why it is not known what became of it."""
 
     async def ask(self, call: Coroutine[Any, Any, Answer], now: int) -> None:
         """Ask its exchange, and wait a moment."""
@@ -56,11 +62,18 @@ class Way:
         """None while there is none."""
         return self.call.result() if self.call is not None and self.call.done() else None
 
+    def warn(self, event: str, trouble: str) -> None:
+        """Say why it is not known, once until there is another reason."""
+        if trouble != self.trouble:
+            log.warning(event, **place_of(self.one), error=trouble)
+        self.trouble = trouble
 
-async def place(client: CcxtClient, order: ParentOrder, one: Sent) -> Answer:
+
+async def place(client: CcxtClient, order: ParentOrder, way: Way) -> Answer:
     """Send a slice and ask what became of it."""
+    one = way.one
     try:
-        await client.place(one.symbol, order.side, one.quantity, one.limit_price, one.client_order_id)
+        way.fee = await client.place(one.symbol, order.side, one.quantity, one.limit_price, one.client_order_id)
     except OrderRefused as error:
         log.warning("slice_refused", **place_of(one), error=error.message)
         return Shortfall.REFUSED
@@ -80,42 +93,3 @@ async def find(client: CcxtClient, one: Sent) -> Answer:
 def place_of(one: Sent) -> dict[str, Any]:
     """What the log calls a slice."""
     return {"exchange": one.exchange, "symbol": one.symbol, "order": one.parent, "slice": one.number}
-
-
-class Listings:
-    """The exchanges' market lists, without which nothing is sent."""
-
-    def __init__(self, clients: Mapping[str, CcxtClient]):
-        self._clients = clients
-        self._asked: dict[str, asyncio.Task[None]] = {}
-        self._away: set[str] = set()
-
-    async def ready(self, order: ParentOrder) -> set[str] | None:
-        """Those of the order's exchanges that have told theirs; None while nothing can be sent. An exchange that is
-        asked for the first time is waited for; one that failed is left out until it has answered."""
-        clients = {one.exchange: client for one in order.markets if (client := self._clients.get(one.exchange))}
-        missing = {exchange for exchange, client in clients.items() if not client.is_ready}
-        for exchange in missing - self._asked.keys():
-            self._asked[exchange] = asyncio.create_task(self._ask(clients[exchange]))
-        if first := [self._asked[exchange] for exchange in missing - self._away]:
-            await asyncio.wait(first, timeout=PATIENCE_SECONDS)
-        for asked in [self._asked[exchange] for exchange in missing]:
-            if asked.done():
-                asked.result()  # raises what nobody expected
-        ready = {exchange for exchange, client in clients.items() if client.is_ready}
-        is_one_waited_for = bool(clients.keys() - ready - self._away)
-        return None if is_one_waited_for or (clients and not ready) else ready
-
-    async def _ask(self, client: CcxtClient) -> None:
-        """Ask until it answers."""
-        while True:
-            try:
-                await client.prepare()
-            except ExchangeError as error:
-                if client.exchange not in self._away:
-                    log.warning("exchange_away", exchange=client.exchange, error=error.message)
-                self._away.add(client.exchange)
-                await asyncio.sleep(RETRY_SECONDS)
-            else:
-                self._away.discard(client.exchange)
-                return

@@ -12,6 +12,7 @@ What an exchange is asked goes on by itself (`calls`); the answer is taken, and 
 from __future__ import annotations
 
 import datetime as dt
+import secrets
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, localcontext
 
@@ -19,47 +20,61 @@ import msgspec
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from crosstape.common.errors import ExchangeError
+from crosstape.common.errors import ExchangeError, ValidationFailed
 from crosstape.common.market.bar import NANOSECONDS
 from crosstape.twap_engine.books import Books
 from crosstape.twap_engine.clock import Clock
-from crosstape.twap_engine.execution.calls import Listings, Way, find, place, place_of
-from crosstape.twap_engine.execution.ccxt_clients import CcxtClient, Executed, OrderUnknown
+from crosstape.twap_engine.execution.calls import Way, find, place, place_of
+from crosstape.twap_engine.execution.ccxt_clients import Executed, OrderUnknown
 from crosstape.twap_engine.execution.executor import Due, Held, Outcome
+from crosstape.twap_engine.execution.listings import Listings
 from crosstape.twap_engine.order import Benchmark, Fill, Market, ParentOrder, Progress, Shortfall, SliceResult
 from crosstape.twap_engine.schedule import EXACT, advance
 from crosstape.twap_engine.settings import Limits
 from crosstape.twap_engine.store import sent as store
 from crosstape.twap_engine.store import slices
 from crosstape.twap_engine.store.database import Database
-from crosstape.twap_engine.store.sent import Sent
+from crosstape.twap_engine.store.sent import Sent, Spending
 from crosstape.twap_engine.together import together
 
 log = structlog.get_logger(__name__)
 
 FRESH_NS = NANOSECONDS
 """An order goes out so soon after we made sure that it is ours, or not at all."""
-UNKNOWN_NS = 20 * NANOSECONDS
+UNKNOWN_NS = 40 * NANOSECONDS
 """What an exchange does not know for so long, it never got: the sending took FRESH_NS and PLACING_SECONDS at most, and
-what is under way or in a queue of the exchange after that is refused there as too old (ccxt allows ten seconds)."""
-NOTHING = Executed(is_final=True, filled=Decimal(), average=Decimal(), fee=Decimal())
+what is under way or in a queue of the exchange after that is refused there as too old (Binance: ten seconds, ccxt says
+so to it; OKX: thirty, https://www.okx.com/docs-v5/en/#overview-rest-authentication, 2026-11)."""
+NOTHING = Executed(is_final=True, filled=Decimal(), average=Decimal(), cost=Decimal(), fee=Decimal())
 FORGOTTEN_NS = 60 * NANOSECONDS
 """What is ours is asked for twice a second; a slice that was not for so long is another replica's, or written."""
 
 
 class CcxtExecutor:
-    """`clients` by exchange; an order is only filled where there is one."""
+    """An order is only filled where `listings`, which somebody must run, has a client."""
 
-    def __init__(
-        self, database: Database, books: Books, clients: Mapping[str, CcxtClient], limits: Limits, clock: Clock
-    ):
+    def __init__(self, database: Database, books: Books, listings: Listings, limits: Limits, clock: Clock):
         self._database = database
         self._books = books
-        self._clients = clients
+        self._listings = listings
+        self._clients = listings.clients
         self._limits = limits
         self._clock = clock
-        self._listings = Listings(clients)
         self._ways: dict[int, Way] = {}
+
+    def check(self, markets: Sequence[Market]) -> None:
+        """See Executor."""
+        traded = [one for one in markets if any(client.may_trade(one) for client in self._clients.values())]
+        if not traded:
+            names = " or ".join(sorted(self._clients)) or "no exchange: CROSSTAPE_CCXT_CREDENTIALS is empty"
+            raise ValidationFailed(
+                f"Orders go to real spot markets of {names}, and this symbol is none of them: name one that is, or "
+                "another exchange.",
+                {"parameter": "symbol"},
+            )
+        if not any(self._limits.allow(one.quote) for one in traded):
+            quotes = " or ".join(sorted({one.quote for one in traded}))
+            raise ValidationFailed(f"Nothing may be traded in {quotes} here: it has no limit.", {"parameter": "symbol"})
 
     async def run(self, due: Sequence[Due]) -> Mapping[int, Outcome | None]:
         """See Executor."""
@@ -70,7 +85,7 @@ class CcxtExecutor:
         """Whether the order is still ours, and what a slice came to if that is known: the one that is due, or an
         earlier one that is still on its way."""
         held, order = due.held, due.held.order
-        ready = await self._listings.ready(order)
+        ready = self._listings.ready(order)
         if ready is None:
             return True, None
         mid, totals = held.tracker.read(self._books, self._clock.steady())
@@ -99,11 +114,13 @@ class CcxtExecutor:
 
     async def _reserve(self, connection: AsyncConnection, planned: Sent) -> Sent | Shortfall:
         """Count it against its day and note that it goes out, if the day's limit allows it."""
-        day = _day(planned.started)
+        spending = _spending(planned)
+        counted, against = await store.lock_day(connection, spending)
         with localcontext(EXACT):
-            if await store.lock_day(connection, day) + planned.reserved > self._limits.day:
-                return Shortfall.DAY_LIMIT
-        await store.add_to_day(connection, day, planned.reserved)
+            counted, against = counted + planned.reserved, against + planned.reserved
+        if against > self._limits.of_day(spending.quote):
+            return Shortfall.DAY_LIMIT
+        await store.write_day(connection, spending, counted)
         await store.note(connection, planned)
         return planned
 
@@ -118,12 +135,17 @@ class CcxtExecutor:
     ) -> Sent | Shortfall:
         """What to send to which of the exchanges that are `ready`, or why nothing."""
         now = self._clock.steady()
+        answering = [market for market in order.markets if market.exchange in ready]
+        open_ones = [market for market in answering if self._clients[market.exchange].may_trade(market)]
+        if answering and not open_ones:
+            return Shortfall.REFUSED
+        allowed = [market for market in open_ones if self._limits.allow(market.quote)]
+        if open_ones and not allowed:
+            return Shortfall.ORDER_LIMIT
         touches = [
             (touch[1] if order.side.sign > 0 else touch[0], market)
-            for market in order.markets
-            if market.exchange in ready
-            and (book := self._books.tradable(market, now)) is not None
-            and (touch := book.touch) is not None
+            for market in allowed
+            if (book := self._books.tradable(market, now)) is not None and (touch := book.touch) is not None
         ]
         if not touches:
             return Shortfall.NO_LIVE_BOOK
@@ -135,10 +157,20 @@ class CcxtExecutor:
             return Shortfall.BELOW_LOT
         with localcontext(EXACT):
             reserved = quantity * max(limit, price)
-            if before.notional + reserved > self._limits.order:
+            if before.notional + reserved > self._limits.of_order(market.quote):
                 return Shortfall.ORDER_LIMIT
-        started = self._clock.utc()
-        return Sent(order.id, number, started, market.exchange, market.symbol, quantity, limit, reserved, mid)
+        return Sent(
+            order.id,
+            number,
+            self._clock.utc(),
+            market.exchange,
+            market.symbol,
+            quantity,
+            limit,
+            reserved,
+            mid,
+            _new_name(order.id, number),
+        )
 
     async def settle(self, order: ParentOrder) -> bool:
         """See Executor."""
@@ -152,7 +184,7 @@ class CcxtExecutor:
         way.held, way.benchmark = held, benchmark
         if self._clock.steady() - fresh > FRESH_NS:
             return await self._write(held.order, one, NOTHING, Shortfall.NOT_SENT, benchmark)
-        await way.ask(place(self._clients[one.exchange], held.order, one), self._clock.steady())
+        await way.ask(place(self._clients[one.exchange], held.order, way), self._clock.steady())
         return await self._look_for(held.order, way, held)
 
     def _way(self, one: Sent) -> Way:
@@ -169,7 +201,7 @@ class CcxtExecutor:
         """Write what came of a slice that was sent, or may have been; None while that is not known."""
         one, client = way.one, self._clients.get(way.one.exchange)
         if client is None:
-            log.error("exchange_without_client", **place_of(one))
+            way.warn("exchange_without_client", "There are no credentials of this exchange any more.")
             return None
         if way.call is None:
             await way.ask(find(client, one), self._clock.steady())
@@ -182,6 +214,7 @@ class CcxtExecutor:
                 return await self._write(order, one, NOTHING, refusal, benchmark)
             case Executed(is_final=True, filled=filled) as executed:
                 reason = "" if filled == one.quantity else Shortfall.NO_LIQUIDITY
+                executed = msgspec.structs.replace(executed, fee=executed.fee or way.fee)
                 return await self._write(order, one, executed, reason, benchmark)
             case OrderUnknown():
                 if way.unknown_since is None:
@@ -190,7 +223,7 @@ class CcxtExecutor:
                     log.warning("slice_not_found", **place_of(one))
                     return await self._write(order, one, NOTHING, Shortfall.NOT_FOUND, benchmark)
             case ExchangeError() as error:
-                log.warning("slice_unknown", **place_of(one), error=error.message)
+                way.warn("slice_unknown", error.message)
         way.call = None
         return None
 
@@ -198,7 +231,7 @@ class CcxtExecutor:
         self, order: ParentOrder, one: Sent, executed: Executed, reason: str, benchmark: Benchmark
     ) -> Outcome | None:
         market = Market(one.exchange, one.symbol)
-        fill = Fill(market.exchange, market.symbol, executed.average, executed.filled, executed.fee, "")
+        fill = Fill(market.exchange, market.symbol, executed.average, executed.filled, executed.fee, "", executed.cost)
         fills = (fill,) if executed.filled else ()
         result = self._result(order, one.number, one.quantity, fills, reason, one.mid_price, benchmark)
         result = msgspec.structs.replace(result, started=one.started)
@@ -208,9 +241,10 @@ class CcxtExecutor:
             if before is not None:
                 outcome = Outcome(result, advance(order, before, result))
                 await slices.write(connection, [slices.Ran(order, before, outcome.after, result)])
+                counted, _ = await store.lock_day(connection, _spending(one))
                 with localcontext(EXACT):
-                    unspent = one.reserved - executed.average * executed.filled
-                await store.add_to_day(connection, _day(one.started), -unspent)
+                    counted += executed.cost - one.reserved
+                await store.write_day(connection, _spending(one), counted)
         self._ways.pop(order.id, None)
         return outcome
 
@@ -228,5 +262,13 @@ class CcxtExecutor:
         return SliceResult(number, due, self._clock.utc(), quantity, fills, reason, mid, benchmark)
 
 
-def _day(nanoseconds: int) -> str:
-    return dt.datetime.fromtimestamp(nanoseconds // NANOSECONDS, dt.UTC).date().isoformat()
+def _new_name(parent: int, number: int) -> str:
+    """An id that an exchange has not seen: an account may have had orders of another database, or of one that was
+    restored, whose numbers are the same. Up to 32 letters and digits, which every exchange takes."""
+    return f"ctwap{parent}x{number}x{secrets.token_hex(4)}"
+
+
+def _spending(one: Sent) -> Spending:
+    """What a slice counts against."""
+    day = dt.datetime.fromtimestamp(one.started // NANOSECONDS, dt.UTC).date().isoformat()
+    return Spending(day, Market(one.exchange, one.symbol).quote)

@@ -8,7 +8,7 @@ from decimal import Decimal, localcontext
 from typing import Protocol
 
 from crosstape.twap_engine.benchmarks import Tracker
-from crosstape.twap_engine.order import Benchmark, ParentOrder, Progress, SliceResult
+from crosstape.twap_engine.order import Benchmark, Market, ParentOrder, Progress, SliceResult
 from crosstape.twap_engine.schedule import EXACT, slice_quantity
 from crosstape.twap_engine.store.slices import Proof
 
@@ -65,6 +65,9 @@ class Outcome:
 
 class Executor(Protocol):
     """Whatever it does, a slice has an effect once, whoever runs it again after a crash."""
+
+    def check(self, markets: Sequence[Market]) -> None:
+        """Refuse an order that could be filled in none of `markets`. Raises ValidationFailed."""
 
     async def run(self, due: Sequence[Due]) -> Mapping[int, Outcome | None]:
         """Run slices, the first of the list first; outcomes by order id. None means that it is not known yet and must

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, localcontext
 
+from crosstape.common.market.bar import NANOSECONDS
 from crosstape.twap_engine.books import Books
 from crosstape.twap_engine.clock import Clock
 from crosstape.twap_engine.execution.executor import Due, Outcome
@@ -12,9 +13,13 @@ from crosstape.twap_engine.ladder import MarketSide, walk
 from crosstape.twap_engine.order import Market, ParentOrder, Shortfall, Side, SliceResult
 from crosstape.twap_engine.schedule import EXACT, advance
 from crosstape.twap_engine.store import slices as store
-from crosstape.twap_engine.store.database import Database
+from crosstape.twap_engine.store.database import IDLE_MS, Database
 
 Sides = dict[tuple[Market, Side], MarketSide]
+
+LONGEST_NS = IDLE_MS * NANOSECONDS // 1_000 // 4
+"""For so long books are walked in one transaction, and the slices that are left wait for another one: however many
+orders sweep deep books, PostgreSQL ends none, which would only begin again."""
 
 
 class SimulatedExecutor:
@@ -25,6 +30,9 @@ class SimulatedExecutor:
         self._books = books
         self._fees = fees
         self._clock = clock
+
+    def check(self, markets: Sequence[Market]) -> None:
+        """Every market has a book, or will have one."""
 
     async def run(self, due: Sequence[Due]) -> Mapping[int, Outcome | None]:
         """See Executor. The transaction holds the orders, then the levels of all their markets."""
@@ -39,11 +47,16 @@ class SimulatedExecutor:
                 if (book := self._books.tradable(key[0], now)) is not None:
                     sides[key] = MarketSide(book, key[1], entries[key], self._fees.get(key[0].exchange, Decimal()))
             utc = self._clock.utc()
-            ran = [self._run(one, sides, now, utc) for one in ours]
+            ran: list[store.Ran] = []
+            for one in ours:
+                ran.append(self._run(one, sides, now, utc))
+                if self._clock.steady() - now > LONGEST_NS:
+                    break
             await store.write(connection, ran)
             taken = {key: side.prune() for key, side in sides.items() if side.is_touched}
             await store.write_liquidity(connection, taken)
-        return {one.order.id: Outcome(one.result, one.after) for one in ran}
+        outcomes: dict[int, Outcome | None] = {one.held.order.id: None for one in ours}
+        return outcomes | {one.order.id: Outcome(one.result, one.after) for one in ran}
 
     def _run(self, due: Due, sides: Sides, now: int, utc: int) -> store.Ran:
         held, order, before = due.held, due.held.order, due.held.progress

@@ -4,29 +4,42 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from weakref import WeakValueDictionary
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from crosstape.common.sql import failures_explained, is_sqlite, open_engine
+from crosstape.common.sql import CONNECTIONS, DEADLINE_SECONDS, failures_explained, is_sqlite, open_engine, preparing
 
 _WHAT = "The orders"
 
 IDLE_MS = 2_000
 """PostgreSQL ends a transaction whose process stands still for so long: its locks would hold up a takeover."""
 
+_SESSION = {"idle_in_transaction_session_timeout": str(IDLE_MS)}
+
 _PREPARATION = 0x7477_6170
 """PostgreSQL's advisory lock of whoever prepares the database."""
 
+_one_request_of_a_user = text("SELECT pg_advisory_xact_lock(hashtextextended(:user_id, 0))")
+
 
 class Database:
-    """Transactions on one database. What fails in them is a DatabaseError; IntegrityError alone is an answer."""
+    """Transactions on one database, at most `connections` at once. What fails in them is a DatabaseError."""
 
-    def __init__(self, url: str):
+    def __init__(self, url: str, connections: int = CONNECTIONS):
         self.is_sqlite = is_sqlite(url)
-        self._engine = open_engine(url, {"idle_in_transaction_session_timeout": str(IDLE_MS)})
-        self._writer = asyncio.Lock()
+        self._url = url
+        self._engine = open_engine(url, _SESSION, connections=connections)
+        self._turn, self._writer = asyncio.Lock(), asyncio.Lock()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def beside(self, connections: int) -> Database:
+        """The same database for others, who never wait for a connection of ours. `close` it, too."""
+        other = Database(self._url, connections)
+        other._writer = self._writer
+        return other
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -42,20 +55,34 @@ class Database:
         """A transaction that is committed at the end of the block, and not at all when the block fails."""
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(failures_explained(_WHAT))
-            if self.is_sqlite:  # it has one writer, and lets the others look again now and then instead of queueing
-                await stack.enter_async_context(self._writer)
+            if self.is_sqlite:  # one of ours at a time, so that our connections are left to who reads
+                await stack.enter_async_context(self._turn)
             connection = await stack.enter_async_context(self._engine.connect())
             connection = await connection.execution_options(writes=True)
+            if self.is_sqlite:  # it has one writer, and lets the others look again now and then instead of queueing
+                await stack.enter_async_context(self._writer)
             async with connection.begin():
                 yield connection
 
     @asynccontextmanager
-    async def preparing(self) -> AsyncIterator[AsyncConnection]:
-        """The same, by one process at a time."""
-        async with self.writing() as connection:
-            if not self.is_sqlite:
-                await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _PREPARATION})
-            yield connection
+    async def writing_for(self, user_id: str) -> AsyncIterator[AsyncConnection]:
+        """`writing` for one request of a user at a time, in this process and in all others. Who waits for those of
+        before has no connection, as far as they are in this process: other users need it."""
+        if (turn := self._turns.get(user_id)) is None:
+            turn = self._turns[user_id] = asyncio.Lock()
+        async with failures_explained(_WHAT), asyncio.timeout(DEADLINE_SECONDS):
+            await turn.acquire()
+        try:
+            async with self.writing() as connection:
+                if not self.is_sqlite:  # which has one writer
+                    await connection.execute(_one_request_of_a_user, {"user_id": user_id})
+                yield connection
+        finally:
+            turn.release()
+
+    def preparing(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """The same, by one process at a time, each statement for as long as it takes."""
+        return preparing(self._url, _PREPARATION, _WHAT, _SESSION)
 
     async def close(self) -> None:
         """Close every connection."""

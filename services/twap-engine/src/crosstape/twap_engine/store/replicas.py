@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import delete, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from crosstape.twap_engine.order import ParentOrder, Progress, Status
@@ -19,13 +19,15 @@ from crosstape.twap_engine.store.tables import orders, replicas, sent
 CLAIMED_AT_ONCE = 1_000
 """So that the orders of a dead replica are shared by those that live."""
 
+_BEGIN = text("INSERT INTO replicas (id, beat) VALUES (:replica, 0) ON CONFLICT (id) DO NOTHING")
+
 _UNFINISHED = (orders.c.status == Status.OPEN.value, orders.c.id.in_(select(sent.c.parent)))
 """Either of them; asked for one after the other, because no index knows both."""
 
 
 async def register(connection: AsyncConnection, replica: str) -> None:
-    """Begin to live."""
-    await connection.execute(insert(replicas).values(id=replica, beat=0))
+    """Begin to live, or go on where that was done and not answered."""
+    await connection.execute(_BEGIN, {"replica": replica})
 
 
 async def beat(connection: AsyncConnection, replica: str) -> dict[str, int] | None:

@@ -13,12 +13,19 @@ from crosstape.twap_engine.schedule import EXACT
 from crosstape.twap_engine.store.rows import exact_text, optional_decimal, optional_text, progress_of
 from crosstape.twap_engine.store.tables import daily_notional, orders, sent
 
-_make_day = text("INSERT INTO daily_notional (day, notional) VALUES (:day, '0') ON CONFLICT (day) DO NOTHING")
+_make_day = text(
+    "INSERT INTO daily_notional (day, quote, notional) VALUES (:day, :quote, '0') ON CONFLICT (day, quote) DO NOTHING"
+)
+
+
+UNKNOWN_QUOTE = ""
+"""What was spent before quotes were told apart, which counts against each of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A slice that goes, or went, to an exchange. `reserved` is the most notional it may come to."""
+    """A slice that goes, or went, to an exchange. `reserved` is the most notional it may come to. By its
+    `client_order_id` the exchange knows it, whoever asks: no other slice of any database ever has the same."""
 
     parent: int
     number: int
@@ -29,11 +36,15 @@ class Sent:
     limit_price: Decimal
     reserved: Decimal
     mid_price: Decimal | None
+    client_order_id: str
 
-    @property
-    def client_order_id(self) -> str:
-        """The same for a slice, whoever sends it: by it the exchange tells a repeat."""
-        return f"ctwap{self.parent}x{self.number}"
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What counts together: a UTC day (`2025-07-01`) and a quote currency."""
+
+    day: str
+    quote: str
 
 
 async def on_its_way(connection: AsyncConnection, parent: int) -> Sent | None:
@@ -51,6 +62,7 @@ async def on_its_way(connection: AsyncConnection, parent: int) -> Sent | None:
         Decimal(row.limit_price),
         Decimal(row.reserved),
         optional_decimal(row.mid_price),
+        row.client_order_id or f"ctwap{row.parent}x{row.number}",  # as replicas of before name it
     )
 
 
@@ -67,6 +79,7 @@ async def note(connection: AsyncConnection, one: Sent) -> None:
             limit_price=exact_text(one.limit_price),
             reserved=exact_text(one.reserved),
             mid_price=optional_text(one.mid_price),
+            client_order_id=one.client_order_id,
         )
     )
 
@@ -78,17 +91,22 @@ async def forget(connection: AsyncConnection, one: Sent) -> Progress | None:
     return None if row is None or gone.rowcount == 0 else progress_of(row)
 
 
-async def lock_day(connection: AsyncConnection, day: str) -> Decimal:
-    """The notional of a UTC day (`2025-07-01`) so far; locked until the transaction ends."""
-    await connection.execute(_make_day, {"day": day})
-    spent = select(daily_notional.c.notional).where(daily_notional.c.day == day).with_for_update()
-    return Decimal(await connection.scalar(spent) or 0)
-
-
-async def add_to_day(connection: AsyncConnection, day: str, notional: Decimal) -> None:
-    """Count `notional`, or take it back when it is negative."""
-    with localcontext(EXACT):
-        total = await lock_day(connection, day) + notional
-    await connection.execute(
-        update(daily_notional).where(daily_notional.c.day == day).values(notional=exact_text(total))
+async def lock_day(connection: AsyncConnection, of: Spending) -> tuple[Decimal, Decimal]:
+    """Its notional so far: what `write_day` wrote, and that with what counts against every quote. It is locked until
+    the transaction ends."""
+    await connection.execute(_make_day, {"day": of.day, "quote": of.quote})
+    rows = await connection.execute(
+        select(daily_notional.c.quote, daily_notional.c.notional)
+        .where(daily_notional.c.day == of.day, daily_notional.c.quote.in_((of.quote, UNKNOWN_QUOTE)))
+        .order_by(daily_notional.c.quote)
+        .with_for_update()
     )
+    spent = {row.quote: Decimal(row.notional) for row in rows}
+    with localcontext(EXACT):
+        return spent[of.quote], sum(spent.values(), Decimal())
+
+
+async def write_day(connection: AsyncConnection, of: Spending, notional: Decimal) -> None:
+    """A day that is locked has come to `notional`."""
+    row = (daily_notional.c.day == of.day) & (daily_notional.c.quote == of.quote)
+    await connection.execute(update(daily_notional).where(row).values(notional=exact_text(notional)))

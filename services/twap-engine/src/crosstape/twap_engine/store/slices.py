@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, insert, select, text, update
+from sqlalchemy import bindparam, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from crosstape.twap_engine import events
@@ -29,9 +29,18 @@ from crosstape.twap_engine.store.rows import (
 )
 from crosstape.twap_engine.store.tables import fills, liquidity, orders, outbox, slices
 
+AT_ONCE = 500
+"""Orders in one transaction: bounds how long a cancel waits for slices, and slices for many cancels."""
+SIDES_AT_ONCE = 100
+"""Of markets, in one transaction: what was taken from all of them is read and decoded before its first slice."""
+
 _UPDATED = (*PROGRESS_COLUMNS, "closed_at")
+_KEPT = func.coalesce(orders.c.closed_at, bindparam("closed_at"))
+"""When an order ended never changes: what became of a slice may be found out after its order was cancelled."""
 _UPDATE = Bulk(
-    update(orders).where(orders.c.id == bindparam("of")).values({name: bindparam(name) for name in _UPDATED}),
+    update(orders)
+    .where(orders.c.id == bindparam("of"))
+    .values({name: bindparam(name) for name in PROGRESS_COLUMNS} | {"closed_at": _KEPT}),
     (*_UPDATED, "of"),
 )
 _INSERT_SLICE = Bulk(
@@ -40,7 +49,7 @@ _INSERT_SLICE = Bulk(
 )
 _INSERT_FILL = Bulk(
     insert(fills),
-    ("parent", "slice", "part", "exchange", "symbol", "price", "quantity", "fee", "time", "book_hash"),
+    ("parent", "slice", "part", "exchange", "symbol", "price", "quantity", "fee", "time", "book_hash", "cost"),
 )
 _INSERT_EVENTS = Bulk(insert(outbox), ("events",))
 _make_liquidity = text(
@@ -172,4 +181,5 @@ def _fill_row(order: ParentOrder, result: SliceResult, part: int, fill: Fill) ->
         exact_text(fill.fee),
         result.started,
         fill.book_hash,
+        optional_text(fill.cost),
     )

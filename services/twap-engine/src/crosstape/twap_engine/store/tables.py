@@ -61,7 +61,9 @@ orders = Table(
     UniqueConstraint("user_id", "order_id"),
     Index("ix_orders_status_owner", "status", "owner"),
     Index("ix_orders_user_id_id", "user_id", "id"),
+    Index("ix_orders_user_id_status", "user_id", "status"),
     Index("ix_orders_username_key_id", "username_key", "id"),
+    Index("ix_orders_order_id_id", "order_id", "id"),
 )
 
 slices = Table(
@@ -95,6 +97,7 @@ fills = Table(
     Column("fee", Text, nullable=False),
     Column("time", BigInteger, nullable=False),
     Column("book_hash", String(64), nullable=False),
+    Column("cost", Text),
 )
 
 sent = Table(
@@ -109,6 +112,7 @@ sent = Table(
     Column("limit_price", Text, nullable=False),
     Column("reserved", Text, nullable=False),
     Column("mid_price", Text),
+    Column("client_order_id", String(32)),
 )
 """Slices on their way to a real exchange, of which it is not known yet what became of them: at most one an order."""
 
@@ -139,6 +143,7 @@ daily_notional = Table(
     "daily_notional",
     metadata,
     Column("day", String(10), primary_key=True),
+    Column("quote", String(64), primary_key=True),
     Column("notional", Text, nullable=False),
 )
-"""What was sent to real exchanges on each UTC day, in quote."""
+"""What was sent to real exchanges on each UTC day, in each quote."""
