@@ -15,8 +15,8 @@ from crosstape.auth.database import Database
 from crosstape.auth.prepare import prepare
 from crosstape.auth.resources import Resources, open_resources
 from crosstape.auth.settings import AuthSettings
-from crosstape.common.identity.authenticator import AUTH
 from crosstape.common.identity.internal import InternalTokens
+from crosstape.common.identity.services import AUTH
 from crosstape.common.runtime.health import Health
 from crosstape.common.sql import upgrade
 from crosstape.common.testing.identity import INTERNAL_SECRET, SIGNING_KEY_SECRET
@@ -106,10 +106,26 @@ async def auth(database_url: str, clock: Clock) -> AsyncIterator[Auth]:
     await resources.close()
 
 
+@pytest.fixture(scope="session")
+def prepared_template(sqlite_template: bytes, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A database with the admin and a signing key."""
+    path = tmp_path_factory.mktemp("prepared") / "auth.db"
+    path.write_bytes(sqlite_template)
+
+    async def make() -> None:
+        await (await opened(settings(f"sqlite:///{path}", NO_REDIS), Clock())).close()
+
+    asyncio.run(make())
+    return path.read_bytes()
+
+
 @pytest.fixture
-async def quick_auth(sqlite_url: str, clock: Clock) -> AsyncIterator[Auth]:
+async def quick_auth(prepared_template: bytes, tmp_path: Path, clock: Clock) -> AsyncIterator[Auth]:
     """The service on SQLite without Redis, for what no database can change."""
-    resources = await opened(settings(sqlite_url, NO_REDIS), clock)
+    path = tmp_path / "auth.db"
+    path.write_bytes(prepared_template)
+    resources = open_resources(settings(f"sqlite:///{path}", NO_REDIS), clock)
+    await resources.keys.load()
     yield served(resources, clock)
     await resources.close()
 

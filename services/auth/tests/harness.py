@@ -15,9 +15,10 @@ from sqlalchemy import select
 from crosstape.auth.resources import Resources
 from crosstape.auth.tables import AuditEvent
 from crosstape.common.identity.access import AUDIENCE, Claims, JwkSet, public_keys, read_access_token
-from crosstape.common.identity.authenticator import AUTH, JWKS_PATH
+from crosstape.common.identity.authenticator import JWKS_PATH
 from crosstape.common.identity.internal import HEADER, InternalTokens
 from crosstape.common.identity.principal import Caller, Principal, Scope
+from crosstape.common.identity.services import AUTH
 from crosstape.common.testing.identity import INTERNAL_SECRET
 from libs.common.tests.asgi import Answer, request
 

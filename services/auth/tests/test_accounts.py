@@ -8,9 +8,11 @@ import time
 
 import msgspec
 import pytest
+import structlog
 
-from crosstape.common.identity.authenticator import ABSENT_USERS_PATH, AUTH, MOST_USERS
+from crosstape.common.identity.authenticator import ABSENT_USERS_PATH, MOST_USERS
 from crosstape.common.identity.principal import ROLE_SCOPES, Principal, Role
+from crosstape.common.identity.services import AUTH
 from crosstape.common.testing.identity import own_headers
 from libs.common.tests.asgi import Answer, request
 from services.auth.tests.harness import PASSWORD, Auth, decoded, is_error, new_name
@@ -118,12 +120,21 @@ async def test_our_services_learn_whose_accounts_are_gone(auth: Auth) -> None:
     stays, leaves, is_removed = [await auth.principal((await auth.member())[1]) for _ in range(3)]
     user_ids = [one.user_id for one in (leaves, stays, is_removed)] + ["nobody", stays.username]
     before = await asked_by_a_service(auth, {"user_ids": user_ids})
-    assert (before.status, before.json()) == (200, {"absent": ["nobody", stays.username]})
+    assert (before.status, before.json()) == (200, {"absent": []})
     await auth.ask("DELETE", "/unregister", by=leaves)
     await auth.resources.accounts.remove(is_removed.username)
     await auth.register(leaves.username)  # somebody else's, though of the same name
     after = await asked_by_a_service(auth, {"user_ids": user_ids})
-    assert after.json() == {"absent": [leaves.user_id, is_removed.user_id, "nobody", stays.username]}
+    assert after.json() == {"absent": [leaves.user_id, is_removed.user_id]}
+
+
+async def test_a_database_that_knows_nobody_calls_nobody_deleted_and_says_so_once(quick_auth: Auth) -> None:
+    of_another = [new_name(), new_name()]
+    with structlog.testing.capture_logs() as told:
+        for _ in range(2):
+            assert await quick_auth.resources.accounts.absent(of_another) == []
+    told_of = [entry["user_id"] for entry in told if entry["event"] == "user_unknown"]
+    assert sorted(told_of) == sorted(of_another)
 
 
 async def test_only_services_ask_whose_accounts_are_gone_and_about_so_many_at_once(quick_auth: Auth) -> None:
@@ -133,7 +144,7 @@ async def test_only_services_ask_whose_accounts_are_gone_and_about_so_many_at_on
         is_error(answer, 403, "FORBIDDEN")
     is_error(await request(quick_auth.app, "POST", ABSENT_USERS_PATH, b'{"user_ids":["x"]}'), 401, "UNAUTHENTICATED")
     most = [f"{number:064}" for number in range(MOST_USERS)]
-    assert (await asked_by_a_service(quick_auth, {"user_ids": most})).json() == {"absent": most}
+    assert (await asked_by_a_service(quick_auth, {"user_ids": most})).status == 200
     for wrong in ([], [*most, "x"], ["x" * 65], ["\x00"], [1], "x", None):
         is_error(await asked_by_a_service(quick_auth, {"user_ids": wrong}), 422, "VALIDATION_ERROR")
 

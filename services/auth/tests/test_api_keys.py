@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
 from crosstape.auth import api_keys
 from crosstape.auth.tables import ApiKey
-from crosstape.common.errors import Unauthenticated
-from crosstape.common.identity.authenticator import API_KEY_FORM, API_KEY_PATH, AUTH
+from crosstape.common.errors import DatabaseQueryError, Unauthenticated
+from crosstape.common.identity.authenticator import API_KEY_FORM, API_KEY_PATH
 from crosstape.common.identity.internal import HEADER
 from crosstape.common.identity.principal import Caller, Principal, Role, Scope
+from crosstape.common.identity.services import AUTH
+from crosstape.common.sql import DEADLINE_SECONDS
 from libs.common.tests.asgi import request
 from services.auth.tests.harness import PASSWORD, Auth, is_error
 
@@ -25,6 +32,12 @@ async def create(auth: Auth, token: str, *scopes: str, **body: object) -> dict[s
 
 async def shows(auth: Auth, key: str) -> Principal:
     return await auth.resources.api_keys.principal(key)
+
+
+async def last_used(auth: Auth) -> int | None:
+    """When the only key was, as far as it has been noted."""
+    async with auth.resources.database.reading() as db:
+        return (await db.scalars(select(ApiKey.last_used_at))).one()
 
 
 async def test_a_key_is_shown_once_and_only_its_hash_is_kept(auth: Auth) -> None:
@@ -147,17 +160,13 @@ async def test_a_key_may_not_change_its_account(quick_auth: Auth, method: str, p
 async def test_the_last_use_is_noted_at_most_once_a_minute(auth: Auth) -> None:
     _, token = await auth.member()
     key = (await create(auth, token))["api_key"]
-
-    async def noted() -> int | None:
-        async with auth.resources.database.reading() as db:
-            return (await db.scalars(select(ApiKey.last_used_at))).one()
-
-    assert await noted() is None
+    assert await last_used(auth) is None
     started = int(auth.clock())
     for after, expected in ((0, started), (59, started), (60, started + 60)):
         auth.clock.now = started + after
         await shows(auth, key)
-        assert await noted() == expected
+        await auth.resources.api_keys.note_uses()
+        assert await last_used(auth) == expected
 
 
 async def test_an_account_has_so_many_keys_and_no_more(quick_auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,3 +195,56 @@ async def test_a_malformed_key_is_not_made(quick_auth: Auth, body: object) -> No
     _, token = await quick_auth.member()
     is_error(await quick_auth.ask("POST", "/api-keys", body, by=token), 422, "VALIDATION_ERROR")
     assert (await quick_auth.ask("GET", "/api-keys", by=token)).json() == []
+
+
+@asynccontextmanager
+async def failing() -> AsyncIterator[None]:
+    raise DatabaseQueryError("The accounts could not be read or changed.")
+    yield
+
+
+async def test_a_key_is_good_although_its_use_cannot_be_noted(
+    quick_auth: Auth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, token = await quick_auth.member()
+    key = await create(quick_auth, token, "market:read")
+    with monkeypatch.context() as broken:
+        broken.setattr(quick_auth.resources.database, "writing", failing)
+        assert (await shows(quick_auth, key["api_key"])).username == name
+        await quick_auth.resources.api_keys.note_uses()
+    assert await last_used(quick_auth) is None
+
+
+async def test_a_key_is_good_at_once_although_another_writer_keeps_the_database(
+    quick_auth: Auth, tmp_path: Path
+) -> None:
+    name, token = await quick_auth.member()
+    key = await create(quick_auth, token, "market:read")
+    writer = sqlite3.connect(tmp_path / "auth.db", isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    async with asyncio.timeout(DEADLINE_SECONDS / 2):
+        assert (await shows(quick_auth, key["api_key"])).username == name
+    writer.close()
+
+
+async def test_a_service_that_stops_notes_the_last_uses(quick_auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_keys, "NOTING_SECONDS", 3600.0)
+    _, token = await quick_auth.member()
+    key = await create(quick_auth, token, "market:read")
+    stop = asyncio.Event()
+    noting = asyncio.create_task(quick_auth.resources.api_keys.keep_noting(stop))
+    await shows(quick_auth, key["api_key"])
+    stop.set()
+    await noting
+    assert await last_used(quick_auth) == int(quick_auth.clock())
+
+
+@pytest.mark.parametrize(("expires_at", "deprecation"), [("20300101-0000", "true"), ("2030-01-01T00:00:00Z", None)])
+async def test_a_legacy_time_is_answered_with_its_deprecation(
+    quick_auth: Auth, expires_at: str, deprecation: str | None
+) -> None:
+    _, token = await quick_auth.member()
+    body = {"name": "k", "scopes": ["market:read"], "expires_at": expires_at}
+    answer = await quick_auth.ask("POST", "/api-keys", body, by=token)
+    assert answer.json()["expires_at"] == "2030-01-01T00:00:00.000Z"
+    assert answer.headers.get("deprecation") == deprecation

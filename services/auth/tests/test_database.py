@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import stat
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -18,20 +19,24 @@ from crosstape.auth.settings import AuthSettings
 from crosstape.auth.tables import Base, SigningKey, User
 from crosstape.common.errors import DatabaseQueryError, DatabaseTimeout
 from crosstape.common.testing.identity import SIGNING_KEY_SECRET
+from libs.common.tests.statements import shorten
 from services.auth.tests.conftest import NO_REDIS, opened, served, settings
 from services.auth.tests.harness import Auth, Clock, is_error
 from tests.engines.plugin import Postgres
 
 PREPARES = """
 import asyncio, sys, time
+from functools import partial
 from crosstape.auth.database import Database
 from crosstape.auth.hashing import PasswordHasher
 from crosstape.auth.prepare import prepare
 from crosstape.auth.sealing import Sealer
+from crosstape.common.runtime.preparing import prepared
 
 async def main():
     database = Database(sys.argv[1])
-    await prepare(database, PasswordHasher(8, 1), Sealer([sys.argv[2]]), None, time.time())
+    work = partial(prepare, database, PasswordHasher(8, 1), Sealer([sys.argv[2]]), None, time.time())
+    assert await prepared(asyncio.Event(), work)
     await database.close()
 
 sys.stderr.write("ready\\n")
@@ -121,6 +126,19 @@ async def test_a_locked_sqlite_gives_up_in_time(tmp_path: Path, monkeypatch: pyt
             async with resources.database.writing():
                 pass
     await resources.close()
+
+
+@pytest.mark.integration
+async def test_what_prepares_may_take_longer_than_a_statement_of_the_service(
+    postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shorten(monkeypatch, 0.2)
+    database = Database(await postgres_server.create_database())
+    for begun, is_late in ((database.preparing, False), (database.writing, True)):
+        with pytest.raises(DatabaseTimeout) if is_late else nullcontext():
+            async with begun() as db:
+                await db.execute(text("SELECT pg_sleep(0.4)"))
+    await database.close()
 
 
 @pytest.mark.integration

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crosstape.common.identity.authenticator import AUTH
 from crosstape.common.identity.internal import HEADER, InternalTokens
 from crosstape.common.identity.principal import Caller
+from crosstape.common.identity.services import AUTH
 from libs.common.tests.asgi import request
 from services.auth.tests.harness import PASSWORD, Auth, is_error
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 
 import pytest
+import structlog
 from redis.asyncio import Redis
 
+from crosstape.auth import revoking
 from crosstape.common.identity.principal import Principal
 from crosstape.common.identity.revocations import KEY, RevocationFeed, Revocations
+from crosstape.common.testing.background import working
 from services.auth.tests.conftest import opened, served, settings
 from services.auth.tests.harness import PASSWORD, Auth, Clock
 from tests.engines.plugin import Valkey
@@ -19,25 +21,12 @@ pytestmark = pytest.mark.integration
 
 
 async def eventually(question: Callable[[], Awaitable[bool] | bool]) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while True:
             answer = question()
             if answer if isinstance(answer, bool) else await answer:
                 return
             await asyncio.sleep(0.02)
-
-
-@asynccontextmanager
-async def working(*parts: Callable[[asyncio.Event], Awaitable[None]]) -> AsyncIterator[None]:
-    """Background work for as long as the block runs."""
-    stop = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        for part in parts:
-            group.create_task(part(stop))  # type: ignore[arg-type]
-        try:
-            yield
-        finally:
-            stop.set()
 
 
 class Door:
@@ -57,6 +46,25 @@ async def door(redis_url: str) -> AsyncIterator[Door]:
     opened_door = Door(redis_url)
     yield opened_door
     await opened_door.redis.aclose()
+
+
+async def test_a_service_that_starts_before_redis_says_once_that_nobody_hears_of_revocations(
+    quick_auth: Auth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revoking, "LOOK_SECONDS", 0.01)
+    revoker, looks = quick_auth.resources.revoker, 0
+    complete = revoker._complete
+
+    async def counted(*, anyway: bool) -> bool:
+        nonlocal looks
+        looks += 1
+        return await complete(anyway=anyway)
+
+    monkeypatch.setattr(revoker, "_complete", counted)
+    with structlog.testing.capture_logs() as lines:
+        async with working(revoker.run):
+            await eventually(lambda: looks > 3)
+    assert [line["event"] for line in lines] == ["revocations_behind"]
 
 
 async def test_every_end_of_a_credential_reaches_every_service(shared_auth: Auth, door: Door) -> None:
@@ -132,7 +140,7 @@ async def test_a_revocation_made_while_redis_is_away_succeeds_and_arrives_when_i
         assert (await auth.ask("POST", "/logoff", by=token)).status == 200
         assert (await auth.ask("GET", "/info", by=token)).status == 401
         assert not door.known.has_revoked(principal)
-        assert not resources.revoker.check().is_up
+        await eventually(lambda: not resources.revoker.check().is_up)
         await own_valkey.restart()
         await eventually(door.refuses(principal))
         await eventually(lambda: door.feed.is_fresh and resources.revoker.check().is_up)

@@ -21,10 +21,11 @@ from crosstape.auth.sealing import NotOpened, Sealer
 from crosstape.auth.tables import SigningKey
 from crosstape.common.errors import Unauthenticated
 from crosstape.common.identity.access import public_keys, read_access_token, sign_access_token
+from crosstape.common.testing.background import working
 from services.auth.tests.conftest import NO_REDIS, opened, served, settings
 from services.auth.tests.harness import Auth, Clock
 from services.auth.tests.test_keyring import LIFE, claims, keys_of
-from services.auth.tests.test_revoking import eventually, working
+from services.auth.tests.test_revoking import eventually
 
 OLD, NEW = "the old secret of at least 32 bytes", "the new secret of at least 32 bytes"
 KID = "of-before"
@@ -90,6 +91,21 @@ async def test_after_a_start_sqlites_files_hold_no_plain_key_not_even_an_overwri
             assert b"PRIVATE KEY" not in files_of(sqlite_url)
     assert b"PRIVATE KEY" not in files_of(sqlite_url)
     assert {"event": "signing_keys_sealed", "keys": 1, "log_level": "info"} in told
+    await before.close()
+
+
+async def test_that_a_reader_keeps_the_overwritten_key_in_sqlites_log_is_told(
+    sqlite_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crosstape.common.sql.DEADLINE_SECONDS", 0.1)
+    before = Database(sqlite_url)
+    await with_a_plain_key(before, clock())
+    with structlog.testing.capture_logs() as told:
+        async with before.reading() as db:
+            await db.execute(text("SELECT 1 FROM signing_keys"))
+            async with started(sqlite_url, clock, NEW):
+                assert b"PRIVATE KEY" in files_of(sqlite_url)
+    assert "plain_keys_left" in {entry["event"] for entry in told}
     await before.close()
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from crosstape.auth.throttle import ACCOUNT, ADDRESS, Attempt, Policy, Throttle
+from crosstape.auth.throttle import ACCOUNT, ADDRESS, REGISTRATIONS, Attempt, Policy, Throttle
 from crosstape.common.errors import RateLimited, Unauthenticated
 from services.auth.tests.conftest import NO_REDIS
 from services.auth.tests.harness import PASSWORD, Auth, Clock, is_error
@@ -43,6 +43,14 @@ def test_however_long_somebody_guesses_the_cap_holds_and_quiet_forgives(waits: l
 
 def local(clock: Clock, account: Policy = ACCOUNT, address: Policy = ADDRESS) -> Throttle:
     return Throttle("login", Redis.from_url(NO_REDIS), account, address, clock)
+
+
+@pytest.fixture
+def slowed(quick_auth: Auth) -> Auth:
+    """The service, whose delays pass with the test's own clock: a second is over soon on a busy machine."""
+    accounts, clock = quick_auth.resources.accounts, quick_auth.clock
+    accounts._logins, accounts._registrations = local(clock), local(clock, REGISTRATIONS, REGISTRATIONS)
+    return quick_auth
 
 
 async def fail(throttle: Throttle, attempt: Attempt) -> float:
@@ -122,52 +130,52 @@ async def test_a_success_clears_the_account_and_not_the_address(clock: Clock) ->
     await throttle.check(Attempt("user-0", OWNERS))
 
 
-async def test_a_throttled_login_is_429_with_retry_after_even_with_the_right_password(quick_auth: Auth) -> None:
-    name = await quick_auth.register()
+async def test_a_throttled_login_is_429_with_retry_after_even_with_the_right_password(slowed: Auth) -> None:
+    name = await slowed.register()
     wrong, right = ({"username": name, "password": text} for text in ("wrong", PASSWORD))
-    answers = [await quick_auth.ask("POST", "/login", wrong) for _ in range(ACCOUNT.free + 2)]
+    answers = [await slowed.ask("POST", "/login", wrong) for _ in range(ACCOUNT.free + 2)]
     assert [answer.status for answer in answers] == [401] * (ACCOUNT.free + 1) + [429]
-    refused = await quick_auth.ask("POST", "/login", right)
+    refused = await slowed.ask("POST", "/login", right)
     is_error(refused, 429, "RATE_LIMITED")
     assert refused.headers["retry-after"] == "1"
-    assert (await quick_auth.audited()).count(("throttled", name)) == 1
-    assert (await quick_auth.ask("POST", "/login", {**right, "username": name.upper()})).status == 429
+    assert (await slowed.audited()).count(("throttled", name)) == 1
+    assert (await slowed.ask("POST", "/login", {**right, "username": name.upper()})).status == 429
 
 
-async def test_an_unknown_name_is_throttled_like_a_known_one(quick_auth: Auth) -> None:
+async def test_an_unknown_name_is_throttled_like_a_known_one(slowed: Auth) -> None:
     wrong = {"username": f"nobody-{uuid.uuid4().hex}", "password": "wrong"}
-    answers = [await quick_auth.ask("POST", "/login", wrong) for _ in range(ACCOUNT.free + 2)]
+    answers = [await slowed.ask("POST", "/login", wrong) for _ in range(ACCOUNT.free + 2)]
     assert [answer.status for answer in answers] == [401] * (ACCOUNT.free + 1) + [429]
 
 
-async def test_a_stolen_token_does_not_help_to_guess_the_password(quick_auth: Auth) -> None:
-    _, token = await quick_auth.member()
+async def test_a_stolen_token_does_not_help_to_guess_the_password(slowed: Auth) -> None:
+    _, token = await slowed.member()
     change = {"current_password": "a guess", "new_password": "another uncommon phrase"}
-    statuses = [(await quick_auth.ask("POST", "/password", change, by=token)).status for _ in range(ACCOUNT.free + 2)]
+    statuses = [(await slowed.ask("POST", "/password", change, by=token)).status for _ in range(ACCOUNT.free + 2)]
     assert statuses == [401] * (ACCOUNT.free + 1) + [429]
 
 
-async def test_registrations_from_one_address_are_throttled(quick_auth: Auth) -> None:
+async def test_registrations_from_one_address_are_throttled(slowed: Auth) -> None:
     statuses = []
     for _ in range(22):
         body = {"username": f"user-{uuid.uuid4().hex[:12]}", "password": PASSWORD}
-        statuses.append((await quick_auth.ask("POST", "/register", body)).status)
+        statuses.append((await slowed.ask("POST", "/register", body)).status)
     assert statuses == [200] * 21 + [429]
 
 
-async def test_simultaneous_guesses_do_not_slip_through(quick_auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_simultaneous_guesses_do_not_slip_through(slowed: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed = 0
-    matches = quick_auth.resources.hasher.matches
+    matches = slowed.resources.hasher.matches
 
     async def counted(password: str, known: str | None) -> bool:
         nonlocal hashed
         hashed += 1
         return await matches(password, known)
 
-    monkeypatch.setattr(quick_auth.resources.hasher, "matches", counted)
-    name = await quick_auth.register()
+    monkeypatch.setattr(slowed.resources.hasher, "matches", counted)
+    name = await slowed.register()
     body = {"username": name, "password": "wrong"}
-    await asyncio.gather(*(quick_auth.ask("POST", "/login", body) for _ in range(30)))
+    await asyncio.gather(*(slowed.ask("POST", "/login", body) for _ in range(30)))
     assert hashed <= ACCOUNT.free + 1 + 4
 
 
@@ -181,36 +189,42 @@ async def test_replicas_share_their_counts_and_agree_with_the_rules(redis_url: s
         with pytest.raises(RateLimited) as refused:
             await second.check(attempt)
         assert refused.value.details["retry_after"] in (29, 30)
+        counts = [key_of("login", attempt), f"crosstape:throttle:login:{attempt.keys[2]}"]
+        assert all([await redis.ttl(key) > 0 for key in counts]), "of the account and of the address"
         await second.succeeded(attempt)
         await first.check(attempt)
-        assert all([await redis.ttl(key) > 0 async for key in redis.scan_iter("crosstape:throttle:*")])
 
 
 @pytest.mark.integration
 async def test_with_redis_too_a_known_address_counts_apart_and_time_forgives(redis_url: str) -> None:
-    quick = Policy(free=2, drain=0.05, cap=0.2, first=0.1)
+    slow = Policy(free=2, drain=60.0, cap=30.0, first=30.0)
+    quick = Policy(free=2, drain=0.05, cap=1.0)
+    stranger = Attempt("bob", STRANGERS)
     async with Redis.from_url(redis_url) as redis:
-        throttle = Throttle("login", redis, quick, FREE_ADDRESS)
+        throttle, forgiving = (
+            Throttle(kind, redis, policy, FREE_ADDRESS) for kind, policy in (("slow", slow), ("quick", quick))
+        )
         await throttle.succeeded(Attempt("bob", OWNERS))
         for _ in range(4):
-            await throttle.failed(Attempt("bob", STRANGERS))
+            await throttle.failed(stranger)
+            await forgiving.failed(stranger)
         with pytest.raises(RateLimited):
             await throttle.check(Attempt("bob", "192.0.2.1"))
         await throttle.check(Attempt("bob", OWNERS))
-        async with asyncio.timeout(5):
-            while await redis.exists(throttle_key := await _account_key(redis)):
+        assert await redis.exists(key_of("slow", stranger))
+        async with asyncio.timeout(10):
+            while await redis.exists(key_of("quick", stranger)):
                 await asyncio.sleep(0.02)
-        assert throttle_key
-        assert await throttle.failed(Attempt("bob", STRANGERS)) == 0
+        assert await forgiving.failed(stranger) == 0
 
 
-async def _account_key(redis: Redis) -> str:
-    keys = [key async for key in redis.scan_iter("crosstape:throttle:login:account:*")]
-    return keys[0].decode() if keys else "none"
+def key_of(kind: str, attempt: Attempt) -> str:
+    """Where the account's failures are counted."""
+    return f"crosstape:throttle:{kind}:{attempt.keys[0]}"
 
 
 @pytest.mark.integration
-async def test_ten_thousand_guesses_cost_a_handful_of_hashes(
+async def test_two_thousand_guesses_cost_a_handful_of_hashes(
     shared_auth: Auth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed = 0
@@ -233,8 +247,8 @@ async def test_ten_thousand_guesses_cost_a_handful_of_hashes(
         except Unauthenticated:
             outcomes["wrong"] += 1
 
-    for start in range(0, 10_000, 20):
+    for start in range(0, 2_000, 20):
         await asyncio.gather(*(guess(start + number) for number in range(20)))
-    assert sum(outcomes.values()) == 10_000
+    assert sum(outcomes.values()) == 2_000
     assert hashed == outcomes["wrong"] < 15
     assert (await shared_auth.audited()).count(("login_failed", name)) == hashed

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import structlog
 from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,13 +18,15 @@ from crosstape.auth.hashing import PasswordHasher
 from crosstape.auth.passwords import check_password
 from crosstape.auth.revoking import Entries, Revoker
 from crosstape.auth.sessions import Sessions, Tokens, current_user
-from crosstape.auth.tables import User
+from crosstape.auth.tables import DeletedUser, User
 from crosstape.auth.throttle import Attempt, Throttle
 from crosstape.auth.usernames import check_username
 from crosstape.common.errors import Conflict, DataNotFound, Forbidden, Unauthenticated
 from crosstape.common.identity.principal import Principal, Role
 from crosstape.common.identity.revocations import user_entry
 from crosstape.common.identity.usernames import username_key
+
+log = structlog.get_logger(__name__)
 
 
 class Accounts:
@@ -47,6 +50,7 @@ class Accounts:
         self._clock = clock
         self._logins = logins
         self._registrations = registrations
+        self._unknown: set[str] = set()
 
     async def register(self, username: str, password: str, address: str) -> None:
         """A new account with the role user. Raises ValidationFailed, Conflict, RateLimited."""
@@ -150,10 +154,18 @@ class Accounts:
             return list(await db.scalars(select(User).order_by(User.username_key)))
 
     async def absent(self, user_ids: Sequence[str]) -> list[str]:
-        """Those of `user_ids` that are no account's (any more): a deleted account's id never comes again."""
-        async with self._database.reading() as db:
+        """Those of `user_ids` whose accounts were deleted: such an id never comes again.
+
+        One of which this database knows nothing is not among them: it may be the wrong database, an empty one, or one
+        that is being restored. That is logged, once for each.
+        """
+        async with self._database.reading() as db:  # accounts first: one that goes in between is found in both
             known = set(await db.scalars(select(User.id).where(User.id.in_(user_ids))))
-        return [user_id for user_id in user_ids if user_id not in known]
+            deleted = set(await db.scalars(select(DeletedUser.id).where(DeletedUser.id.in_(user_ids))))
+        for user_id in set(user_ids) - deleted - known - self._unknown:
+            self._unknown.add(user_id)
+            log.error("user_unknown", user_id=user_id, advice="is this the right database, and restored as a whole?")
+        return [user_id for user_id in user_ids if user_id in deleted]
 
     async def check(self, principal: Principal) -> User:
         """The account behind a credential, now. Raises Unauthenticated."""
@@ -194,6 +206,7 @@ class Accounts:
 
     async def _delete(self, db: AsyncSession, user: User, address: str, **detail: Any) -> Entries:
         await db.execute(delete(User).where(User.id == user.id))
+        db.add(DeletedUser(id=user.id))
         audit.record(db, self._clock(), Event.UNREGISTERED, user.username, address, **detail)
         return await self._revoker.end(db, user_entry(user.id, user.credentials_version + 1))
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Iterable
 
 from sqlalchemy import func, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from crosstape.auth import audit
 from crosstape.auth.audit import Event
@@ -16,15 +17,18 @@ from crosstape.auth.database import Database
 from crosstape.auth.revoking import Revoker
 from crosstape.auth.sessions import current_user
 from crosstape.auth.tables import ApiKey, User
-from crosstape.common.errors import Conflict, DataNotFound, Forbidden, Unauthenticated, ValidationFailed
+from crosstape.common.errors import Conflict, DatabaseError, DataNotFound, Forbidden, Unauthenticated, ValidationFailed
 from crosstape.common.identity.authenticator import API_KEY_FORM
 from crosstape.common.identity.principal import ROLE_SCOPES, Principal, Role, Scope
 from crosstape.common.identity.revocations import api_key_entry
+from crosstape.common.waiting import pause
 
 MOST_KEYS = 100
 """Of one account."""
 USE_NOTED_SECONDS = 60
 """How old `last_used_at` may be before it is written again."""
+NOTING_SECONDS = 1.0
+"""Between two times of writing, of all keys at once."""
 
 
 class ApiKeys:
@@ -34,6 +38,7 @@ class ApiKeys:
         self._database = database
         self._revoker = revoker
         self._clock = clock
+        self._used: set[str] = set()
 
     async def create(
         self, principal: Principal, name: str, scopes: Iterable[Scope], expires_at: int | None, address: str
@@ -88,7 +93,8 @@ class ApiKeys:
         await self._revoker.tell(entries)
 
     async def principal(self, text: str) -> Principal:
-        """Whom a key shows: its owner as they are now, with the scopes they may give it. Raises Unauthenticated."""
+        """Whom a key shows: its owner as they are now, with the scopes they may give it. That it was used is written
+        by the next `note_uses`: it may take the database longer than whoever asks waits. Raises Unauthenticated."""
         if not API_KEY_FORM.fullmatch(text):
             raise _unknown()
         _, key_id, secret = text.split("_", 2)
@@ -103,8 +109,7 @@ class ApiKeys:
         if not hmac.compare_digest(key.secret_hash, _digest(secret)) or (key.expires_at or now + 1) <= now:
             raise _unknown()
         if key.last_used_at is None or key.last_used_at <= now - USE_NOTED_SECONDS:
-            async with self._database.writing() as db:
-                await _note_use(db, key_id, now)
+            self._used.add(key_id)
         role = Role(user.role)
         return Principal(
             user_id=user.id,
@@ -116,10 +121,23 @@ class ApiKeys:
             expires_at=key.expires_at or 0,
         )
 
+    async def note_uses(self) -> None:
+        """Write that the keys which were shown since the last time were used. Only for people to see: what cannot be
+        written, which has been logged, waits for the key's next use."""
+        used, self._used = self._used, set()
+        if not used:
+            return
+        now = int(self._clock())
+        is_old = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at <= now - USE_NOTED_SECONDS)
+        with contextlib.suppress(DatabaseError):
+            async with self._database.writing() as db:
+                await db.execute(update(ApiKey).where(ApiKey.id.in_(used), is_old).values(last_used_at=now))
 
-async def _note_use(db: AsyncSession, key_id: str, now: int) -> None:
-    is_old = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at <= now - USE_NOTED_SECONDS)
-    await db.execute(update(ApiKey).where(ApiKey.id == key_id, is_old).values(last_used_at=now))
+    async def keep_noting(self, stop: asyncio.Event) -> None:
+        """Until stopped, and once more then."""
+        while not stop.is_set():
+            await pause(stop, NOTING_SECONDS)
+            await self.note_uses()
 
 
 def _digest(secret: str) -> str:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from crosstape.auth.metrics import EVENTS
 from crosstape.auth.tables import AuditEvent
+from crosstape.common.runtime.metrics import begin
 
 LONGEST_ADDRESS = 64
 
@@ -29,6 +30,9 @@ class Event(enum.StrEnum):
     API_KEY_CREATED = "api_key_created"
     API_KEY_REVOKED = "api_key_revoked"
     SIGNING_KEY_ROTATED = "signing_key_rotated"
+
+
+begin(EVENTS, Event)
 
 
 def record(db: AsyncSession, now: float, event: Event, username: str = "", address: str = "", **detail: Any) -> None:

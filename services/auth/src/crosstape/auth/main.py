@@ -12,7 +12,7 @@ from crosstape.auth.prepare import prepare
 from crosstape.auth.resources import Resources, open_resources
 from crosstape.auth.settings import AuthSettings
 from crosstape.auth.upkeep import keep_forgetting
-from crosstape.common.identity.authenticator import AUTH
+from crosstape.common.identity.services import AUTH
 from crosstape.common.runtime.health import Health
 from crosstape.common.runtime.lifecycle import Work, run_service
 from crosstape.common.runtime.preparing import prepared
@@ -39,6 +39,7 @@ async def build(settings: AuthSettings, stop: asyncio.Event) -> tuple[Any, Seque
             group.create_task(health.watch_database(resources.database.ping, stop), name="watch database")
             group.create_task(resources.keys.run(stop), name="signing keys")
             group.create_task(resources.revoker.run(stop), name="revocations")
+            group.create_task(resources.api_keys.keep_noting(stop), name="uses of API keys")
             group.create_task(keep_forgetting(resources.database, resources.clock, stop), name="upkeep")
 
     app = create_app(resources, health, settings.internal_tokens(AUTH))

@@ -40,8 +40,11 @@ async def prepare(
             password = admin_password.get_secret_value() if admin_password else invented
             await _add_admin(db, hasher, password, now)
     if sealed:
-        await database.erase_overwritten()
         log.info("signing_keys_sealed", keys=sealed)
+        if not await database.erase_overwritten():
+            log.warning(
+                "plain_keys_left", advice="stop whatever else reads the database: its log holds them until then"
+            )
     if invented:
         # The one secret that is ever logged: nobody else could tell it to the operator.
         log.warning("admin_made", username=ADMIN, password=invented, advice="shown once: change it by POST /password")

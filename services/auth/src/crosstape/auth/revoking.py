@@ -75,16 +75,17 @@ class Revoker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Bring Redis everything at the start, and whenever it lacks any: it came back empty, or a write failed."""
-        is_complete = False
+        is_complete = is_away = False
         while not stop.is_set():
             try:
                 is_complete = await self._complete(anyway=not is_complete)
-                self._state = Check(is_up=True)
+                self._state, is_away = Check(is_up=True), False
             except DatabaseError:
                 pass  # it has been logged, and readiness says so
             except (RedisError, OSError, TimeoutError) as error:
-                if self._state.is_up:
+                if not is_away:
                     log.warning("revocations_behind", error=type(error).__name__)
+                is_away = True
                 UNPUBLISHED.set(-1)
                 self._state = Check(is_up=False, detail={"reason": type(error).__name__})
             await pause(stop, LOOK_SECONDS)

@@ -29,6 +29,13 @@ class User(Base):
         return self.role == Role.ADMIN
 
 
+class DeletedUser(Base):
+    """An account that was deleted. An id that is neither here nor in `users` is of another or a later database."""
+
+    __tablename__ = "deleted_users"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+
+
 class LoginSession(Base):
     """A login and all tokens that come of it: `sid` of its access tokens, the family of its refresh tokens."""
 

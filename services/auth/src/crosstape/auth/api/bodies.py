@@ -45,7 +45,7 @@ class _Body(BaseModel):
 
 
 class Registration(_Body):
-    """A new account."""
+    """A new account. Fields but these are refused."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"username": "bob", "password": "mypassword"}]})
 
@@ -66,6 +66,8 @@ class Credentials(_Body):
 class Refresh(_Body):
     """The newest refresh token of a login."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"refresh_token": "the one that login answered"}]})
+
     refresh_token: Annotated[str, Field(min_length=1, max_length=256, pattern=_NO_NULL)]
 
 
@@ -78,6 +80,8 @@ class PasswordChange(_Body):
 
 class RoleChange(_Body):
     """What an account becomes."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"role": "quant"}]})
 
     role: Role
 
@@ -95,7 +99,7 @@ class NewApiKey(_Body):
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=16, description="of those your role has")]
     expires_at: Annotated[str, Field(max_length=64)] | None = Field(
         None,
-        description="ISO 8601 (no zone means UTC), in the future; null: never",
+        description="ISO 8601 (no zone means UTC), in the future; null: never. `YYYYMMDD-HHMM` is deprecated",
         json_schema_extra={"format": "date-time"},
     )
 
@@ -148,7 +152,7 @@ class Account(BaseModel):
 
 
 class AbsentUsers(BaseModel):
-    """Those who have no account."""
+    """Those whose accounts were deleted."""
 
     absent: list[str]
 

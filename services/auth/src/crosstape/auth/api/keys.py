@@ -20,7 +20,15 @@ from crosstape.common.web.identity import VerifiedBy
 
 router = APIRouter(tags=["api keys"], route_class=StrictJsonRoute)
 
-KeyId = Annotated[str, Path(max_length=32, pattern="^[A-Za-z0-9]+$", examples=["0123456789abcdef"])]
+KeyId = Annotated[
+    str,
+    Path(
+        description="`id` of the key, as GET /api-keys has it",
+        max_length=32,
+        pattern="^[A-Za-z0-9]+$",
+        examples=["0123456789abcdef"],
+    ),
+]
 
 
 @router.post(
@@ -29,19 +37,22 @@ KeyId = Annotated[str, Path(max_length=32, pattern="^[A-Za-z0-9]+$", examples=["
     summary="Make an API key; it is shown once",
     responses=answers(403, 409),
 )
-async def create(context: Context, caller: VerifiedBy, body: NewApiKey) -> CreatedApiKey:
-    expires_at = None if body.expires_at is None else parse_time(body.expires_at).nanoseconds // NANOSECONDS
+async def create_api_key(context: Context, caller: VerifiedBy, body: NewApiKey, response: Response) -> CreatedApiKey:
+    end = None if body.expires_at is None else parse_time(body.expires_at, parameter="expires_at")
+    if end is not None and end.is_legacy:
+        response.headers["Deprecation"] = "true"
+    expires_at = None if end is None else end.nanoseconds // NANOSECONDS
     key, text = await context.api_keys.create(login_of(caller), body.name, body.scopes, expires_at, caller.address)
     return CreatedApiKey.with_text(key, text)
 
 
 @router.get("/api-keys", summary="Your API keys", responses=answers(403))
-async def listed(context: Context, caller: VerifiedBy) -> list[ApiKeyInfo]:
+async def api_keys(context: Context, caller: VerifiedBy) -> list[ApiKeyInfo]:
     return [ApiKeyInfo.of(key) for key in await context.api_keys.listed(login_of(caller))]
 
 
 @router.delete("/api-keys/{key_id}", summary="Revoke an API key", responses=answers(403, 404))
-async def revoke(context: Context, caller: VerifiedBy, key_id: KeyId) -> Message:
+async def revoke_api_key(context: Context, caller: VerifiedBy, key_id: KeyId) -> Message:
     await context.api_keys.revoke(login_of(caller), key_id, caller.address)
     return Message(message="API key revoked")
 

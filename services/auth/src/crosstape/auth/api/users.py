@@ -16,7 +16,7 @@ from crosstape.common.web.identity import VerifiedBy
 
 router = APIRouter(tags=["users"], route_class=StrictJsonRoute)
 
-Username = Annotated[str, Path(max_length=64, examples=["bob"])]
+Username = Annotated[str, Path(description="whose role it is", max_length=64, examples=["bob"])]
 
 
 @router.get("/users", summary="All accounts (admin)", responses=answers(403))
