@@ -6,8 +6,9 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import aiohttp
@@ -18,15 +19,20 @@ import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from redis.asyncio import Redis
 
+from crosstape.api_gateway import limiter
 from crosstape.api_gateway.main import Resources, create_app, open_resources, protocol
-from crosstape.api_gateway.routes import HISTORY, ROUTES, Route, RouteTable
+from crosstape.api_gateway.routes import ROUTES, Route, RouteTable
 from crosstape.api_gateway.settings import GatewaySettings
 from crosstape.api_gateway.upstream import Upstream
+from crosstape.cli.ports import free_port
 from crosstape.common.identity.access import Claims, JwkSet, public_jwk, sign_access_token
 from crosstape.common.identity.principal import ROLE_SCOPES, Principal, Role, Scope
 from crosstape.common.identity.revocations import COUNT_KEY
+from crosstape.common.identity.services import HISTORY
 from crosstape.common.runtime.lifecycle import HTTP, Work, listen, run_until_stopped
 from crosstape.common.runtime.settings import ServiceSettings
+
+wires = import_module("services.api-gateway.tests.wires")
 
 OTHER = "other"
 TABLE = RouteTable(
@@ -59,13 +65,11 @@ class Server:
         self._app = app
         self._work = work
         self._http = http
-        self.port = 0
+        self.port = free_port()  # nobody else's while it is down
 
     async def start(self) -> None:
         settings = ServiceSettings(port=self.port, shutdown_seconds=2)
-        listener = listen(settings)
-        listener.listen()
-        self.port = listener.getsockname()[1]
+        listener = listen(settings.host, settings.port)
         self._stop = asyncio.Event()
         self._task = asyncio.create_task(
             run_until_stopped(settings, self._app, self._work, self._stop, listener, self._http)
@@ -205,6 +209,14 @@ def pytest_asyncio_loop_factories(config: Any, item: Any) -> Any:
     return {"uvloop": uvloop.new_event_loop}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def patient_limiters() -> Iterator[None]:
+    """While this machine is busy Redis is not away: else limits would be counted anew, from full buckets."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limiter, "ANSWER_SECONDS", 10.0)
+        yield
+
+
 @pytest.fixture(scope="session")
 def scripted() -> Callable[[int, Any], Any]:
     return answering
@@ -222,7 +234,7 @@ class Platform:
     async def settled(self) -> Platform:
         """Returns when signing keys and revocations are known and limits are shared."""
         resources = self.gateway.resources
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not (resources.revocations.is_fresh and resources.limiter.is_shared):
                 await asyncio.sleep(0.005)
             while (await self.gateway.ask("/info", headers=bearer(self.auth.token()))).status != 200:
@@ -249,9 +261,10 @@ class Opener:
         await asyncio.gather(*(gateway.server.stop() for gateway in self._gateways))
         await asyncio.gather(*(server.stop() for server in self._services))
 
-    async def service(self) -> tuple[Service, Server]:
+    async def service(self, around: Callable[[Any], Any] = lambda app: app) -> tuple[Service, Server]:
+        """A scripted service with `around` it, an ASGI middleware."""
         service = Service()
-        server = Server(service)
+        server = Server(around(service))
         await server.start()
         self._services.append(server)
         return service, server
@@ -277,7 +290,7 @@ class Opener:
         app = create_app(settings, resources, TABLE, stopping=stopping)
         server = Server(app, resources.work(), protocol(settings))
         await server.start()
-        patience = aiohttp.ClientTimeout(total=10)
+        patience = aiohttp.ClientTimeout(total=60)
         session = aiohttp.ClientSession(auto_decompress=False, timeout=patience)
         self._gateways.append(Gateway(server, session, resources, stopping))
         return self._gateways[-1]
@@ -355,10 +368,10 @@ async def common_platform(for_all: Opener) -> Platform:
     return await for_all.platform()
 
 
-@pytest.fixture
-def platform(common_platform: Platform) -> Platform:
-    common_platform.service.seen.clear()
+@pytest_asyncio.fixture(loop_scope="session")
+async def platform(common_platform: Platform) -> Platform:
     common_platform.service.answers.clear()
+    await common_platform.settled()  # its loop stood still while tests with loops of their own ran
     common_platform.auth.questions = 0
     return common_platform
 
@@ -380,12 +393,20 @@ def service(running: tuple[Gateway, Service]) -> Service:
     return running[1]
 
 
+@pytest_asyncio.fixture(loop_scope="session")
+async def misbehaving() -> AsyncIterator[tuple[Any, int]]:
+    """A service that speaks bytes, see `Misbehaving`, and its port."""
+    service = wires.Misbehaving()
+    async with await asyncio.start_server(service.serve, "127.0.0.1", 0) as server:
+        yield service, server.sockets[0].getsockname()[1]
+
+
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]:
-    """Asks until the answer is true, for at most five seconds, and returns it."""
+    """Asks until the answer is true, and returns it."""
 
     async def until(question: Callable[[], Awaitable[Any]]) -> Any:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not (answer := await question()):
                 await asyncio.sleep(0.005)
             return answer

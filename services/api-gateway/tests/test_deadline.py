@@ -19,14 +19,12 @@ async def overrun(deadlines: Deadlines, seconds: float) -> None:
 
 
 async def test_a_shorter_deadline_ends_before_one_that_began_earlier() -> None:
-    deadlines, ended = Deadlines(), list[float]()
-
-    async def wait(seconds: float) -> None:
-        await overrun(deadlines, seconds)
-        ended.append(seconds)
-
-    await asyncio.gather(wait(0.06), wait(0.02), wait(0.04))
-    assert ended == [0.02, 0.04, 0.06]
+    deadlines = Deadlines()
+    longer = asyncio.create_task(overrun(deadlines, 60.0))
+    await asyncio.sleep(0)
+    await asyncio.gather(overrun(deadlines, 0.02), overrun(deadlines, 0.01))
+    assert not longer.done()
+    longer.cancel()
 
 
 async def test_a_deadline_counts_from_its_last_move() -> None:
@@ -55,3 +53,14 @@ async def test_a_cancellation_from_elsewhere_passes() -> None:
         task.cancel()
         await asyncio.Event().wait()
     task.uncancel()
+
+
+async def test_a_deadline_whose_block_was_left_in_time_counts_anew_in_the_next() -> None:
+    deadlines, task = Deadlines(), asyncio.current_task()
+    assert task
+    deadline = Deadline(deadlines, task, 0.01)
+    with deadline:
+        pass
+    with pytest.raises(TimeoutError), deadline:
+        await asyncio.Event().wait()
+    assert not task.cancelling()

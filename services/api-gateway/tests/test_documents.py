@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import re
 from typing import Any
 
 import pytest
 
+from crosstape.api_gateway import docs
+from crosstape.api_gateway import document as fetched
 from crosstape.api_gateway.openapi import Components, ServiceDocument, platform_document
 from crosstape.api_gateway.responses import components, error_codes
-from crosstape.api_gateway.routes import HISTORY, ROUTES, UNLIMITED, Route
+from crosstape.api_gateway.routes import ROUTES, UNLIMITED, Route
 from crosstape.common.errors import SymbolNotFound
+from crosstape.common.identity.services import HISTORY
 from crosstape.common.market.instrument import Instrument
 from crosstape.common.symbols import SymbolTable
 
@@ -147,6 +152,24 @@ class TestDocument:
         assert await knows_bars(gateway)
         await server.start()
 
+    async def test_a_service_that_hangs_keeps_nobody_waiting_for_what_is_known(
+        self, open_service: Any, open_gateway: Any, scripted: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        service, server = await open_service()
+        gateway = await open_gateway(server.port)
+        known = await document_of(gateway, service, scripted)
+        may_answer = asyncio.Event()
+
+        async def hang(scope: Any, receive: Any, send: Any) -> None:
+            await may_answer.wait()
+            await scripted(200, DESCRIBED)(scope, receive, send)
+
+        monkeypatch.setattr(fetched, "_FETCH_SECONDS", 30.0)
+        service.answers["/openapi.json"] = hang
+        async with asyncio.timeout(5):
+            assert (await gateway.ask("/openapi.json")).json == known
+        may_answer.set()
+
     @pytest.mark.parametrize("page", ["/docs", "/redoc"])
     async def test_pages_need_no_other_host(self, gateway: Any, service: Any, page: str) -> None:
         reply = await gateway.ask(page)
@@ -160,11 +183,73 @@ class TestDocument:
         linked = re.findall(r'(?:href|src)="([^"]+)"', text)
         assert len(linked) == 4
         for path in linked:
-            asset = await gateway.ask(path)
+            asset = await gateway.ask(path, headers={"Accept-Encoding": "identity"})
             assert (asset.status, bool(asset.body)) == (200, True), path
             if "start-" in path:
                 assert b"/openapi.json" in asset.body
                 assert b"http" not in asset.body
+
+
+class TestAssets:
+    pytestmark = asynchronous
+
+    async def test_no_request_waits_for_a_file_to_be_compressed(
+        self, gateway: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delattr(gzip, "compress")
+        path = "/docs/assets/swagger-ui-bundle.js"
+        packed = await gateway.ask(path, headers={"Accept-Encoding": "gzip"})
+        plain = await gateway.ask(path, headers={"Accept-Encoding": "identity"})
+        assert packed.headers["Content-Encoding"] == "gzip"
+        assert "Content-Encoding" not in plain.headers
+        assert gzip.decompress(packed.body) == plain.body
+        assert packed.headers["ETag"] != plain.headers["ETag"]
+
+    async def test_a_page_that_has_a_file_is_not_sent_it_again(self, gateway: Any) -> None:
+        first = await gateway.ask("/docs/assets/redoc.css")
+        assert first.headers["Cache-Control"] == "no-cache"
+        again = await gateway.ask("/docs/assets/redoc.css", headers={"If-None-Match": f"W/{first.headers['ETag']}"})
+        assert (first.status, again.status, again.body) == (200, 304, b"")
+
+    async def test_metrics_tell_files_from_what_nobody_has(self, gateway: Any) -> None:
+        await gateway.ask("/docs/assets/redoc.css")
+        text = (await gateway.ask("/metrics")).body.decode()
+        assert 'method="GET",route="/docs/assets/redoc.css",status="200"' in text
+
+    @pytest.mark.parametrize("name", ["gcra.lua", "description.md", "__init__.py", "..%2Fmain.py", ""])
+    async def test_what_is_no_file_of_the_pages_is_not_served(self, gateway: Any, name: str) -> None:
+        assert (await gateway.ask(f"/docs/assets/{name}")).status == 404
+
+
+@pytest.mark.parametrize(
+    ("accepted", "expected"),
+    [
+        ("gzip, deflate, br", True),
+        ("br;q=1.0, GZIP; q=0.5", True),
+        ("", False),
+        ("identity", False),
+        ("gzip;q=0", False),
+        ("br, gzip; q=0.000", False),
+    ],
+)
+def test_gzip_is_for_those_who_want_it(accepted: str, expected: bool) -> None:
+    assert docs.takes_gzip(accepted) is expected
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ('"a"', True),
+        ('W/"a"', True),
+        ('"b", W/"a"', True),
+        ("*", True),
+        ('"b"', False),
+        ('"a-gzip"', False),
+        ("", False),
+    ],
+)
+def test_a_file_is_known_by_its_tag_in_any_spelling(known: str, expected: bool) -> None:
+    assert docs.has_it('"a"', known) is expected
 
 
 def test_the_example_of_404_is_what_an_unknown_symbol_is_told() -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import aiohttp
 import pytest
+import structlog
+
+from crosstape.api_gateway.passage import Passages
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.integration]
 
@@ -28,6 +32,7 @@ def assert_error(reply: Any, status: int, code: str) -> None:
 def assert_headers(headers: dict[str, str]) -> None:
     assert re.fullmatch(r"[A-Za-z0-9._-]{1,64}", headers["x-request-id"])
     assert 0 <= float(headers["x-process-time"]) < 10
+    assert headers["cache-control"] == "no-store"
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
@@ -149,7 +154,7 @@ async def test_head_is_get_without_a_body(gateway: Any, service: Any, path: str)
 async def test_browsers_of_other_origins_may_call_only_where_settings_say_so(gateway: Any, open_gateway: Any) -> None:
     origin = {"Origin": "https://desk.example"}
     assert "Access-Control-Allow-Origin" not in (await gateway.ask("/ping", headers=origin)).headers
-    opened = await open_gateway(1, cors_origins="https://desk.example")
+    opened = await open_gateway(1, cors_origins="https://desk.example/")
     allowed = await opened.ask("/ping", headers=origin)
     assert allowed.headers["Access-Control-Allow-Origin"] == "https://desk.example"
     exposed = set(allowed.headers["Access-Control-Expose-Headers"].split(", "))
@@ -174,3 +179,18 @@ async def test_metrics_count_by_route_pattern_and_never_by_what_a_client_wrote(g
     assert 'method="GET",route="unknown",status="404"' in text
     assert "crosstape_gateway_breaker_state" in text
     assert not re.search("secret|FROBNICATE", text, re.IGNORECASE)
+
+
+async def test_a_fault_of_ours_after_the_beginning_of_an_answer_is_logged_once(
+    gateway: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*asked: Any) -> None:
+        send = asked[-1]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"part", "more_body": True})
+        raise LookupError("a fault of ours")
+
+    monkeypatch.setattr(Passages, "forward", fail)
+    with structlog.testing.capture_logs() as lines, pytest.raises(aiohttp.ClientPayloadError):
+        await gateway.ask("/exchanges")
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == ["unhandled_error"]

@@ -6,23 +6,20 @@ import asyncio
 import gc
 import gzip
 import json
-import time
+import re
+from importlib import import_module
 from typing import Any
 
 import aiohttp
 import pytest
 
-from crosstape.api_gateway.exchange import Exchange
+from crosstape.api_gateway.turn import Turn
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.integration]
 
+drained = import_module("services.api-gateway.tests.wires").drained
+
 MIB = 1024 * 1024
-
-
-async def drained(receive: Any) -> None:
-    """Returns when the service's own client (the gateway) has gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def test_query_headers_and_answer_pass_as_they_are(gateway: Any, service: Any, scripted: Any) -> None:
@@ -109,57 +106,6 @@ async def test_a_large_answer_waits_for_its_reader_instead_of_filling_memory(gat
     assert furthest < 32 * MIB, "what the sockets hold, not the whole export"
 
 
-async def test_a_body_streams_to_the_service_as_it_is_sent(gateway: Any, service: Any) -> None:
-    first_arrived = asyncio.Event()
-
-    async def collect(scope: Any, receive: Any, send: Any) -> None:
-        body = b""
-        while True:
-            message = await receive()
-            body += message.get("body", b"")
-            first_arrived.set()
-            if not message.get("more_body"):
-                break
-        await send({"type": "http.response.start", "status": 201, "headers": [(b"content-length", b"11")]})
-        await send({"type": "http.response.body", "body": body})
-
-    async def pieces() -> Any:
-        yield b"first"
-        await first_arrived.wait()
-        yield b"second"
-
-    service.answers["/echo"] = collect
-    reply = await gateway.ask("/echo", "POST", data=pieces())
-    assert (reply.status, reply.body) == (201, b"firstsecond")
-
-
-async def take_all(scope: Any, receive: Any, send: Any) -> None:
-    while (await receive()).get("more_body"):
-        pass
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-    await send({"type": "http.response.body"})
-
-
-async def test_a_body_over_the_cap_is_refused_announced_or_not(gateway: Any, service: Any) -> None:
-    async def endless() -> Any:
-        for _ in range(300):
-            yield bytes(1024)
-
-    service.answers["/echo"] = take_all
-    announced = await gateway.ask("/echo", "POST", data=bytes(256 * 1024 + 1))
-    counted = await gateway.ask("/echo", "POST", data=endless())
-    for reply in (announced, counted):
-        assert (reply.status, reply.json["error_code"]) == (413, "PAYLOAD_TOO_LARGE")
-        assert reply.json["details"] == {"limit_bytes": 256 * 1024}
-    assert (await gateway.ask("/echo", "POST", data=bytes(256 * 1024))).status == 200
-
-
-async def test_a_body_that_announces_too_much_is_refused_before_it_comes(gateway: Any, service: Any) -> None:
-    reply = await gateway.raw(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 52428800\r\n\r\n")
-    assert (reply.status, reply.json["error_code"]) == (413, "PAYLOAD_TOO_LARGE")
-    assert service.seen == []
-
-
 async def test_the_contracts_errors_of_a_service_pass_and_all_others_are_replaced(
     gateway: Any, service: Any, scripted: Any
 ) -> None:
@@ -195,17 +141,19 @@ async def test_the_contracts_errors_of_a_service_pass_and_all_others_are_replace
 
 async def test_a_slow_service_is_504_and_its_request_is_cancelled(open_service: Any, open_gateway: Any) -> None:
     service, server = await open_service()
-    gateway = await open_gateway(server.port, request_deadline_seconds=0.1)
-    cancelled = asyncio.Event()
+    gateway = await open_gateway(server.port, request_deadline_seconds=0.1, breaker_failures=1000)
+    asked, cancelled = asyncio.Event(), asyncio.Event()
 
     async def never(scope: Any, receive: Any, send: Any) -> None:
+        asked.set()
         await drained(receive)
         cancelled.set()
 
     service.answers["/slow/symbols"] = never
-    reply = await gateway.ask("/slow/symbols")
-    assert (reply.status, reply.json["error_code"]) == (504, "UPSTREAM_TIMEOUT")
-    async with asyncio.timeout(5):
+    while not asked.is_set():  # on a busy machine the deadline may pass before the service is reached
+        reply = await gateway.ask("/slow/symbols")
+        assert (reply.status, reply.json["error_code"]) == (504, "UPSTREAM_TIMEOUT")
+    async with asyncio.timeout(30):
         await cancelled.wait()
 
 
@@ -228,7 +176,8 @@ async def test_an_export_that_stops_flowing_or_breaks_is_cut_short_not_ended(
     open_service: Any, open_gateway: Any
 ) -> None:
     service, server = await open_service()
-    gateway = await open_gateway(server.port, request_deadline_seconds=0.1)
+    gateway = await open_gateway(server.port)
+    impatient = await open_gateway(server.port, request_deadline_seconds=0.1, breaker_failures=1000)
 
     async def stall(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -245,171 +194,19 @@ async def test_an_export_that_stops_flowing_or_breaks_is_cut_short_not_ended(
 
     service.answers.update({"/stall/symbols": stall, "/break/symbols": breaking_off(None)})
     service.answers.update({"/long/symbols": breaking_off(b"1000000"), "/short/symbols": breaking_off(b"100")})
-    for path in ("/stall/symbols", "/break/symbols", "/long/symbols"):
+    with pytest.raises(aiohttp.ClientPayloadError):
+        while (await impatient.ask("/stall/symbols")).status == 504:
+            pass  # on a busy machine not even the first part comes in time
+    for path in ("/break/symbols", "/long/symbols"):
         with pytest.raises(aiohttp.ClientPayloadError):
             await gateway.ask(path)
     assert (await gateway.ask("/short/symbols")).status == 503, "a short one is passed on only when it is whole"
 
 
-async def test_a_client_that_sends_its_body_too_slowly_is_told_so(open_service: Any, open_gateway: Any) -> None:
-    service, server = await open_service()
-    gateway = await open_gateway(server.port, request_deadline_seconds=0.1, breaker_failures=1)
-    service.answers["/echo"] = take_all
-    reply = await gateway.raw(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n1")
-    assert (reply.status, reply.json["error_code"]) == (422, "VALIDATION_ERROR")
-    assert (await gateway.ask("/exchanges")).status == 200, "the service is not to blame"
-
-
-@pytest.mark.parametrize("answer_begins", [False, True])
-async def test_when_the_client_leaves_the_services_request_is_cancelled(
-    gateway: Any, service: Any, answer_begins: bool
-) -> None:
-    asked, cancelled = asyncio.Event(), asyncio.Event()
-
-    async def wait(scope: Any, receive: Any, send: Any) -> None:
-        if answer_begins:
-            await send({"type": "http.response.start", "status": 200, "headers": []})
-            await send({"type": "http.response.body", "body": b"part", "more_body": True})
-        asked.set()
-        await drained(receive)
-        cancelled.set()
-
-    service.answers["/leave/symbols"] = wait
-    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.server.port)
-    writer.write(b"GET /leave/symbols HTTP/1.1\r\nHost: a\r\n\r\n")
-    async with asyncio.timeout(5):
-        await asked.wait()
-        if answer_begins:
-            await reader.readuntil(b"part")
-        writer.close()
-        await cancelled.wait()
-
-
-async def test_a_client_that_leaves_in_the_middle_of_its_body_cancels_too(gateway: Any, service: Any) -> None:
-    asked, cancelled = asyncio.Event(), asyncio.Event()
-
-    async def wait(scope: Any, receive: Any, send: Any) -> None:
-        asked.set()
-        await drained(receive)
-        cancelled.set()
-
-    service.answers["/echo"] = wait
-    _, writer = await asyncio.open_connection("127.0.0.1", gateway.server.port)
-    writer.write(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n1")
-    async with asyncio.timeout(5):
-        await asked.wait()
-        writer.close()
-        await cancelled.wait()
-
-
-async def test_a_client_that_takes_nothing_is_cut(open_service: Any, open_gateway: Any) -> None:
-    service, server = await open_service()
-    gateway = await open_gateway(server.port, client_stall_seconds=0.2)
-    cancelled = asyncio.Event()
-
-    async def endless(scope: Any, receive: Any, send: Any) -> None:
-        leaving = asyncio.ensure_future(drained(receive))
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        while not leaving.done():
-            await send({"type": "http.response.body", "body": bytes(65_536), "more_body": True})
-        cancelled.set()
-
-    service.answers["/endless/symbols"] = endless
-    _, writer = await asyncio.open_connection("127.0.0.1", gateway.server.port, limit=1024)
-    writer.write(b"GET /endless/symbols HTTP/1.1\r\nHost: a\r\n\r\n")
-    async with asyncio.timeout(5):
-        await cancelled.wait()
-    writer.transport.abort()
-
-
-async def endless(scope: Any, receive: Any, send: Any) -> None:
-    leaving = asyncio.ensure_future(drained(receive))
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    while not leaving.done():
-        await send({"type": "http.response.body", "body": bytes(65_536), "more_body": True})
-        await asyncio.sleep(0)  # to be told that the client left
-
-
-async def unread(gateway: Any, address: str) -> tuple[int, asyncio.StreamWriter]:
-    """The status of an endless answer that its client, who comes from `address`, does not read."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.server.port, limit=1024)
-    writer.write(b"GET /endless/symbols HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: %b\r\n\r\n" % address.encode())
-    return int((await reader.readuntil(b"\r\n")).split()[1]), writer
-
-
-async def test_slow_readers_leave_connections_to_others_and_to_what_is_short(
-    open_service: Any, open_gateway: Any
-) -> None:
-    service, server = await open_service()
-    gateway = await open_gateway(server.port, upstream_connections=8, trusted_proxies="127.0.0.1", breaker_failures=1)
-    service.answers["/endless/symbols"] = endless
-    writers = []
-    async with asyncio.timeout(8):
-        for network, statuses in (("1", [200, 200, 429]), ("2", [200, 200]), ("3", [200, 200]), ("4", [503])):
-            for expected in statuses:
-                status, writer = await unread(gateway, f"192.0.2.{network}")
-                writers.append(writer)
-                assert status == expected
-        for _ in range(10):
-            assert (await gateway.ask("/exchanges")).status == 200
-        for writer in writers:
-            writer.transport.abort()
-        while (retried := await unread(gateway, "192.0.2.4"))[0] == 503:
-            retried[1].transport.abort()
-        assert retried[0] == 200, "as soon as one is over"
-        retried[1].transport.abort()
-
-
-async def test_who_finds_no_free_connection_is_told_so_and_the_service_is_not_blamed(
-    open_service: Any, open_gateway: Any, eventually: Any, scripted: Any
-) -> None:
-    service, server = await open_service()
-    gateway = await open_gateway(server.port, upstream_connections=1, connect_seconds=0.1, breaker_failures=1)
-    asked, may_answer = asyncio.Event(), asyncio.Event()
-
-    async def wait(scope: Any, receive: Any, send: Any) -> None:
-        asked.set()
-        await may_answer.wait()
-        await scripted(200, b"late")(scope, receive, send)
-
-    service.answers["/wait/symbols"] = wait
-    holding = asyncio.create_task(gateway.ask("/wait/symbols"))
-    await asked.wait()
-    refused = await gateway.ask("/exchanges")
-    assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
-    probes = service.probes
-
-    async def are_probes_answered() -> bool:
-        return bool(service.probes > probes + 2)
-
-    await eventually(are_probes_answered)
-    may_answer.set()
-    assert (await holding).body == b"late"
-    assert (await gateway.ask("/exchanges")).status == 200
-    text = (await gateway.ask("/metrics")).body.decode()
-    assert 'crosstape_gateway_upstream_failures_total{reason="busy",upstream="history"}' in text
-
-
-async def test_a_probe_whose_answer_is_long_lets_others_pass_as_soon_as_it_begins(
-    open_service: Any, open_gateway: Any
-) -> None:
-    service, server = await open_service()
-    gateway = await open_gateway(server.port, breaker_failures=1)
-    service.answers["/endless/symbols"] = endless
-    gateway.resources.upstreams["history"].breaker.failed(time.monotonic() - 3600)
-    async with asyncio.timeout(8):
-        status, writer = await unread(gateway, "192.0.2.1")
-        assert status == 200
-        assert (await gateway.ask("/exchanges")).status == 200
-        writer.transport.abort()
-
-
-async def test_a_dead_service_is_503_others_go_on_and_it_comes_back(
-    open_service: Any, open_gateway: Any, eventually: Any
-) -> None:
+async def test_a_dead_service_is_503_others_go_on_and_it_comes_back(open_service: Any, open_gateway: Any) -> None:
     _, server = await open_service()
     _, other = await open_service()
-    gateway = await open_gateway(server.port, other.port, breaker_failures=2, breaker_open_seconds=0.2)
+    gateway = await open_gateway(server.port, other.port, breaker_failures=2, breaker_open_seconds=60)
     assert (await gateway.ask("/exchanges")).status == 200
     await server.stop()
 
@@ -419,20 +216,17 @@ async def test_a_dead_service_is_503_others_go_on_and_it_comes_back(
         assert reply.json["details"] == {"service": "history"}
         assert str(server.port) not in reply.body.decode(), "no address of ours"
     assert "Retry-After" not in replies[0].headers
-    assert replies[-1].headers["Retry-After"] == "1", "the breaker is open"
+    assert 50 < int(replies[-1].headers["Retry-After"]) <= 60, "the breaker is open"
     assert (await gateway.ask("/other")).status == 200
     assert (await gateway.ask("/ping")).status == 200
     text = (await gateway.ask("/metrics")).body.decode()
     assert 'crosstape_gateway_breaker_state{upstream="history"} 1.0' in text
-    assert 'crosstape_gateway_upstream_failures_total{reason="unreachable",upstream="history"}' in text
-    assert 'crosstape_gateway_upstream_failures_total{reason="breaker_open",upstream="history"}' in text
+    assert re.search(r'upstream_failures_total\{reason="unreachable",upstream="history"\} [1-9]', text)
+    assert re.search(r'upstream_failures_total\{reason="breaker_open",upstream="history"\} [1-9]', text)
 
     await server.start()
-
-    async def is_back() -> bool:
-        return bool((await gateway.ask("/exchanges")).status == 200)
-
-    await eventually(is_back)
+    gateway.resources.upstreams["history"].breaker._open_until = 0.0  # a minute later
+    assert (await gateway.ask("/exchanges")).status == 200
     text = (await gateway.ask("/metrics")).body.decode()
     assert 'crosstape_gateway_breaker_state{upstream="history"} 0.0' in text
 
@@ -456,12 +250,17 @@ async def test_many_requests_at_once_each_get_their_own_answer(gateway: Any, ser
 
 async def test_a_request_leaves_nothing_to_the_garbage_collector(gateway: Any) -> None:
     """It would have to look for it among all that lives, a tenth of the time of a request."""
+
+    def turns() -> list[Turn]:
+        return [one for one in gc.get_objects() if type(one) is Turn]
+
     gc.collect()
     gc.disable()
     try:
+        of_others = turns()
         await gateway.ask("/exchanges")
-        async with asyncio.timeout(5):
-            while any(type(one) is Exchange for one in gc.get_objects()):
+        async with asyncio.timeout(30):
+            while any(all(turn is not one for one in of_others) for turn in turns()):
                 await asyncio.sleep(0.01)
     finally:
         gc.enable()

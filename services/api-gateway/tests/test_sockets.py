@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -13,11 +14,21 @@ import pytest_asyncio
 import websockets
 from websockets.asyncio.server import ServerConnection, serve
 
-from crosstape.common.identity.internal import HEADER, InternalTokens
+from crosstape.api_gateway import client_connection
+from crosstape.common.identity.internal import HEADER, REFUSED, InternalTokens
 from crosstape.common.identity.principal import Caller
 from crosstape.common.testing.identity import INTERNAL_SECRET
 
 asynchronous = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.integration]
+
+
+async def has_room(gateway: Any) -> bool:
+    """Whether it takes one more socket from here."""
+    try:
+        async with websockets.connect(url(gateway, "/ws")):
+            return True
+    except websockets.InvalidStatus:
+        return False
 
 
 class Hub:
@@ -67,8 +78,8 @@ async def hub() -> AsyncIterator[tuple[Hub, int]]:
 
     async with serve(
         hub, "127.0.0.1", 0, process_request=refuse, max_size=None, subprotocols=["bearer"], select_subprotocol=choose
-    ) as server:  # type: ignore[list-item]
-        yield hub, next(iter(server.sockets)).getsockname()[1]
+    ) as listening:  # type: ignore[list-item]
+        yield hub, next(iter(listening.sockets)).getsockname()[1]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -81,6 +92,12 @@ async def opened(hub: Any, open_service: Any, open_gateway: Any) -> Any:
         return await open_gateway(history.port, **usual), hub[0]
 
     return start
+
+
+HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 
 
 def url(gateway: Any, path: str) -> str:
@@ -152,13 +169,10 @@ class TestTunnel:
     ) -> None:
         gateway, hub = await opened(client_stall_seconds=0.5)
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.server.port, limit=1024)
-        writer.write(
-            b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        )
+        writer.write(HANDSHAKE)
         assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
         writer.write(b"\x81\x85\0\0\0\0flood")
-        await asyncio.wait_for(hub.is_flooding.wait(), 5)
+        await asyncio.wait_for(hub.is_flooding.wait(), 30)
 
         async def hub_was_told() -> bool:
             return bool(hub.codes)
@@ -175,19 +189,11 @@ class TestTunnel:
         assert refused.value.response.status_code == 429
         assert refused.value.response.headers["Retry-After"]
         socket.transport.abort()
-
-        async def there_is_room() -> bool:
-            try:
-                async with websockets.connect(url(gateway, "/ws")):
-                    return True
-            except websockets.InvalidStatus:
-                return False
-
-        await eventually(there_is_room)
+        await eventually(lambda: has_room(gateway))
         assert hub.codes[0] in (1005, 1006)
 
     async def test_a_page_of_another_origin_may_not(self, opened: Any) -> None:
-        gateway, hub = await opened(cors_origins="https://desk.example")
+        gateway, hub = await opened(cors_origins="https://desk.example/")
         here = f"http://127.0.0.1:{gateway.server.port}"
         for origin, may in (
             ("https://evil.example", False), ("null", False), ("https://desk.example.evil", False),
@@ -235,14 +241,52 @@ class TestTunnel:
     async def test_what_a_client_sends_with_its_handshake_is_not_lost(self, opened: Any) -> None:
         gateway, _ = await opened()
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.server.port)
-        writer.write(
-            b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n\x81\x82\0\0\0\0hi"
-        )
+        writer.write(HANDSHAKE + b"\x81\x82\0\0\0\0hi")
         async with asyncio.timeout(5):
             await reader.readuntil(b"\r\n\r\n")
             assert await reader.readexactly(4) == b"\x81\x02hi"
         writer.close()
+
+    async def test_a_client_that_is_cut_at_its_handshake_leaves_its_place(
+        self, opened: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It said more, before anybody listened, than is kept."""
+        gateway, hub = await opened(sockets_per_address=1)
+        monkeypatch.setattr(client_connection, "_MOST_EARLY", 100)
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.server.port)
+        writer.write(HANDSHAKE + bytes(1000))
+        async with asyncio.timeout(5):
+            with suppress(ConnectionResetError):
+                assert await reader.read() == b""
+        await eventually(lambda: has_room(gateway))
+
+        async def hub_was_told() -> bool:
+            return len(hub.codes) == len(hub.handshakes)
+
+        await eventually(hub_was_told)
+
+    async def test_a_hub_that_does_not_end_its_refusal_is_not_waited_for(
+        self, open_gateway: Any, misbehaving: Any
+    ) -> None:
+        service, port = misbehaving
+        unfinished = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 10\r\n\r\n"
+        service.script = lambda head, connection, request: [unfinished]
+        gateway = await open_gateway(
+            port, stream_hub_url=f"http://127.0.0.1:{port}", request_deadline_seconds=0.2, health_interval_seconds=60
+        )
+        async with asyncio.timeout(5):
+            assert (await gateway.raw(HANDSHAKE)).status == 504
+
+    async def test_a_hub_that_does_not_believe_the_gateway_is_to_blame_and_not_the_caller(
+        self, open_gateway: Any, misbehaving: Any
+    ) -> None:
+        service, port = misbehaving
+        head = f"HTTP/1.1 401 Unauthorized\r\n{HEADER}: {REFUSED}\r\ncontent-length: 2\r\n\r\n{{}}".encode()
+        service.script = lambda request, connection, number: [head]
+        gateway = await open_gateway(port, stream_hub_url=f"http://127.0.0.1:{port}", health_interval_seconds=60)
+        async with asyncio.timeout(5):
+            reply = await gateway.raw(HANDSHAKE)
+        assert (reply.status, reply.json["details"]) == (503, {"service": "stream-hub"})
 
     async def test_when_the_gateway_ends_its_sockets_do(self, opened: Any, open_service: Any) -> None:
         gateway, _ = await opened()
@@ -250,5 +294,5 @@ class TestTunnel:
             await socket.send_str("hello")
             assert (await socket.receive()).data == "hello"
             stopping = asyncio.create_task(gateway.server.stop())
-            assert (await socket.receive(timeout=5)).type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSE)
-        await asyncio.wait_for(stopping, 5)
+            assert (await socket.receive(timeout=30)).type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSE)
+        await asyncio.wait_for(stopping, 30)

@@ -1,6 +1,8 @@
-"""`python -m crosstape.api_gateway`."""
+"""`python -m crosstape.api_gateway`: the edge."""
 
-from crosstape.api_gateway.main import run
+from __future__ import annotations
+
+from crosstape.api_gateway.main import main
 
 if __name__ == "__main__":
-    run()
+    main()

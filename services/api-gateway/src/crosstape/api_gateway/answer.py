@@ -9,9 +9,12 @@ from msgspec import Struct
 
 from crosstape.api_gateway.headers import Header
 from crosstape.api_gateway.rates import Verdict
+from crosstape.common.errors import PlatformError
+from crosstape.common.web.errors import error_body
 
 _STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 _SECURITY = {
+    b"cache-control": b"no-store",  # tokens, and prices that are old a moment later
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"no-referrer",
     b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
@@ -53,6 +56,15 @@ def answer_head(status: int, headers: Iterable[Header], date: bytes, request_id:
         lines.extend(b"%b: %b\r\n" % header for header in _SECURITY.items() if header[0] not in given)
     lines.append(b"x-request-id: %b\r\nx-process-time: %.6f\r\n" % (request_id.encode(), seconds))
     return Head(lines, length, closes)
+
+
+def whole_answer(error: PlatformError, date: bytes, request_id: str, verdict: Verdict) -> list[bytes]:
+    """The contract's error as the last answer of a connection, to what never became a request."""
+    body = error_body(error)
+    headers = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+    headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    lines = answer_head(error.status, headers, date, request_id, 0.0).lines
+    return [*lines, limit_lines(verdict), b"connection: close\r\n\r\n", body]
 
 
 def limit_lines(verdict: Verdict) -> bytes:

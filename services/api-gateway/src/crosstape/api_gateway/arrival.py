@@ -1,4 +1,4 @@
-"""The head of a request as it arrives: its bounds, and the exchange that it becomes."""
+"""The head of a request as it arrives: its bounds, and the turn that it becomes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from urllib.parse import unquote
 import httptools
 from msgspec import Struct
 
-from crosstape.api_gateway.exchange import EXTENSION, Exchange, Line
-from crosstape.api_gateway.headers import Header
+from crosstape.api_gateway.headers import HEEDED, Header
 from crosstape.api_gateway.refusal import BadRequest, HeadersTooLarge, UriTooLong
+from crosstape.api_gateway.turn import EXTENSION, Line, Turn
 from crosstape.common.web.request_context import valid_request_id
 
 MOST_HEADERS = 100
@@ -24,6 +24,8 @@ class Bounds(Struct, frozen=True):
     url: int
     headers: int
     header_seconds: float
+    stall_seconds: float
+    """How long a client may take next to nothing of an answer that is still being made."""
     connections: int
 
 
@@ -34,6 +36,7 @@ class Arrival:
         self._bounds = bounds
         self._url = b""
         self._headers: list[Header] = []
+        self._heeded: dict[bytes, list[bytes]] = {}
         self._header_bytes = 0
         self._unfinished = 0
 
@@ -48,7 +51,10 @@ class Arrival:
         self._header_bytes += len(name) + len(value) + 4
         if self._header_bytes > self._bounds.headers or len(self._headers) >= MOST_HEADERS:
             raise self._too_large()
-        self._headers.append((name.lower(), value))
+        name = name.lower()
+        self._headers.append((name, value))
+        if name in HEEDED:
+            self._heeded.setdefault(name, []).append(value)
 
     def goes_on(self, count: int) -> None:
         """`count` more bytes came, and it is still not complete: a header is seen when it is whole, until then only
@@ -57,28 +63,21 @@ class Arrival:
         if self._unfinished > self._bounds.url + self._bounds.headers + _SLACK:
             raise self._too_large()
 
-    def exchange(self, parser: httptools.HttpRequestParser, line: Line, peer: Any, state: dict[str, Any]) -> Exchange:
+    @property
+    def request_id(self) -> str:
+        """The client's, if a valid one has come; else a new one."""
+        value = self._last(b"x-request-id")
+        return (value and valid_request_id(value)) or new_request_id()
+
+    def turn(self, parser: httptools.HttpRequestParser, line: Line, peer: Any, state: dict[str, Any]) -> Turn:
         """The request, complete but for its body; `peer` is the client's address, `state` the application's."""
         version = parser.get_http_version()
         if version not in ("1.0", "1.1"):
             raise BadRequest("This is neither HTTP/1.0 nor HTTP/1.1.")
-        hosts, upgrade, expects, request_id = 0, b"", False, None
-        body_length: int | None = 0
-        for name, value in self._headers:
-            if name == b"host":
-                hosts += 1
-            elif name == b"upgrade":
-                upgrade = value.lower()
-            elif name == b"expect":
-                expects = value.lower() == b"100-continue"
-            elif name == b"content-length":
-                body_length = int(value)
-            elif name == b"transfer-encoding":
-                body_length = None
-            elif name == b"x-request-id":
-                request_id = valid_request_id(value)
+        hosts = len(self._heeded.get(b"host", ()))
         if hosts != 1 and not (version == "1.0" and hosts == 0):
             raise BadRequest("A request has one Host header.")
+        body_length = None if b"transfer-encoding" in self._heeded else int(self._last(b"content-length") or 0)
         upgrades = parser.should_upgrade()
         if upgrades and body_length != 0:
             raise BadRequest("A request that asks for another protocol has no body.")
@@ -99,17 +98,22 @@ class Arrival:
             "headers": self._headers,
             "state": state,
         }
-        exchange = Exchange(
+        turn = Turn(
             line,
             scope,
-            request_id or new_request_id(),
+            self.request_id,
+            heeded=self._heeded,
             body_length=body_length,
             keeps_alive=version == "1.1" and not upgrades and parser.should_keep_alive(),
-            expects_continue=expects,
+            expects_continue=self._last(b"expect").lower() == b"100-continue",
         )
-        exchange.wants_socket = upgrades and version == "1.1" and upgrade == b"websocket"
-        scope["extensions"] = {EXTENSION: exchange}
-        return exchange
+        turn.wants_socket = upgrades and version == "1.1" and self._last(b"upgrade").lower() == b"websocket"
+        scope["extensions"] = {EXTENSION: turn}
+        return turn
+
+    def _last(self, name: bytes) -> bytes:
+        values = self._heeded.get(name)
+        return values[-1] if values else b""
 
     def _too_large(self) -> HeadersTooLarge:
         return HeadersTooLarge(f"The headers may have {self._bounds.headers} bytes, and be {MOST_HEADERS}.")

@@ -13,17 +13,18 @@ from msgspec import Struct
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from crosstape.api_gateway.connection import Broken
+from crosstape.api_gateway.service_connection import Broken
 from crosstape.api_gateway.upstream import Upstream
 from crosstape.common.bus.security import Tls
+from crosstape.common.identity.services import HISTORY
 from crosstape.common.runtime.health import Check
-from crosstape.common.waiting import pause
+from crosstape.common.waiting import pause, unless_stopped
 
 Probe = Callable[[], Awaitable[Mapping[str, Check]]]
 """Asks one part, says how it and the parts behind it are. Never raises."""
 
 LONGEST_PROBE_SECONDS = 2.0
-VITAL = frozenset({"history", "database"})
+VITAL = frozenset({HISTORY, "database"})
 """Without these no market data can be answered: `unhealthy`. Any other part that is down makes it `degraded`."""
 
 _API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)
@@ -38,19 +39,23 @@ class Monitor:
     def __init__(self, probes: Sequence[Probe], interval_seconds: float):
         self._probes = probes
         self._interval = interval_seconds
-        self._latest: dict[int, Mapping[str, Check]] = {}
+        self._latest: list[Mapping[str, Check]] = [{} for _ in probes]
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Ask everybody, side by side, once per interval."""
+        """Ask everybody, side by side, each once per interval: one that is late keeps no other waiting."""
+        await asyncio.gather(*(self._ask(number, probe, stop) for number, probe in enumerate(self._probes)))
+
+    async def _ask(self, number: int, probe: Probe, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            answers = await asyncio.gather(*(probe() for probe in self._probes))
-            self._latest = dict(enumerate(answers))
+            answer = await unless_stopped(stop, probe())
+            if answer is not None:
+                self._latest[number] = answer
             await pause(stop, self._interval)
 
     def checks(self) -> dict[str, Check]:
         """Every part by name; exchange feeds as `feed:<exchange>`."""
         starting = {name: Check(is_up=False, detail={"reason": "starting"}) for name in sorted(VITAL)}
-        return starting | {name: check for answer in self._latest.values() for name, check in answer.items()}
+        return starting | {name: check for answer in self._latest for name, check in answer.items()}
 
     def check(self, name: str) -> Check:
         """One part."""
@@ -100,10 +105,10 @@ def history_probe(history: Upstream) -> Probe:
             status = await history.get("/internal/status", HistoryStatus, LONGEST_PROBE_SECONDS)
         except (Broken, TimeoutError, ValueError):
             behind = Check(is_up=False, detail={"reason": "history does not answer"})
-            return {"history": Check(is_up=False), "database": behind}
+            return {HISTORY: Check(is_up=False), "database": behind}
         database = status.database
         return {
-            "history": Check(is_up=True, detail=_took(started)),
+            HISTORY: Check(is_up=True, detail=_took(started)),
             "database": Check(database.status == "up", {"response_time_ms": database.response_time_ms}),
             **{
                 f"{_FEED}{exchange}": Check(feed.status == "up", {"last_event_age_ms": feed.last_event_age_ms})
@@ -141,20 +146,26 @@ def bus_probe(bootstrap: str, tls: Tls | None) -> Probe:
     addresses = [(host.strip("[]"), int(port)) for host, _, port in parts]
 
     async def answers(host: str, port: int) -> bool:
-        reader, writer = await asyncio.open_connection(host, port, ssl=context)
-        try:
-            writer.write(_API_VERSIONS)
-            return (await reader.readexactly(8))[4:] == b"\0\0\0\1"
-        finally:
-            writer.close()
+        with contextlib.suppress(OSError, EOFError):
+            reader, writer = await asyncio.open_connection(host, port, ssl=context)
+            try:
+                writer.write(_API_VERSIONS)
+                return (await reader.readexactly(8))[4:] == b"\0\0\0\1"
+            finally:
+                writer.close()
+        return False
 
     async def probe() -> Mapping[str, Check]:
-        for host, port in addresses:
-            started = time.perf_counter()
-            with contextlib.suppress(OSError, EOFError, TimeoutError):
-                async with asyncio.timeout(LONGEST_PROBE_SECONDS):
-                    if await answers(host, port):
+        started = time.perf_counter()
+        asking = [asyncio.create_task(answers(host, port)) for host, port in addresses]
+        try:
+            with contextlib.suppress(TimeoutError):
+                for answer in asyncio.as_completed(asking, timeout=LONGEST_PROBE_SECONDS):
+                    if await answer:
                         return {"bus": Check(is_up=True, detail=_took(started))}
+        finally:
+            for task in asking:
+                task.cancel()
         return {"bus": Check(is_up=False)}
 
     return probe

@@ -45,7 +45,7 @@ class Deadlines:
 class Deadline:
     """Leaves its block with TimeoutError when `seconds` have passed since it was entered or last moved.
 
-    `task` is the one that enters it.
+    `task` is the one that enters it, for one block after the other until it is over.
     """
 
     def __init__(self, deadlines: Deadlines, task: asyncio.Task[None], seconds: float):
@@ -71,6 +71,10 @@ class Deadline:
         """Count from now."""
         if not self._is_over:
             self._deadlines.run(self, seconds)
+
+    def rest(self) -> None:
+        """Nothing is counted until it is moved."""
+        self._deadlines.drop(self)
 
     def end(self) -> None:
         """It is over now."""

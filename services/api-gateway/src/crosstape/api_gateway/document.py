@@ -9,16 +9,18 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 import structlog
 
-from crosstape.api_gateway.connection import Broken
 from crosstape.api_gateway.openapi import ServiceDocument, platform_document
 from crosstape.api_gateway.responses import Json
 from crosstape.api_gateway.routes import Route
+from crosstape.api_gateway.service_connection import Broken
 from crosstape.api_gateway.upstream import Upstream
 
 log = structlog.get_logger(__name__)
 
 _FETCH_SECONDS = 2.0
 _RETRY_SECONDS = 1.0
+_PATIENCE_SECONDS = 0.2
+"""How long a request waits for a newer document than there is."""
 
 
 class PlatformDocument:
@@ -39,17 +41,28 @@ class PlatformDocument:
         self._services: dict[str, ServiceDocument] = {}
         self._encoded = b""
         self._due = 0.0
-        self._lock = asyncio.Lock()
+        self._renewing: asyncio.Task[None] | None = None
 
     async def current(self, own: Callable[[], Json]) -> bytes:
-        """The document as JSON; `own` makes the gateway's part."""
-        async with self._lock:
-            if time.monotonic() >= self._due:
-                got_all = all(await asyncio.gather(*map(self._fetch, self._upstreams.values())))
+        """The document as JSON; `own` makes the gateway's part. Nobody waits for a service that hangs but the first."""
+        if self._renewing is None and time.monotonic() >= self._due:
+            self._renewing = asyncio.create_task(self._renew(own), name="document")
+        if renewing := self._renewing:
+            await asyncio.wait({renewing}, timeout=_PATIENCE_SECONDS if self._encoded else None)
+            if renewing.done():
+                renewing.result()
+        return self._encoded
+
+    async def _renew(self, own: Callable[[], Json]) -> None:
+        try:
+            before = dict(self._services)
+            got_all = all(await asyncio.gather(*map(self._fetch, self._upstreams.values())))
+            if self._services != before or not self._encoded:
                 document = platform_document(own(), self._services, self._routes, anonymous_read=self._anonymous_read)
                 self._encoded = msgspec.json.encode(document)
-                self._due = time.monotonic() + (self._max_age if got_all else _RETRY_SECONDS)
-            return self._encoded
+            self._due = time.monotonic() + (self._max_age if got_all else _RETRY_SECONDS)
+        finally:
+            self._renewing = None
 
     async def _fetch(self, upstream: Upstream) -> bool:
         try:

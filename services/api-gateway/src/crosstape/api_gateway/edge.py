@@ -11,13 +11,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from crosstape.api_gateway import traces
 from crosstape.api_gateway.address import Addresses
 from crosstape.api_gateway.admission import Admission
-from crosstape.api_gateway.deadline import Deadlines
-from crosstape.api_gateway.exchange import Exchange, exchange_of
 from crosstape.api_gateway.failures import unavailable
-from crosstape.api_gateway.passage import forward
+from crosstape.api_gateway.passage import Passages
 from crosstape.api_gateway.routes import HEALTH, UNLIMITED, RouteTable, Target, segments_of
 from crosstape.api_gateway.settings import GatewaySettings
 from crosstape.api_gateway.sockets import Sockets
+from crosstape.api_gateway.turn import Turn, turn_of
 from crosstape.api_gateway.upstream import Upstream
 from crosstape.common.errors import NotFound, PlatformError
 from crosstape.common.tracing import is_sampled
@@ -31,7 +30,7 @@ _FOUND = 2048
 class Edge:
     """Route, admission, service; `own` answers what the table does not know. HEAD is GET without its body, everywhere.
 
-    No byte of a body is read before the request is admitted.
+    No body is waited for before its request is admitted.
     """
 
     def __init__(
@@ -47,36 +46,35 @@ class Edge:
         self._own_paths = own_paths
         self._upstreams = upstreams
         self._admission = admission
-        self._settings = settings
         self._addresses = Addresses(settings.trusted_proxies)
         self._sockets = Sockets(settings)
-        self._deadlines = Deadlines()
+        self._passages = Passages(settings)
         self._find = functools.lru_cache(_FOUND)(functools.partial(_find, table))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._own(scope, receive, send)
             return
-        exchange = exchange_of(scope)
+        turn = turn_of(scope)
         if is_sampled():
-            traces.begin(exchange, scope)
+            traces.begin(turn, scope)
         try:
             try:
-                await self._answer(exchange, scope, receive, send)
+                await self._answer(turn, scope, receive, send)
             except PlatformError:
-                await exchange.judged()  # who is over the limit hears of that, whatever else is wrong
+                await turn.judged()  # who is over the limit hears of that, whatever else is wrong
                 raise
         except PlatformError as error:
-            if not exchange.status:
+            if not turn.status:
                 await error_response(error)(scope, receive, send)
         except Exception:
-            log.exception("unhandled_error", route=exchange.route, request_id=exchange.request_id)
-            if exchange.status:
+            if turn.status:
                 raise
+            log.exception("unhandled_error", route=turn.route, request_id=turn.request_id)
             unforeseen = PlatformError("An unexpected error occurred. It has been logged.")
             await error_response(unforeseen)(scope, receive, send)
 
-    async def _answer(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, turn: Turn, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = None
         target = None
         try:
@@ -84,14 +82,14 @@ class Edge:
         except PlatformError as error:
             refusal = error
         route = target.route if target else None
-        exchange.route = route.pattern if route else "unknown" if refusal else self._own_label(scope["path"])
+        turn.route = route.pattern if route else "unknown" if refusal else self._own_label(scope["path"])
         if refusal is None and scope["path"] in UNLIMITED:
             if scope["path"] in HEALTH:
-                exchange.verdict = self._admission.bucket_of(scope["headers"])
+                turn.verdict = self._admission.bucket_of(turn)
             await self._answer_ourselves(scope, receive, send)
             return
-        address = self._addresses.of(scope["client"], scope["headers"])
-        caller = await self._admission.admit(route, scope["headers"], address, exchange)
+        address = self._addresses.of(scope["client"], turn.heeded.get(b"x-forwarded-for", ()))
+        caller = await self._admission.admit(route, address, turn)
         if refusal:
             raise refusal
         if target is None:
@@ -103,13 +101,13 @@ class Edge:
         if target.route.is_socket:
             await self._sockets.open(upstream, target.path, caller, scope, send)
         else:
-            await forward(upstream, target.path, caller, scope, receive, send, self._settings, self._deadlines)
+            await self._passages.forward(upstream, target.path, caller, scope, receive, send)
 
     def _own_label(self, path: str) -> str:
         return path if path in self._own_paths else "unknown"
 
     async def _answer_ourselves(self, scope: Scope, receive: Receive, send: Send) -> None:
-        structlog.contextvars.bind_contextvars(request_id=exchange_of(scope).request_id)
+        structlog.contextvars.bind_contextvars(request_id=turn_of(scope).request_id)
         await self._own({**scope, "method": "GET"} if scope["method"] == "HEAD" else scope, receive, send)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 
+from crosstape.api_gateway.headers import Header
 from crosstape.common.errors import (
     MethodNotAllowed,
     NotFound,
@@ -16,6 +18,9 @@ from crosstape.common.errors import (
     UpstreamTimeout,
     ValidationFailed,
 )
+from crosstape.common.identity.internal import HEADER, REFUSED
+
+_IDENTITY, _REFUSED = HEADER.lower().encode(), REFUSED.encode()
 
 
 class UpstreamFailed(Exception):
@@ -62,6 +67,16 @@ def unavailable(service: str, retry_after: int | None = None) -> ServiceUnavaila
 def unreachable(service: str) -> UpstreamFailed:
     """No connection, or one that broke before an answer."""
     return UpstreamFailed("unreachable", unavailable(service))
+
+
+def is_identity_refusal(headers: Iterable[Header]) -> bool:
+    """Whether the service did not believe what the edge shows of the caller, which says nothing about the caller."""
+    return any(name == _IDENTITY and value == _REFUSED for name, value in headers)
+
+
+def identity_refused(service: str) -> UpstreamFailed:
+    """Secrets or clocks of the edge and the service differ; the service's log says which."""
+    return UpstreamFailed("identity", unavailable(service))
 
 
 def too_slow(service: str, seconds: float) -> UpstreamFailed:

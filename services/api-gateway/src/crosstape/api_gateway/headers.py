@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 Header = tuple[bytes, bytes]
+
+HEEDED = frozenset(
+    b"accept authorization content-length expect host transfer-encoding upgrade x-forwarded-for x-request-id".split()
+)
+"""The headers of a request that the edge itself goes by."""
+Heeded = Mapping[bytes, Sequence[bytes]]
+"""Their values by name, of those there are."""
 
 _HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import struct
 import time
 from importlib.resources import files
@@ -12,7 +13,7 @@ from cachetools import LRUCache
 
 from crosstape.api_gateway.metrics import LIMITER_SHARED
 from crosstape.api_gateway.rates import Rate, Verdict, take, verdict
-from crosstape.api_gateway.redis_pipe import RedisPipe, open_pipe
+from crosstape.api_gateway.redis_pipe import RedisPipe, encoded, open_pipe
 from crosstape.api_gateway.watchdog import Watchdog
 from crosstape.common.waiting import unless_stopped
 
@@ -20,13 +21,16 @@ log = structlog.get_logger(__name__)
 
 ANSWER_SECONDS = 0.25
 """A Redis that takes longer than this is away."""
+OPENING_SECONDS = 1.0
+"""The same of a new connection: half a dozen questions and answers, and a file of authorities to be read."""
 RETRY_SECONDS = 0.5
 _BATCH = 128
 _LOCAL_BUCKETS = 50_000
 _PREFIX = b"crosstape:{limit}:"
 """The braces keep all buckets on one node of a cluster, as one script must have its keys."""
 
-_SCRIPT = files("crosstape.api_gateway").joinpath("assets/gcra.lua").read_bytes()
+_PROBE = Rate.of(1_000_000, 1)
+_SCRIPT = files("crosstape.api_gateway").joinpath("gcra.lua").read_bytes()
 _ANSWER = struct.Struct("<dd")
 
 
@@ -55,7 +59,7 @@ class Limiter:
         self._asked: list[_Request] = []
         self._is_asking = False
         self._pipe: RedisPipe | None = None
-        self._digest = b""
+        self._script = b""
         self._watchdog = Watchdog(self._give_up)
         self._is_away = False
         self._local: LRUCache[str, float] = LRUCache(_LOCAL_BUCKETS)
@@ -86,17 +90,20 @@ class Limiter:
         while True:
             pipe = None
             try:
-                async with asyncio.timeout(ANSWER_SECONDS):
+                async with asyncio.timeout(OPENING_SECONDS):
                     pipe = await open_pipe(self._url)
-                    self._digest = await pipe.ask(b"SCRIPT", b"LOAD", _SCRIPT)
+                    digest = await pipe.ask(b"SCRIPT", b"LOAD", _SCRIPT)
+                    # Who may not run it, or write, hears of that now, and the connection never counts as one.
+                    await pipe.ask(b"EVALSHA", digest, b"1", _PREFIX + b"probe", *_numbers(_PROBE, 1))
+                self._script = encoded(b"EVALSHA", digest)
                 if self._is_away:
                     log.info("limits_back")
                 self._pipe, self._is_away = pipe, False
                 await pipe.lost
             except (OSError, TimeoutError) as error:
-                self._say_away(type(error).__name__)
+                self._say_away(str(error) or type(error).__name__)
             else:
-                self._say_away("connection lost")
+                self._say_away(pipe.refusal or "connection lost")
             finally:
                 self._settle_locally()
                 if pipe:
@@ -109,19 +116,18 @@ class Limiter:
         self._is_away = True
 
     def _ask(self) -> None:
-        if self._pipe is None or not self._waiting:
+        if self._pipe is None or self._pipe.lost.done() or not self._waiting:
             self._is_asking = False
             return
         self._asked, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
         self._watchdog.wait(ANSWER_SECONDS)
         self._pipe.send(self._command(self._asked), self._answer)
 
-    def _command(self, batch: list[_Request]) -> list[bytes]:
-        words = [b"EVALSHA", self._digest, b"%d" % len(batch)]
-        words += [_PREFIX + request.key.encode() for request in batch]
-        for request in batch:
-            words += (b"%d" % request.rate.interval, b"%d" % request.rate.burst, b"%d" % request.cost)
-        return words
+    def _command(self, batch: list[_Request]) -> bytes:
+        parts = [b"*%d\r\n" % (3 + 4 * len(batch)), self._script, encoded(b"%d" % len(batch))]
+        parts += [encoded(_PREFIX + request.key.encode()) for request in batch]
+        parts += [_encoded_numbers(request.rate, request.cost) for request in batch]
+        return b"".join(parts)
 
     def _answer(self, reply: bytes) -> None:
         self._watchdog.rest()
@@ -147,3 +153,13 @@ class Limiter:
         now = time.monotonic_ns() // 1000
         self._local[key], debt, early = take(self._local.get(key, now), now, rate, cost)
         return verdict(rate, debt, early)
+
+
+def _numbers(rate: Rate, cost: int) -> tuple[bytes, ...]:
+    """The script's three for a key."""
+    return b"%d" % rate.interval, b"%d" % rate.burst, b"%d" % cost
+
+
+@functools.lru_cache
+def _encoded_numbers(rate: Rate, cost: int) -> bytes:
+    return encoded(*_numbers(rate, cost))

@@ -14,22 +14,25 @@ from msgspec import Struct
 from redis.asyncio import Redis
 from starlette.types import ASGIApp
 
-from crosstape.api_gateway.address import Addresses, Guests
-from crosstape.api_gateway.admission import SERVICE, Admission
+from crosstape.api_gateway.address import Addresses
+from crosstape.api_gateway.admission import Admission
 from crosstape.api_gateway.arrival import Bounds
 from crosstape.api_gateway.checks import Monitor, bus_probe, cache_probe, history_probe, service_probe
+from crosstape.api_gateway.client_connection import ClientConnection
 from crosstape.api_gateway.cors import Cors
 from crosstape.api_gateway.document import PlatformDocument
 from crosstape.api_gateway.edge import Edge
+from crosstape.api_gateway.guests import Guests
 from crosstape.api_gateway.limiter import Limiter
 from crosstape.api_gateway.own import create_own_app
 from crosstape.api_gateway.process import prepare
-from crosstape.api_gateway.routes import HISTORY, STREAM_HUB, TWAP_ENGINE, RouteTable
-from crosstape.api_gateway.server import ClientConnection
+from crosstape.api_gateway.rates import untouched
+from crosstape.api_gateway.routes import RouteTable
 from crosstape.api_gateway.settings import GatewaySettings
 from crosstape.api_gateway.upstream import Upstream
-from crosstape.common.identity.authenticator import AUTH, Authenticator
+from crosstape.common.identity.authenticator import Authenticator
 from crosstape.common.identity.revocations import RevocationFeed, Revocations
+from crosstape.common.identity.services import API_GATEWAY, AUTH, HISTORY, STREAM_HUB, TWAP_ENGINE
 from crosstape.common.runtime.lifecycle import Work, run_service
 from crosstape.common.runtime.settings import read_settings
 
@@ -59,20 +62,20 @@ class Resources(Struct, frozen=True):
 
 def open_resources(settings: GatewaySettings) -> Resources:
     """Connects to nobody yet. Needs a running event loop."""
-    tokens = settings.internal_tokens(SERVICE)
+    tokens = settings.internal_tokens(API_GATEWAY)
     origins = {
         HISTORY: settings.history_url,
         AUTH: settings.auth_url,
         STREAM_HUB: settings.stream_hub_url,
         TWAP_ENGINE: settings.twap_url,
     }
-    sockets = {STREAM_HUB: str(settings.stream_hub_sockets_url or "")}
+    sockets = {STREAM_HUB: settings.stream_hub_sockets_url}
     upstreams = {
-        name: Upstream(name, str(url), settings, tokens, sockets=sockets.get(name))
-        for name, url in origins.items()
-        if url
+        name: Upstream(name, origin, settings, tokens, sockets=sockets.get(name))
+        for name, origin in origins.items()
+        if origin
     }
-    redis = Redis.from_url(str(settings.redis_url))
+    redis = Redis.from_url(settings.redis_url)
     probes = [
         history_probe(upstreams[HISTORY]),
         *(service_probe(upstream) for name, upstream in upstreams.items() if name != HISTORY),
@@ -86,9 +89,9 @@ def open_resources(settings: GatewaySettings) -> Resources:
         upstreams=upstreams,
         redis=redis,
         session=session,
-        authenticator=Authenticator(str(settings.auth_url), session, tokens, revocations),
+        authenticator=Authenticator(settings.auth_url, session, tokens, revocations),
         revocations=RevocationFeed(redis, revocations),
-        limiter=Limiter(str(settings.redis_url)),
+        limiter=Limiter(settings.redis_url),
         monitor=Monitor(probes, settings.health_interval_seconds),
     )
 
@@ -127,10 +130,16 @@ def own_paths(own: FastAPI) -> frozenset[str]:
 def protocol(settings: GatewaySettings) -> Any:
     """What the server makes the protocol of a client's connection with."""
     bounds = Bounds(
-        settings.url_limit_bytes, settings.header_limit_bytes, settings.header_seconds, settings.connections
+        url=settings.url_limit_bytes,
+        headers=settings.header_limit_bytes,
+        header_seconds=settings.header_seconds,
+        stall_seconds=settings.client_stall_seconds,
+        connections=settings.connections,
     )
     guests = Guests(Addresses(settings.trusted_proxies), settings.connections_per_address)
-    return functools.partial(ClientConnection, bounds=bounds, guests=guests)
+    return functools.partial(
+        ClientConnection, bounds=bounds, guests=guests, untouched=untouched(settings.limit_anonymous)
+    )
 
 
 async def build(settings: GatewaySettings, stop: asyncio.Event) -> tuple[Any, Sequence[Work]]:
@@ -139,8 +148,8 @@ async def build(settings: GatewaySettings, stop: asyncio.Event) -> tuple[Any, Se
     return create_app(settings, resources, stopping=stop), resources.work()
 
 
-def run() -> None:
-    """Serve until SIGTERM or SIGINT."""
+def main() -> None:
+    """Run the service as its environment says."""
     settings = read_settings(GatewaySettings)
     prepare()
-    run_service("api-gateway", settings, functools.partial(build, settings), protocol(settings))
+    run_service(API_GATEWAY, settings, functools.partial(build, settings), protocol(settings))

@@ -45,6 +45,8 @@ _EXAMPLES = {
     "limit": 100,
 }
 
+_MEANINGS = {"exchange": "id of an exchange", "symbol": "a market, in any spelling"}
+
 
 def platform_document(
     own: Json, services: Mapping[str, ServiceDocument], routes: Iterable[Route], *, anonymous_read: bool
@@ -71,7 +73,7 @@ def platform_document(
         operation = copy.deepcopy(known.get(route.method.lower()) or _in_short(route))
         operation.setdefault("summary", route.summary)
         for parameter in operation.get("parameters", []):
-            _give_example(parameter)
+            _explain(parameter)
         complete_proxied(operation, route, anonymous_read=anonymous_read)
         document["paths"].setdefault(route.pattern, {})[route.method.lower()] = operation
     document["components"] |= components()
@@ -89,9 +91,12 @@ def _in_short(route: Route) -> Json:
     return {"operationId": name, "parameters": parameters, "responses": {"200": {"description": "See the service."}}}
 
 
-def _give_example(parameter: Json) -> None:
+def _explain(parameter: Json) -> None:
+    """Say of one of the names that many routes have what its service leaves out."""
+    if meaning := _MEANINGS.get(parameter["name"]):
+        parameter.setdefault("description", meaning)
     has_one = {"example", "examples"} & (parameter.keys() | parameter.get("schema", {}).keys())
-    if not has_one and (example := _EXAMPLES.get(parameter.get("name", ""))):
+    if not has_one and (example := _EXAMPLES.get(parameter["name"])):
         parameter["example"] = example
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version
 from importlib.resources import files
+from operator import attrgetter
 from typing import Any, Literal
 
 import msgspec
@@ -18,6 +19,7 @@ from starlette.responses import Response
 from crosstape.api_gateway.checks import Monitor, shown, verdict
 from crosstape.api_gateway.docs import install_docs
 from crosstape.api_gateway.document import PlatformDocument
+from crosstape.common.identity.services import HISTORY
 from crosstape.common.runtime.health import Health
 from crosstape.common.time import iso_milliseconds
 from crosstape.common.web.errors import install_error_handlers
@@ -74,16 +76,18 @@ def create_own_app(
         title="Crosstape",
         version=VERSION,
         description=files("crosstape.api_gateway").joinpath("assets/description.md").read_text("utf-8"),
+        license_info={"name": "Apache License 2.0", "identifier": "Apache-2.0"},
         servers=[{"url": "/", "description": "this origin"}],
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=attrgetter("name"),
         lifespan=lifespan,
     )
     install_error_handlers(app)
-    health = Health(needs=("history",), stopping=stopping)
-    health.watch("history", lambda: monitor.check("history"))
+    health = Health(needs=(HISTORY,), stopping=stopping)
+    health.watch(HISTORY, lambda: monitor.check(HISTORY))
     app.router.routes.extend(operations_routes(health))
     install_docs(app)
 

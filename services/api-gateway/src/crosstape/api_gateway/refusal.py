@@ -1,6 +1,8 @@
-"""Errors of what never became a request."""
+"""Errors of what never became a whole request."""
 
 from __future__ import annotations
+
+import httptools
 
 from crosstape.common.errors import PlatformError
 
@@ -13,7 +15,7 @@ class BadRequest(PlatformError):
 
 
 class RequestTimeout(PlatformError):
-    """The head of the request did not arrive in time: 408."""
+    """The head of the request, or its body, did not arrive in time: 408."""
 
     error_code = "VALIDATION_ERROR"
     status = 408
@@ -31,3 +33,10 @@ class HeadersTooLarge(PlatformError):
 
     error_code = "VALIDATION_ERROR"
     status = 431
+
+
+def not_understood(error: Exception) -> BadRequest:
+    """What the parser's error is told as."""
+    if isinstance(error, httptools.HttpParserInvalidURLError):
+        return BadRequest("This is no URL: in one, characters that are not ASCII are percent-encoded UTF-8.")
+    return BadRequest("This is not an HTTP request that can be understood in one way.")

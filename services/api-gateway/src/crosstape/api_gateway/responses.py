@@ -8,7 +8,7 @@ from typing import Any
 from crosstape.api_gateway.refusal import BadRequest, HeadersTooLarge, RequestTimeout, UriTooLong
 from crosstape.api_gateway.routes import Route
 from crosstape.common.errors import PlatformError
-from crosstape.common.identity.authenticator import AUTH
+from crosstape.common.identity.services import AUTH, TWAP_ENGINE
 
 Json = dict[str, Any]
 
@@ -68,11 +68,12 @@ _LIMIT_HEADERS = {
     "RateLimit-Remaining": {"description": "Tokens that are left in it.", "schema": _COUNT},
     "RateLimit-Reset": {"description": "Seconds until it is full again.", "schema": _COUNT},
 }
+_SECONDS = {"type": "integer", "minimum": 1}
 _ERROR_HEADERS: dict[int, Json] = {
     401: {"WWW-Authenticate": {"schema": {"const": "Bearer"}}},
     405: {"Allow": {"description": "The methods there are.", "schema": _TEXT}},
-    429: {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}}},
-    503: {"Retry-After": {"description": "Seconds to wait, when that is known.", "schema": _TEXT}},
+    429: {"Retry-After": {"description": "Seconds to wait.", "schema": _SECONDS}},
+    503: {"Retry-After": {"description": "Seconds to wait, when that is known.", "schema": _SECONDS}},
 }
 
 
@@ -109,7 +110,7 @@ def complete_proxied(operation: Json, route: Route, *, anonymous_read: bool) -> 
     if route.scope and operation["security"] == needed:
         note = f"Needs the scope `{route.scope.value}`."
         operation["description"] = "\n\n".join(filter(None, (operation.get("description"), note)))
-    operation.setdefault("tags", [{AUTH: "accounts", "twap-engine": "orders"}.get(route.upstream, "market data")])
+    operation.setdefault("tags", [{AUTH: "accounts", TWAP_ENGINE: "orders"}.get(route.upstream, "market data")])
 
 
 def _complete(operation: Json, statuses: Iterable[int]) -> None:

@@ -9,12 +9,8 @@ from urllib.parse import quote, unquote_to_bytes
 from msgspec import Struct
 
 from crosstape.common.errors import MethodNotAllowed, ValidationFailed
-from crosstape.common.identity.authenticator import AUTH
 from crosstape.common.identity.principal import Scope
-
-HISTORY = "history"
-STREAM_HUB = "stream-hub"
-TWAP_ENGINE = "twap-engine"
+from crosstape.common.identity.services import AUTH, HISTORY, STREAM_HUB, TWAP_ENGINE
 
 
 class Route(Struct, frozen=True, kw_only=True):

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field, HttpUrl, PlainValidator, RedisDsn, field_validator
+from pydantic import Field, PlainValidator, field_validator
 from pydantic_settings import NoDecode
 
 from crosstape.api_gateway.rates import Rate
-from crosstape.common.runtime.settings import BrokerSettings, CommaList, InternalSettings, comma_list
+from crosstape.common.redis_url import RedisUrl
+from crosstape.common.runtime.settings import (
+    BrokerSettings,
+    CommaList,
+    InternalSettings,
+    OptionalOrigin,
+    Origin,
+    PageOrigins,
+)
 
 RateSetting = Annotated[Rate, NoDecode, PlainValidator(Rate.parse)]
 """Written as `20/s burst 60`."""
@@ -20,24 +28,24 @@ class GatewaySettings(InternalSettings, BrokerSettings):
 
     port: int = Field(8000, ge=0, le=65_535, description="port to listen on; 0 takes a free one")
 
-    history_url: HttpUrl = Field(HttpUrl("http://127.0.0.1:8101"), description="origin of history's REST API")
-    auth_url: HttpUrl = Field(HttpUrl("http://127.0.0.1:8102"), description="origin of the auth service")
-    stream_hub_url: HttpUrl | None = Field(
-        None, description="origin of stream-hub; empty: there is none, and its routes answer 503"
+    history_url: Origin = Field("http://127.0.0.1:8101", description="origin of the history service")
+    auth_url: Origin = Field("http://127.0.0.1:8102", description="origin of the auth service")
+    stream_hub_url: OptionalOrigin = Field(
+        "", description="origin of stream-hub; empty: there is none, and its routes answer 503"
     )
-    stream_hub_sockets_url: HttpUrl | None = Field(
-        None, description="origin of stream-hub's WebSockets; empty: that of stream-hub"
+    stream_hub_sockets_url: OptionalOrigin = Field(
+        "", description="origin of stream-hub's WebSockets; empty: that of stream-hub"
     )
-    twap_url: HttpUrl | None = Field(
-        None, description="origin of twap-engine; empty: there is none, and its routes answer 503"
+    twap_url: OptionalOrigin = Field(
+        "", description="origin of twap-engine; empty: there is none, and its routes answer 503"
     )
     kafka_bootstrap: str = Field(
         "127.0.0.1:9092",
         pattern=r"^$|^[^,\s]+:\d+(,[^,\s]+:\d+)*$",
         description="host:port[,host:port] of the Kafka-protocol broker, only watched here; empty: not even that",
     )
-    redis_url: RedisDsn = Field(
-        RedisDsn("redis://127.0.0.1:6379/0"),
+    redis_url: RedisUrl = Field(
+        "redis://127.0.0.1:6379/0",
         description="`redis://` URL: revocations and rate limits. While it is away only market data is answered",
     )
 
@@ -62,7 +70,7 @@ class GatewaySettings(InternalSettings, BrokerSettings):
         10.0, gt=0, description="how long a service may take to begin its answer, and between two parts of it"
     )
     client_stall_seconds: float = Field(
-        60.0, gt=0, description="how long a client may take nothing of a streamed answer before it is cut"
+        60.0, gt=0, description="how long a client may take less than 16 KiB of a streamed answer before it is cut"
     )
     body_limit_bytes: int = Field(256 * 1024, ge=0, description="largest request body")
     url_limit_bytes: int = Field(4 * 1024, ge=256, description="longest path and query together")
@@ -88,14 +96,7 @@ class GatewaySettings(InternalSettings, BrokerSettings):
 
     health_interval_seconds: float = Field(1.0, gt=0, description="how often the parts of the platform are checked")
     document_seconds: float = Field(60.0, ge=0, description="how old a service's part of /openapi.json may be")
-    cors_origins: CommaList = Field([], description="browser origins that may call, `*` for all; empty: CORS is off")
-
-    _lists = field_validator("cors_origins", "trusted_proxies", mode="before")(comma_list)
-
-    @field_validator("stream_hub_url", "stream_hub_sockets_url", "twap_url", mode="before")
-    @classmethod
-    def _may_be_empty(cls, url: Any) -> Any:
-        return url or None
+    cors_origins: PageOrigins = Field([], description="browser origins that may call, `*` for all; empty: CORS is off")
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -103,12 +104,3 @@ class GatewaySettings(InternalSettings, BrokerSettings):
         for network in networks:
             ip_network(network)
         return networks
-
-    @field_validator("history_url", "auth_url", "stream_hub_url", "stream_hub_sockets_url", "twap_url")
-    @classmethod
-    def _is_origin(cls, url: HttpUrl | None) -> HttpUrl | None:
-        if url is None:
-            return None
-        if url.path not in (None, "/") or url.query or url.username:
-            raise ValueError("must be scheme://host:port and nothing more")
-        return url

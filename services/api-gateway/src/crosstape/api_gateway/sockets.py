@@ -7,16 +7,24 @@ from collections.abc import Iterable
 
 from starlette.types import Scope, Send
 
-from crosstape.api_gateway.address import PerNetwork
-from crosstape.api_gateway.connection import Broken, Connection
-from crosstape.api_gateway.exchange import Exchange, exchange_of
-from crosstape.api_gateway.failures import UpstreamFailed, is_contract_error, replacement, too_slow, unreachable
+from crosstape.api_gateway.failures import (
+    UpstreamFailed,
+    identity_refused,
+    is_contract_error,
+    is_identity_refusal,
+    replacement,
+    too_slow,
+    unreachable,
+)
+from crosstape.api_gateway.guests import PerNetwork
 from crosstape.api_gateway.headers import Header, to_client, to_socket_service
 from crosstape.api_gateway.metrics import SOCKETS
 from crosstape.api_gateway.passage import LARGEST_ERROR, target_of
+from crosstape.api_gateway.service_connection import Broken, ServiceConnection
 from crosstape.api_gateway.settings import GatewaySettings
 from crosstape.api_gateway.trial import Trial
 from crosstape.api_gateway.tunnel import Tunnel
+from crosstape.api_gateway.turn import Turn, turn_of
 from crosstape.api_gateway.upstream import Upstream, read_body
 from crosstape.common.errors import RateLimited, ValidationFailed
 from crosstape.common.identity.address import network_of
@@ -39,8 +47,8 @@ class Sockets:
 
         Returns when they are joined, or when the service's own refusal has been sent. Raises PlatformError.
         """
-        exchange = exchange_of(scope)
-        if not exchange.wants_socket:
+        turn = turn_of(scope)
+        if not turn.wants_socket:
             raise ValidationFailed("This is a WebSocket: connect to it with ws:// or wss://.")
         headers = scope["headers"]
         check_origin(_texts(headers, b"origin"), "".join(_texts(headers, b"host")), self._settings.cors_origins)
@@ -50,37 +58,45 @@ class Sockets:
         self._count.add(network)
         is_joined = False
         try:
-            with Trial(upstream, exchange.request_id) as trial:
-                connection = await self._ask(upstream, path, caller, scope)
-                if connection.status == _SWITCHING:
-                    trial.is_answered = is_joined = True
-                    self._join(exchange, connection, network)
-                else:
-                    await _pass_refusal(upstream, connection, trial, send)
+            with Trial(upstream, turn.request_id) as trial:
+                connection = await self._ask(upstream, path, caller, scope, trial, send)
+                if connection and turn.line.transport.is_closing():
+                    connection.abort()
+                elif connection:
+                    self._join(turn, connection, network)
+                    is_joined = True
         finally:
             if not is_joined:
                 self._count.remove(network)
 
-    async def _ask(self, upstream: Upstream, path: str, caller: Caller, scope: Scope) -> Connection:
+    async def _ask(
+        self, upstream: Upstream, path: str, caller: Caller, scope: Scope, trial: Trial, send: Send
+    ) -> ServiceConnection | None:
+        """The connection that has become a WebSocket, None when the service's refusal of it has been sent."""
         headers = to_socket_service(scope["headers"])
-        headers.append((b"x-request-id", exchange_of(scope).request_id.encode()))
+        headers.append((b"x-request-id", turn_of(scope).request_id.encode()))
         seconds = self._settings.request_deadline_seconds
         try:
             async with asyncio.timeout(seconds):
-                return await upstream.switch(target_of(path, scope), headers, caller)
+                connection = await upstream.switch(target_of(path, scope), headers, caller)
+                if connection.status != _SWITCHING:
+                    await _pass_refusal(upstream, connection, trial, send)
+                    return None
         except Broken as error:
             raise unreachable(upstream.name) from error
         except TimeoutError as error:
             raise too_slow(upstream.name, seconds) from error
+        trial.is_answered = True
+        return connection
 
-    def _join(self, exchange: Exchange, connection: Connection, network: str) -> None:
+    def _join(self, turn: Turn, connection: ServiceConnection, network: str) -> None:
         def end(tunnel: Tunnel) -> None:
-            exchange.line.disown(tunnel)
+            turn.line.disown(tunnel)
             self._count.remove(network)
 
         tunnel = Tunnel(self._settings.client_stall_seconds, end)
-        client, early = exchange.switch(to_client(connection.headers))
-        exchange.line.adopt(tunnel)
+        client, early = turn.switch(to_client(connection.headers))
+        turn.line.adopt(tunnel)
         tunnel.join(client, connection.transport, (early, connection.early))
 
 
@@ -88,11 +104,11 @@ def _texts(headers: Iterable[Header], wanted: bytes) -> list[str]:
     return [value.decode("latin-1") for name, value in headers if name == wanted]
 
 
-async def _pass_refusal(upstream: Upstream, connection: Connection, trial: Trial, send: Send) -> None:
+async def _pass_refusal(upstream: Upstream, connection: ServiceConnection, trial: Trial, send: Send) -> None:
     try:
+        if is_identity_refusal(connection.headers):
+            raise identity_refused(upstream.name)
         body = await read_body(connection, LARGEST_ERROR) or b""
-    except Broken as error:
-        raise unreachable(upstream.name) from error
     finally:
         connection.abort()
     if connection.status < 400 or not is_contract_error(body):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from crosstape.api_gateway.address import PerNetwork
-from crosstape.api_gateway.connection import Busy
+from crosstape.api_gateway.guests import PerNetwork
+from crosstape.api_gateway.service_connection import Busy
 from crosstape.common.errors import RateLimited
 
 

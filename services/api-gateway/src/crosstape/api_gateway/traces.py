@@ -9,26 +9,26 @@ from __future__ import annotations
 from opentelemetry.trace import Span, SpanKind
 from starlette.types import Scope
 
-from crosstape.api_gateway.exchange import Exchange
 from crosstape.api_gateway.headers import Header
 from crosstape.api_gateway.metrics import method_label
+from crosstape.api_gateway.turn import Turn
 from crosstape.common import tracing
 
 _HEADER = tracing.HEADER.encode()
 
 
-def begin(exchange: Exchange, scope: Scope) -> None:
-    """Give the exchange its span, which is the active one for the rest of this task."""
+def begin(turn: Turn, scope: Scope) -> None:
+    """Give the turn its span, which is the active one for the rest of this task."""
     shown = [value for name, value in scope["headers"] if name == _HEADER]
     client = tracing.read(shown[0].decode("latin-1")) if len(shown) == 1 else None
     method = method_label(scope["method"])
-    exchange.span = tracing.start(
+    turn.span = tracing.start(
         method,
         kind=SpanKind.SERVER,
         links=[client] if client else [],
-        attributes={"http.request.method": method, "crosstape.request_id": exchange.request_id},
+        attributes={"http.request.method": method, "crosstape.request_id": turn.request_id},
     )
-    tracing.activate(exchange.span)
+    tracing.activate(turn.span)
 
 
 def end(span: Span, route: str, method: str, status: int) -> None:

@@ -10,10 +10,10 @@ import msgspec
 from yarl import URL
 
 from crosstape.api_gateway.breaker import Breaker
-from crosstape.api_gateway.connection import Broken, Busy, Connection
 from crosstape.api_gateway.headers import Header, request_head
-from crosstape.api_gateway.metrics import BREAKER_STATE
-from crosstape.api_gateway.pool import Pool
+from crosstape.api_gateway.metrics import BREAKER_STATE, begin_upstream
+from crosstape.api_gateway.pool import Connector, Pool
+from crosstape.api_gateway.service_connection import Broken, Busy, ServiceConnection
 from crosstape.api_gateway.settings import GatewaySettings
 from crosstape.api_gateway.streams import Streams
 from crosstape.common.identity.internal import HEADER, InternalTokens
@@ -43,9 +43,11 @@ class Upstream:
         connect = settings.connect_seconds
         # Who waits in vain for a connection hears so before the deadline, which would blame the service.
         wait = min(connect, settings.request_deadline_seconds / 2)
-        self._pool = Pool(url, settings.upstream_connections, connect, wait)
-        self._own = Pool(url, _OWN_CONNECTIONS, connect, wait)
-        self._sockets = Pool(URL(sockets or origin), settings.connections, connect, wait)
+        connector = Connector(url, connect)
+        self._pool = Pool(connector, settings.upstream_connections, wait)
+        self._own = Pool(connector, _OWN_CONNECTIONS, wait)
+        self._sockets = Connector(URL(sockets or origin), connect)
+        begin_upstream(name)
         BREAKER_STATE.labels(name).set_function(lambda: float(self.breaker.state))
 
     def close(self) -> None:
@@ -54,25 +56,26 @@ class Upstream:
         self._own.close()
 
     def ask(
-        self, method: str, target: bytes, headers: list[Header], caller: Caller, *, has_body: bool
-    ) -> Awaitable[Connection]:
-        """A connection on which the request has been sent, but for its body; `release` it. Raises Broken and Busy.
+        self, method: str, target: bytes, headers: list[Header], caller: Caller, body: bytes
+    ) -> Awaitable[ServiceConnection]:
+        """A connection on which the request has been sent and the answer's `head` is there; `release` it. Raises Broken
+        and Busy.
 
-        Without a body its `head` is there. A GET is sent once more over a new connection when it found none, or when
-        the service closed a kept-alive one before any of the answer came.
+        A GET is sent once more over a new connection when it found none, or when the service closed a kept-alive one
+        before any of the answer came.
         """
-        return self._ask(self._pool, method, self._head(method, target, headers, caller), has_body=has_body)
+        return self._ask(self._pool, method, self._head(method, target, headers, caller), body)
 
-    def release(self, connection: Connection) -> None:
+    def release(self, connection: ServiceConnection) -> None:
         """Done with what `ask` gave; what is unread of the answer ends the connection."""
         self._pool.release(connection)
 
-    async def switch(self, target: bytes, headers: Iterable[Header], caller: Caller) -> Connection:
+    async def switch(self, target: bytes, headers: Iterable[Header], caller: Caller) -> ServiceConnection:
         """A connection of its own that has been asked to become a WebSocket; its `head` is there. Raises Broken."""
         connection = await self._sockets.connect(lambda lost: None)
         upgrade = [(b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
         try:
-            connection.begin(self._head("GET", target, [*upgrade, *headers], caller), is_sent=True)
+            connection.begin(self._head("GET", target, [*upgrade, *headers], caller))
             await connection.head()
         except BaseException:
             connection.abort()
@@ -87,7 +90,7 @@ class Upstream:
         async with asyncio.timeout(seconds):
             head = self._head("GET", path.encode(), [], Caller(self._tokens.service))
             try:
-                connection = await self._ask(self._own, "GET", head, has_body=False)
+                connection = await self._ask(self._own, "GET", head)
             except Busy as error:
                 raise TimeoutError("its own connections are all in use") from error
             try:
@@ -101,8 +104,8 @@ class Upstream:
         except (msgspec.MsgspecError, RecursionError) as error:
             raise ValueError(f"{self.name} answered {path} with something else") from error
 
-    async def _ask(self, pool: Pool, method: str, head: bytes, *, has_body: bool) -> Connection:
-        may_repeat = method == "GET" and not has_body
+    async def _ask(self, pool: Pool, method: str, head: bytes, body: bytes = b"") -> ServiceConnection:
+        may_repeat = method == "GET"
         while True:
             try:
                 connection = await pool.acquire()
@@ -112,9 +115,8 @@ class Upstream:
                 may_repeat = False
                 continue
             try:
-                connection.begin(head, is_sent=not has_body)
-                if not has_body:
-                    await connection.head()
+                connection.begin(head, body)
+                await connection.head()
             except Broken:
                 pool.release(connection)
                 if not may_repeat or connection.requests == 1 or connection.status:
@@ -132,7 +134,7 @@ class Upstream:
         return request_head(method.encode(), target, self._host, [*headers, identity])
 
 
-async def read_body(connection: Connection, limit: int) -> bytes | None:
+async def read_body(connection: ServiceConnection, limit: int) -> bytes | None:
     """The rest of an answer, None when it has more than `limit` bytes. Raises Broken."""
     body = b""
     while part := await connection.part():

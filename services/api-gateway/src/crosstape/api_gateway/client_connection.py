@@ -11,35 +11,31 @@ import httptools
 import structlog
 
 from crosstape.api_gateway import traces
-from crosstape.api_gateway.address import Guests
-from crosstape.api_gateway.answer import answer_head
+from crosstape.api_gateway.answer import whole_answer
 from crosstape.api_gateway.arrival import Arrival, Bounds, new_request_id
-from crosstape.api_gateway.exchange import Exchange, Successor
+from crosstape.api_gateway.guests import Guests
 from crosstape.api_gateway.metrics import REFUSED, observe_request
-from crosstape.api_gateway.refusal import BadRequest, HeadersTooLarge, RequestTimeout
-from crosstape.api_gateway.watchdog import Watchdog
+from crosstape.api_gateway.patience import Patience
+from crosstape.api_gateway.rates import Verdict
+from crosstape.api_gateway.refusal import BadRequest, HeadersTooLarge, RequestTimeout, not_understood
+from crosstape.api_gateway.turn import Successor, Turn
 from crosstape.common.errors import PlatformError, ServiceUnavailable
-from crosstape.common.web.errors import error_body
 
 log = structlog.get_logger(__name__)
 
-KEEP_ALIVE_SECONDS = 30.0
-LINGER_SECONDS = 2.0
-"""How long what a client still sends is read and dropped after its answer, so that it can read the answer."""
 _MOST_EARLY = 64 * 1024
 _MOST_BETWEEN = 512 * 1024
 """Bytes between two parts of a body: more than one read of the socket brings."""
 _MOST_PIPELINED = 32
-_LEAST_TAKEN = 16 * 1024
-"""Bytes that a client takes of what waits for it, while it is waited for, or it is cut."""
 
 
 class ClientConnection(asyncio.Protocol):
-    """Answers one request after the other; those that come early wait. It is the `Line` of its exchanges.
+    """Answers one request after the other; those that come early wait. It is the `Line` of its turns.
 
     Refuses with the contract's error what is not HTTP in one way only, what is too large, and a head that comes too
-    slowly; an answer that is under way is finished first. A client that asks on without taking its answers is read no
-    more: the exchange stays the current one until enough of its answer has been taken.
+    slowly; an answer that is under way is finished first. `untouched` is the limit that it tells of. A client that asks
+    on without taking its answers is read no more: the turn stays the current one until enough of its answer has been
+    taken.
     """
 
     def __init__(
@@ -47,6 +43,7 @@ class ClientConnection(asyncio.Protocol):
         *,
         bounds: Bounds,
         guests: Guests,
+        untouched: Verdict,
         config: Any,
         server_state: Any,
         app_state: dict[str, Any],
@@ -54,15 +51,16 @@ class ClientConnection(asyncio.Protocol):
     ):
         self._bounds = bounds
         self._guests = guests
+        self._untouched = untouched
         self._network: str | None = None
         self._app = config.loaded_app
         self._server = server_state
         self._app_state = app_state
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
-        self._current: Exchange | None = None
-        self._arriving: Exchange | None = None
-        self._pipelined: deque[Exchange] = deque()
+        self._current: Turn | None = None
+        self._arriving: Turn | None = None
+        self._pipelined: deque[Turn] = deque()
         self._early: bytes | None = None
         self._is_refused = False
         self._is_ending = False
@@ -70,14 +68,13 @@ class ClientConnection(asyncio.Protocol):
         self.is_full = False
         self._writable: asyncio.Future[None] | None = None
         self._between = 0
-        self._unsent = 0
-        self._watchdog = Watchdog(self._bite)
         self._head: Arrival | None = None
 
     # asyncio's callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self._patience = Patience(self.transport, self._late)
         self._peer = transport.get_extra_info("peername")
         self._server.connections.add(self)
         try:
@@ -87,7 +84,7 @@ class ClientConnection(asyncio.Protocol):
         except PlatformError as error:
             self._refuse(error, "connections")
             self.transport.close()
-        self._watchdog.wait(self._bounds.header_seconds)
+        self._patience.await_head(self._bounds.header_seconds)
 
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
@@ -99,7 +96,8 @@ class ClientConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
             if self._head:
-                self._head.goes_on(len(data))
+                if self._head is known_head:
+                    self._head.goes_on(len(data))
             elif self._arriving:
                 self._body_goes_on(len(data))
         except httptools.HttpParserUpgrade as upgrade:
@@ -111,20 +109,20 @@ class ClientConnection(asyncio.Protocol):
             if isinstance(foreseen, PlatformError):
                 self._refuse(foreseen, "bounds")
             else:
-                self._refuse(BadRequest("This is not an HTTP request that can be understood in one way."), "malformed")
+                self._refuse(not_understood(error), "malformed")
         else:
             if self._head and self._head is not known_head and self._current is None:
-                self._watchdog.wait(self._bounds.header_seconds)
+                self._patience.await_head(self._bounds.header_seconds)
 
     def eof_received(self) -> None:
         """The transport closes: a client that sends no more is taken to be gone."""
 
     def connection_lost(self, error: Exception | None) -> None:
         self._leave()
-        self._watchdog.stop()
-        for exchange in (self._current, *self._pipelined):
-            if exchange:
-                exchange.lose()
+        self._patience.stop()
+        for turn in (self._current, *self._pipelined):
+            if turn:
+                turn.lose()
         self._pipelined.clear()
         self.resume_writing()
 
@@ -137,7 +135,9 @@ class ClientConnection(asyncio.Protocol):
         if self._writable and not self._writable.done():
             self._writable.set_result(None)
         current = self._current
-        if current and current.is_answered and current.is_received and not self.transport.is_closing():
+        if current and not current.is_answered:
+            self._patience.rest()  # not when `drain` goes on: what is due meanwhile would cut a reader who took it all
+        elif current and current.is_received and not self.transport.is_closing():
             self._next()
 
     # httptools' callbacks
@@ -154,14 +154,15 @@ class ClientConnection(asyncio.Protocol):
             self._head.add_header(name, value)
 
     def on_headers_complete(self) -> None:
-        head, self._head = self._head, None
+        head = self._head
         if head is None or len(self._pipelined) >= _MOST_PIPELINED:
             raise BadRequest("There are too many requests on their way: wait for an answer.")
-        self._arriving = exchange = head.exchange(self._parser, self, self._peer, self._app_state.copy())
+        self._arriving = turn = head.turn(self._parser, self, self._peer, self._app_state.copy())
+        self._head = None
         if self._current is None:
-            self._start(exchange)
+            self._start(turn)
         else:
-            self._pipelined.append(exchange)
+            self._pipelined.append(turn)
             self.pause()
 
     def on_body(self, body: bytes) -> None:
@@ -170,10 +171,10 @@ class ClientConnection(asyncio.Protocol):
             self._arriving.feed(body)
 
     def on_message_complete(self) -> None:
-        exchange, self._arriving = self._arriving, None
-        if exchange:
-            exchange.end()
-            if exchange.is_answered:
+        turn, self._arriving = self._arriving, None
+        if turn:
+            turn.end()
+            if turn.is_answered:
                 self._next()
 
     # Line
@@ -184,8 +185,9 @@ class ClientConnection(asyncio.Protocol):
         return b"".join([b"%b: %b\r\n" % header for header in self._server.default_headers])
 
     async def drain(self) -> None:
-        """See `Line`."""
-        if self._writable:
+        """See `Line`. A client that takes too little of its answer in too long a time is cut."""
+        if self.is_full and self._writable:
+            self._patience.await_reader(self._bounds.stall_seconds)
             await self._writable
 
     def pause(self) -> None:
@@ -200,22 +202,23 @@ class ClientConnection(asyncio.Protocol):
             self._is_paused = False
             self.transport.resume_reading()
 
-    def answered(self, exchange: Exchange) -> None:
+    def answered(self, turn: Turn) -> None:
         """See `Line`."""
-        self._count(exchange)
-        if exchange is not self._current or self.transport.is_closing():
+        self._count(turn)
+        if turn is not self._current or self.transport.is_closing():
             return
-        if exchange.is_received:
+        if turn.is_received:
             self._next()
         else:
-            self._linger()
+            self.resume()
+            self._patience.linger()
 
-    def hand_over(self, exchange: Exchange) -> bytes:
+    def hand_over(self, turn: Turn) -> bytes:
         """See `Line`."""
-        self._count(exchange)
+        self._count(turn)
         self._is_refused = True
         self._current = None
-        self._watchdog.stop()
+        self._patience.stop()
         self._leave()
         return self._early or b""
 
@@ -239,63 +242,55 @@ class ClientConnection(asyncio.Protocol):
 
     # one request after the other
 
-    def _start(self, exchange: Exchange) -> None:
-        self._current = exchange
-        self._watchdog.rest()
+    def _start(self, turn: Turn) -> None:
+        self._current = turn
+        self._patience.rest()
         if self._is_ending:
-            exchange.keeps_alive = False
-        exchange.task = self._loop.create_task(self._run(exchange))
-        self._server.tasks.add(exchange.task)
+            turn.keeps_alive = False
+        turn.task = self._loop.create_task(self._run(turn))
+        self._server.tasks.add(turn.task)
 
-    async def _run(self, exchange: Exchange) -> None:
+    async def _run(self, turn: Turn) -> None:
         try:
-            await self._app(exchange.scope, exchange.receive, exchange.send)
+            await self._app(turn.scope, turn.receive, turn.send)
         except Exception:
-            log.exception("unhandled_error", route=exchange.route, request_id=exchange.request_id)
+            log.exception("unhandled_error", route=turn.route, request_id=turn.request_id)
         finally:
-            if not exchange.is_answered:
-                self._cut(exchange)
-            self._server.tasks.discard(exchange.task)
-            exchange.scope.clear()  # it holds the exchange: else every request would wait for the garbage collector
+            if not turn.is_answered:
+                self._cut(turn)
+            self._server.tasks.discard(turn.task)
+            turn.scope.clear()  # it holds the turn: else every request would wait for the garbage collector
 
     def _next(self) -> None:
         if self.is_full:
             self.pause()
-            self._await_reader(KEEP_ALIVE_SECONDS)
+            self._patience.await_last()
             return
-        exchange, self._current = self._current, None
-        if self._is_refused or (exchange and not exchange.keeps_alive):
+        turn, self._current = self._current, None
+        if turn and not turn.keeps_alive:
             self._close()
         elif self._pipelined:
             self._start(self._pipelined.popleft())
             self.resume()
+        elif self._is_refused:
+            self._close()
         else:
             self.resume()
-            self._await_reader(KEEP_ALIVE_SECONDS)
+            self._patience.await_request()
 
-    def _await_reader(self, seconds: float) -> None:
-        """Nothing is waited for but what the client does, first of all that it reads."""
-        self._unsent = self.transport.get_write_buffer_size()
-        self._watchdog.wait(seconds)
-
-    def _linger(self) -> None:
-        """The answer is out, the request still comes."""
-        self.resume()
-        self._await_reader(LINGER_SECONDS)
-
-    def _cut(self, exchange: Exchange) -> None:
+    def _cut(self, turn: Turn) -> None:
         """No answer, or the rest of one, will come: the client must be able to tell."""
-        exchange.is_answered = True
-        self._count(exchange)
-        if not exchange.is_gone:
+        turn.is_answered = True
+        self._count(turn)
+        if not turn.is_gone:
             self.transport.abort() if self.transport.get_write_buffer_size() else self.transport.close()
 
-    def _count(self, exchange: Exchange) -> None:
+    def _count(self, turn: Turn) -> None:
         self._server.total_requests += 1
-        seconds = time.perf_counter() - exchange.started
-        observe_request(exchange.route, exchange.scope["method"], exchange.status, seconds)
-        if exchange.span is not None:
-            traces.end(exchange.span, exchange.route, exchange.scope["method"], exchange.status)
+        seconds = time.perf_counter() - turn.started
+        observe_request(turn.route, turn.scope["method"], turn.status, seconds)
+        if turn.span is not None:
+            traces.end(turn.span, turn.route, turn.scope["method"], turn.status)
 
     # the end
 
@@ -316,44 +311,40 @@ class ClientConnection(asyncio.Protocol):
             self.transport.abort()
 
     def _refuse(self, error: PlatformError, reason: str) -> None:
-        """Answer `error` and end the connection; a request that is complete is answered first."""
+        """Answer `error` and end the connection; or only end it, after their answers, when there are requests before
+        what is refused."""
         REFUSED.labels(reason).inc()
         self._is_refused = True
         arriving, self._arriving = self._arriving, None
         if arriving is None and self._current:
             return  # its answer ends the connection
         if arriving and arriving is not self._current:
-            self._pipelined.clear()
-            return  # the answer before it ends the connection
+            self._pipelined.remove(arriving)
+            return  # the answers before it end the connection
         if arriving and arriving.status:
             self.transport.abort()
             return
         if arriving:
             arriving.lose()
             self._current = None
-        self._say_last(error)
-
-    def _say_last(self, error: PlatformError) -> None:
-        body = error_body(error)
-        headers = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
-        headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        head = answer_head(error.status, headers, self.date, new_request_id(), 0.0)
-        self.transport.writelines([*head.lines, b"connection: close\r\n\r\n", body])
+        heard = arriving or self._head
+        request_id = heard.request_id if heard else new_request_id()
+        verdict = (arriving and arriving.verdict) or self._untouched
+        self.transport.writelines(whole_answer(error, self.date, request_id, verdict))
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self._await_reader(LINGER_SECONDS)
+        self._patience.linger()
 
-    def _bite(self) -> None:
-        """What was waited for did not come."""
+    def _late(self) -> None:
         if self._head and self._current is None and not self._is_refused:
             seconds = f"{self._bounds.header_seconds:g}"
             self._refuse(RequestTimeout(f"The head of the request did not arrive within {seconds} s."), "slow")
-        elif 0 < self.transport.get_write_buffer_size() <= self._unsent - _LEAST_TAKEN:
-            self._await_reader(KEEP_ALIVE_SECONDS)  # a slow reader, but one who reads
-        else:
-            self.transport.abort()
+            return
+        if self._current and not self._current.is_answered:
+            log.warning("client_stalled", route=self._current.route, request_id=self._current.request_id)
+        self.transport.abort()
 
     def _close(self) -> None:
         """Close when all is sent, while the client goes on taking it."""
         self.transport.close()
-        self._await_reader(KEEP_ALIVE_SECONDS)
+        self._patience.await_last()

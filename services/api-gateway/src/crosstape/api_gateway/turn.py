@@ -11,17 +11,17 @@ from opentelemetry.trace import Span
 from starlette.types import Message, Scope
 
 from crosstape.api_gateway.answer import Head, answer_head, limit_lines
-from crosstape.api_gateway.headers import Header
+from crosstape.api_gateway.headers import Header, Heeded
 from crosstape.api_gateway.rates import Verdict
 
-EXTENSION = "crosstape.exchange"
+EXTENSION = "crosstape.turn"
 _WITHOUT_BODY = frozenset({204, 304})
 _MOST_WAITING = 64 * 1024
 """Bytes of a request's body that wait for the application before the client is no longer read."""
 
 
 Judgement = Callable[[], Awaitable[None]]
-"""Leaves a limit's verdict in the exchange when it is there. Raises RateLimited."""
+"""Leaves a limit's verdict in the turn when it is there. Raises RateLimited."""
 
 
 class Successor(Protocol):
@@ -33,7 +33,7 @@ class Successor(Protocol):
 
 
 class Line(Protocol):
-    """The connection under an exchange."""
+    """The connection under a turn."""
 
     transport: asyncio.Transport
     is_full: bool
@@ -56,11 +56,11 @@ class Line(Protocol):
         """Read on."""
         ...
 
-    def answered(self, exchange: Exchange) -> None:
+    def answered(self, turn: Turn) -> None:
         """The answer is complete."""
         ...
 
-    def hand_over(self, exchange: Exchange) -> bytes:
+    def hand_over(self, turn: Turn) -> bytes:
         """HTTP ends here and reading is paused; what came after the request's head."""
         ...
 
@@ -73,10 +73,13 @@ class Line(Protocol):
         ...
 
 
-class Exchange:
-    """`status` is 0 until the answer begins; `route` is the pattern, for metrics; `verdict` is the limit's, if one
+class Turn:
+    """One request and its answer.
+
+    `status` is 0 until the answer begins; `route` is the pattern, for metrics; `verdict` is the limit's, if one
     applied; `span` is there when the request is traced. `body_length` is that of the request, None when it was not
-    told. `on_lost` is called when the client leaves before the answer's end.
+    told; `heeded` are those of its headers that the edge goes by. `on_lost` is called when the client leaves before the
+    answer's end.
 
     The head of an answer leaves with the first part of its body: send an empty part to have it leave alone.
     """
@@ -87,6 +90,7 @@ class Exchange:
         scope: Scope,
         request_id: str,
         *,
+        heeded: Heeded,
         body_length: int | None,
         keeps_alive: bool,
         expects_continue: bool,
@@ -100,6 +104,7 @@ class Exchange:
         self._judgement: Judgement | None = None
         self.span: Span | None = None
         self.wants_socket = False
+        self.heeded = heeded
         self.body_length = body_length
         self.keeps_alive = keeps_alive
         self.is_received = False
@@ -109,8 +114,7 @@ class Exchange:
         self.task: asyncio.Task[None]
         self.started = time.perf_counter()
         self._expects_continue = expects_continue
-        self._body: list[bytes] = []
-        self._waiting = 0
+        self._body = bytearray()  # a list of parts of a byte each would take many times as much
         self._is_delivered = False
         self._waiter: asyncio.Future[None] | None = None
         self._head: Head | None = None
@@ -123,9 +127,8 @@ class Exchange:
         """A part of the request's body; dropped when the answer is out already."""
         if self.is_answered:
             return
-        self._body.append(data)
-        self._waiting += len(data)
-        if self._waiting > _MOST_WAITING:
+        self._body += data
+        if len(self._body) > _MOST_WAITING:
             self.line.pause()
         self._wake()
 
@@ -161,8 +164,7 @@ class Exchange:
                 self.line.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         while not (self.is_gone or self.is_answered):
             if self._body or (self.is_received and not self._is_delivered):
-                body = b"".join(self._body)
-                self._body, self._waiting = [], 0
+                body, self._body = bytes(self._body), bytearray()
                 self._is_delivered = self.is_received
                 self.line.resume()
                 return {"type": "http.request", "body": body, "more_body": not self.is_received}
@@ -255,6 +257,6 @@ class Exchange:
             self._waiter.set_result(None)
 
 
-def exchange_of(scope: Scope) -> Exchange:
-    """The exchange that an ASGI scope belongs to."""
-    return cast(Exchange, scope["extensions"][EXTENSION])
+def turn_of(scope: Scope) -> Turn:
+    """The turn that an ASGI scope belongs to."""
+    return cast(Turn, scope["extensions"][EXTENSION])

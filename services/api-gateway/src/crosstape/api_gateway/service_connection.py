@@ -19,7 +19,8 @@ _LARGEST_HEAD = 64 * 1024
 _EMPTY = (204, 304)
 
 _incoming = memoryview(bytearray(HIGH_WATER))
-"""What every connection reads into: it is read from before the next one is, and an answer is copied once less."""
+"""What every connection reads into, all but the rest of a short body: it is read from before the next one is, and an
+answer is copied once less."""
 
 
 class Broken(Exception):
@@ -30,26 +31,27 @@ class Busy(Exception):
     """Every connection that there may be is in use, and none came free in time. It says nothing about the service."""
 
 
-class Connection(asyncio.BufferedProtocol):
-    """Carries one request at a time: `begin` it, `write` its body if it has one, await `head`, then `part` by part.
+class ServiceConnection(asyncio.BufferedProtocol):
+    """Carries one request at a time: `begin` it, await `head`, then `part` by part.
 
     `on_lost` is called once, with this connection. What a service sends without being asked ends the connection, so
     that no answer can be taken for that of another request.
     """
 
-    def __init__(self, on_lost: Callable[[Connection], None]):
+    def __init__(self, on_lost: Callable[[ServiceConnection], None]):
         self._loop = asyncio.get_running_loop()
         self._on_lost = on_lost
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
-        self._writable: asyncio.Future[None] | None = None
         self._is_paused = False
         self._is_asked = False
         self._is_interim = False
-        self._is_collecting = False
+        self._is_short = False
         self._head_bytes = 0
-        self._parts: list[bytes] = []
+        self._length: int | None = None
+        self._parts: list[bytes | memoryview] = []
         self._held = 0
+        self._room = _incoming
         self._failure: Broken | None = None
         self.requests = 0
         self.retires_at = inf
@@ -57,7 +59,6 @@ class Connection(asyncio.BufferedProtocol):
         self.is_lost = False
         self.status = 0
         self.headers: list[Header] = []
-        self.is_sent = False
         self.has_head = False
         self.is_whole = False
         self._keeps_alive = False
@@ -66,45 +67,29 @@ class Connection(asyncio.BufferedProtocol):
 
     # What the one who asks does
 
-    def begin(self, head: bytes, *, is_sent: bool) -> None:
-        """Send the head of a request; `is_sent` when it is all there is of it."""
+    def begin(self, head: bytes, body: bytes = b"") -> None:
+        """Send a whole request."""
         self.requests += 1
-        self.status, self.headers, self._head_bytes = 0, [], 0
+        self.status, self.headers, self._head_bytes, self._length = 0, [], 0, None
         self._parts, self._held = [], 0
-        self.has_head = self.is_whole = self._keeps_alive = self._is_collecting = False
-        self._is_asked, self.is_sent = True, is_sent
-        self.transport.write(head)
-
-    def write(self, data: bytes) -> None:
-        """Send a part of the request's body; `drain` after it."""
-        self.transport.write(data)
-
-    async def drain(self) -> None:
-        """Returns when the service has taken enough of what was written, or is gone."""
-        if self._writable:
-            await self._writable
+        self.has_head = self.is_whole = self._keeps_alive = self._is_short = False
+        self._is_asked = True
+        if body:
+            self.transport.writelines((head, body))  # the body is not copied: how many are held is counted
+        else:
+            self.transport.write(head)
 
     async def head(self) -> None:
-        """Returns when `status` and `headers` are there. Raises Broken."""
-        while not self.has_head:
-            if self._failure:
-                raise self._failure
-            await self._wait()
-
-    async def collect(self) -> None:
-        """Returns when the whole body is here, if it says that it is short: fewer turns than part by part.
+        """Returns when `status` and `headers` are there, and the whole body too where they say that it is short.
 
         Raises Broken.
         """
-        if self.is_whole or not self._is_short():
-            return
-        self._is_collecting = True
-        while not self.is_whole:
+        while not self.is_whole and (self._is_short or not self.has_head):
             if self._failure:
                 raise self._failure
             await self._wait()
 
-    async def part(self) -> bytes:
+    async def part(self) -> bytes | memoryview:
         """All of the body that has come, b"" at its end. Raises Broken when the answer ends before that."""
         while not self._parts:
             if self.is_whole:
@@ -135,11 +120,11 @@ class Connection(asyncio.BufferedProtocol):
         """Whether another request may follow."""
         return (
             self.is_whole
-            and self.is_sent
             and self._keeps_alive
             and not self._is_paused
             and not self._failure
             and not self.transport.is_closing()
+            and not self.transport.get_write_buffer_size()
         )
 
     def abort(self) -> None:
@@ -154,14 +139,19 @@ class Connection(asyncio.BufferedProtocol):
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return _incoming
+        return self._room
 
     def buffer_updated(self, nbytes: int) -> None:
+        if self._room is not _incoming:
+            self._goes_on(nbytes)
+            return
         if not self._is_asked:
             self._fail("sent what nobody asked for")
             return
         try:
             self._parser.feed_data(_incoming[:nbytes])
+            if self._is_short and not self.is_whole:
+                self._read_past_parser()
         except httptools.HttpParserUpgrade as upgrade:
             self._is_paused = True
             self.transport.pause_reading()
@@ -176,17 +166,7 @@ class Connection(asyncio.BufferedProtocol):
         if not self.is_whole:
             self._failure = self._failure or Broken("connection lost")
         self._wake()
-        self.resume_writing()
         self._on_lost(self)
-
-    def pause_writing(self) -> None:
-        self._writable = self._loop.create_future()
-
-    def resume_writing(self) -> None:
-        if self._writable:
-            if not self._writable.done():
-                self._writable.set_result(None)
-            self._writable = None
 
     # httptools' callbacks
 
@@ -199,17 +179,22 @@ class Connection(asyncio.BufferedProtocol):
         if self._head_bytes > _LARGEST_HEAD:
             raise Broken("the head of the answer is too large")
         if not self.has_head:  # else a trailer, which nobody asked for
-            self.headers.append((name.lower(), value))
+            name = name.lower()
+            self.headers.append((name, value))
+            if name == b"content-length":
+                self._length = int(value)
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
         self._is_interim = 100 <= self.status < 200 and self.status != 101
         if self._is_interim:
-            self.headers = []
+            self.headers, self._length = [], None
             return
         self.has_head = True
         self._keeps_alive = self._parser.should_keep_alive()
-        self._wake()
+        self._is_short = self._length is not None and self._length <= HIGH_WATER
+        if not self._is_short:
+            self._wake()
 
     def on_body(self, body: bytes) -> None:
         self._parts.append(body)
@@ -217,17 +202,39 @@ class Connection(asyncio.BufferedProtocol):
         if self._held > HIGH_WATER and not self._is_paused:
             self._is_paused = True
             self.transport.pause_reading()
-        if not self._is_collecting:
+        if not self._is_short:
             self._wake()
 
     def on_message_complete(self) -> None:
         if self._is_interim:
             return
+        self._complete()
+
+    # the rest
+
+    def _read_past_parser(self) -> None:
+        """The rest of a short body goes to where it is to lie. There is room for one byte more: whoever sends more than
+        they said is found out as it comes."""
+        body = memoryview(bytearray((self._length or 0) + 1))
+        body[: self._held] = b"".join(self._parts)
+        self._parts = [body[:-1]]
+        self._room = body[self._held :]
+        self._parser = httptools.HttpResponseParser(self)
+
+    def _goes_on(self, count: int) -> None:
+        left = len(self._room) - 1 - count
+        if left > 0:
+            self._room = self._room[count:]
+            return
+        self._room = _incoming
+        self._complete()
+        if left < 0:
+            self._fail("sent what nobody asked for")
+
+    def _complete(self) -> None:
         self.is_whole = True
         self._is_asked = False
         self._wake()
-
-    # the rest
 
     async def _wait(self) -> None:
         self._waiter = self._loop.create_future()
@@ -245,9 +252,6 @@ class Connection(asyncio.BufferedProtocol):
         self.transport.abort()
         self._wake()
 
-    def _is_short(self) -> bool:
-        return any(name == b"content-length" and int(value) <= HIGH_WATER for name, value in self.headers)
-
     def _ends_with_connection(self) -> bool:
-        names = {name for name, _ in self.headers}
-        return self.status not in _EMPTY and not names & {b"content-length", b"transfer-encoding"}
+        is_chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
+        return self.status not in _EMPTY and self._length is None and not is_chunked
