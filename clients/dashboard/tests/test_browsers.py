@@ -37,6 +37,16 @@ def test_a_key_that_was_planted_before_the_sign_in_leads_nowhere_after_it() -> N
     assert browsers.get("planted") is None
 
 
+def test_who_signs_in_in_the_older_of_two_windows_stays_signed_in() -> None:
+    browsers: Browsers[str] = Browsers()
+    older = browsers.renew("planted")
+    newer = browsers.renew(older)
+    browsers.renew("planted")
+    browsers.put(older, "alice")
+    assert (browsers.get(newer), browsers.get(browsers.renew(newer))) == ("alice", "alice")
+    assert browsers.get(browsers.renew("planted")) is None
+
+
 def test_who_signs_out_is_forgotten_under_every_key_and_nobody_else_is() -> None:
     browsers: Browsers[object] = Browsers()
     alice, bob = object(), object()

@@ -4,28 +4,39 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 from msgspec.structs import replace
 
-from clients.dashboard.tests.samples import bar, order
+from clients.dashboard.tests.samples import NOON, bar, order
 from crosstape.client import (
     Bar,
+    BlockingFeed,
+    BookStale,
     Client,
     ConnectionFailed,
+    ConsolidatedBook,
+    ConsolidatedBookEvent,
     CrosstapeError,
+    Gap,
     Order,
     OrderAccepted,
+    OrderEvent,
+    OrderNotFound,
     OrderSummary,
+    Subscribed,
     TwapOrder,
+    Unavailable,
     ValidationFailed,
 )
 from crosstape.dashboard import market as market_module
 from crosstape.dashboard import signed_in
 from crosstape.dashboard import trading as trading_module
+from crosstape.dashboard.follower import Follower
 from crosstape.dashboard.intervals import DAY
 from crosstape.dashboard.market import Market, MarketFeed
 from crosstape.dashboard.order_view import Ticket
@@ -43,8 +54,10 @@ class Platform:
         self.day = day
         self.days_asked = 0
         self.asked: list[str] = []
+        self.missing: set[str] = set()
         self.sent: list[TwapOrder] = []
         self.trouble: CrosstapeError | None = None
+        self.meanwhile: Callable[[str], None] = lambda order_id: None
 
     def orders(self, username: str, limit: int) -> list[OrderSummary]:
         assert limit == RECENT_ORDERS, "no more than are shown"
@@ -62,15 +75,19 @@ class Platform:
             for one in own[:limit]
         ]
 
-    def order(self, order_id: str) -> Order:
+    def order(self, order_id: str, *, username: str) -> Order:
         self.asked.append(order_id)
-        return next(one for one in self._orders if one.order_id == order_id)
+        self.meanwhile(order_id)
+        if order_id in self.missing:
+            raise OrderNotFound("ORDER_NOT_FOUND", f"You have no order {order_id}.", status=404)
+        own = [one for one in self._orders if one.username.casefold() == username.casefold()]
+        return next(one for one in own if one.order_id == order_id)
 
     def submit_twap(self, order: TwapOrder) -> OrderAccepted:
         self.sent.append(order)
         if self.trouble:
             raise self.trouble
-        return OrderAccepted("TWAP order accepted", order.order_id or "")
+        return OrderAccepted("TWAP order accepted", order.order_id or "", warnings=("It protects little.",))
 
     def ohlcv(self, exchange: str, symbol: str, *, interval: str, limit: int) -> SimpleNamespace:
         assert (exchange, symbol, interval, limit) == (OWN.exchange, OWN.symbol, "1d", 1)
@@ -79,6 +96,16 @@ class Platform:
 
     def feed(self, username: str = "alice") -> TradingFeed:
         return TradingFeed(cast(Client, self), username)
+
+
+class Told(list[str]):
+    """A feed that tells this and is over."""
+
+    def __enter__(self) -> Told:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
 
 def numbered(count: int, username: str = "alice") -> list[Order]:
@@ -113,6 +140,125 @@ def test_only_orders_that_are_shown_are_read_again(monkeypatch: pytest.MonkeyPat
     assert sorted(platform.asked) == sorted(shown)
 
 
+def test_an_open_order_is_read_again_when_something_happened_to_it_and_else_seldom() -> None:
+    platform = Platform(numbered(2))
+    feed = platform.feed()
+    feed.orders()
+    platform.asked.clear()
+    assert [names(feed.orders()) for _ in range(5)] == [["alice-1", "alice-0"]] * 5
+    assert platform.asked == []
+    feed.add("alice-0")
+    feed.orders()
+    assert platform.asked == ["alice-0"]
+
+
+def test_what_happens_to_an_order_while_it_is_read_has_it_read_again() -> None:
+    platform = Platform(numbered(1))
+    feed = platform.feed()
+    platform.meanwhile = feed.add
+    feed.orders()
+    platform.meanwhile = lambda order_id: None
+    assert [names(feed.orders()) for _ in range(2)] == [["alice-0"]] * 2
+    assert platform.asked == ["alice-0"] * 2
+
+
+def test_a_change_is_not_forgotten_when_the_platform_does_not_answer() -> None:
+    platform = Platform(numbered(1))
+    feed = platform.feed()
+    feed.orders()
+
+    def fail(order_id: str) -> None:
+        raise ConnectionFailed("time was over")
+
+    platform.meanwhile = fail
+    feed.add("alice-0")
+    with pytest.raises(ConnectionFailed):
+        feed.orders()
+    platform.meanwhile = lambda order_id: None
+    feed.orders()
+    assert platform.asked == ["alice-0"] * 3
+
+
+def test_an_order_that_cannot_be_read_keeps_no_other_from_being_shown() -> None:
+    platform = Platform(numbered(3))
+    platform.missing = {"alice-1"}
+    feed = platform.feed()
+    assert names(feed.orders()) == ["alice-2", "alice-0"]
+    platform.asked.clear()
+    feed.orders()
+    assert platform.asked == []
+
+
+@pytest.mark.parametrize("event", [Gap(channel="orders", after=1), Subscribed(channel="orders")])
+def test_an_order_placed_elsewhere_while_the_stream_was_away_is_shown(event: Gap | Subscribed) -> None:
+    platform = Platform(numbered(1))
+    feed = platform.feed()
+    feed.orders()
+    platform._orders = list(reversed(numbered(2)))
+    assert names(feed.orders()) == ["alice-0"]
+    feed._take(event)
+    assert names(feed.orders()) == ["alice-1", "alice-0"]
+
+
+def test_when_orders_are_looked_for_again_those_that_are_over_are_not_read_again() -> None:
+    platform = Platform([*(replace(one, status="closed") for one in numbered(3)), *numbered(4)[3:]])
+    feed = platform.feed()
+    assert names(feed.orders()) == ["alice-3", "alice-2", "alice-1", "alice-0"]
+    platform.asked.clear()
+    feed._take(Subscribed(channel="orders"))
+    feed.orders()
+    assert platform.asked == ["alice-3"]
+
+
+def test_of_orders_that_are_over_nothing_is_kept_but_those_that_are_shown() -> None:
+    platform = Platform(numbered(100))
+    feed = platform.feed()
+    feed.orders()
+    for order_id in ("alice-3", "alice-4"):
+        feed.add(order_id)
+    feed.orders()
+    feed._take(
+        OrderEvent(event="closed", order_id="alice-3", number=7, timestamp=Decimal(1), channel="orders", offset=1)
+    )
+    assert feed._passed == {"alice-4"}
+    assert feed._read_at.keys() == set(names(feed.known_orders()))
+
+
+def test_what_is_told_late_of_the_market_before_is_not_shown_as_the_book_of_this_one() -> None:
+    feed = Platform().feed()
+    feed.follow_book("*", "ETH-USD")
+    for channel in ("book:*:BTC-USD", "book:*:ETH-USD", "book:*:BTC-USD"):
+        feed._take(ConsolidatedBookEvent(channel=channel, offset=1, book=cast(ConsolidatedBook, channel)))
+    feed._take(BookStale(channel="book:*:BTC-USD", exchange="*", symbol="BTC-USD", reason="silent"))
+    assert str(feed.book().book) == "book:*:ETH-USD"
+    assert not feed.book().reason
+
+
+def test_older_bars_that_could_not_be_had_are_asked_for_again() -> None:
+    older = [bar(NOON - 60)]
+    answers: list[CrosstapeError | list[Bar]] = [Unavailable("SERVICE_UNAVAILABLE", "soon"), older]
+
+    def ohlcv(*_: str, interval: str, end: int, limit: int) -> SimpleNamespace:
+        answer = answers.pop(0)
+        if isinstance(answer, CrosstapeError):
+            raise answer
+        return SimpleNamespace(all=lambda: answer)
+
+    feed = MarketFeed(cast(Client, SimpleNamespace(ohlcv=ohlcv)), OWN)
+    feed._series.begin([], bar(NOON, status="provisional"), NOON)
+    with pytest.raises(Unavailable):
+        feed.load_older(NOON)
+    feed.load_older(NOON)
+    assert [one.timestamp for one in feed.state().bars] == [NOON - 60, NOON]
+
+
+def test_after_a_connection_that_told_something_the_pauses_begin_anew() -> None:
+    follower: Follower[str] = Follower("test", lambda: cast(BlockingFeed[str], Told(["something"])), lambda event: None)
+    follower._failures = 4
+    follower._follow()
+    assert follower._failures == 0
+
+
 def test_the_days_bar_is_read_once_in_a_while_and_yesterdays_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 20_000 * DAY + 60
     monkeypatch.setattr(market_module, "time", SimpleNamespace(time=lambda: now, monotonic=time.monotonic))
@@ -125,10 +271,12 @@ def test_the_days_bar_is_read_once_in_a_while_and_yesterdays_is_none(monkeypatch
 
 
 def test_a_ticket_sent_again_after_no_answer_is_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    platform, told = Platform(), list[str]()
+    platform, told, warned = Platform(), list[str](), list[str]()
     feeds = SimpleNamespace(account=SimpleNamespace(client=platform), trading=platform.feed())
     monkeypatch.setattr(signed_in, "feeds", lambda: feeds)
-    monkeypatch.setattr(trade, "st", SimpleNamespace(session_state={}, error=told.append, success=told.append))
+    monkeypatch.setattr(
+        trade, "st", SimpleNamespace(session_state={}, error=told.append, success=told.append, warning=warned.append)
+    )
     ticket = Ticket("BTC-USD", "binance", "buy", "1", "60000", 60, 5)
     other = Ticket("BTC-USD", "binance", "sell", "1", "60000", 60, 5)
     for trouble, sent in (
@@ -146,3 +294,4 @@ def test_a_ticket_sent_again_after_no_answer_is_the_same_order(monkeypatch: pyte
     assert len({accepted, second, third, fourth}) == 4
     assert "may have been accepted" in told[0] and "never makes a second order" in told[0]
     assert told[1] == "limit_price is wrong."
+    assert warned == ["It protects little."] * 3, "of each order that was accepted"

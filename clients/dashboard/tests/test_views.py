@@ -18,12 +18,14 @@ from crosstape.client import (
     ExchangeLevel,
     Level,
     Minute,
+    OrderAccepted,
     RateLimited,
     StaleVenue,
     StreamClosed,
     SymbolNotFound,
     Unauthenticated,
 )
+from crosstape.client.orders import OrderProgress
 from crosstape.dashboard import book_view, minutes, order_view, tape_view
 from crosstape.dashboard.follower import Link
 from crosstape.dashboard.intervals import DAY
@@ -98,7 +100,14 @@ def test_the_depth_chart_steps_outwards_from_the_best_prices() -> None:
     assert sides[1] == "100.00% 100.00%,100.00% 53.00%,100.00% 100%"
 
 
-@pytest.mark.parametrize("typed", ["", "abc", "0", "-1", "NaN", "Infinity", "1e"])
+def test_the_depth_chart_of_a_crossed_book_shows_all_of_both_sides() -> None:
+    drawn = book_view.depth_chart(book(bid="102", ask="101.5"))
+    sides = re.findall(r"polygon\((.+?)\)", drawn)
+    assert [side.split()[0] for side in sides] == ["100.00%", "50.00%"]
+    assert "from 101 to 102" in drawn
+
+
+@pytest.mark.parametrize("typed", ["", "abc", "0", "-1", "+1", "NaN", "Infinity", "1e", "1e5", "1_0", ".", "١"])
 def test_only_positive_numbers_are_quantities(typed: str) -> None:
     assert order_view.number(typed) is None
 
@@ -140,6 +149,30 @@ def test_an_orders_card_tells_fills_and_the_time_left() -> None:
     assert one.created_at is not None
     card = order_view.card(one, one.created_at + dt.timedelta(seconds=150))
     assert 'data-fills="2"' in card and "7 min 30 s left" in card and "left:25.0%" in card
+
+
+def test_an_orders_card_tells_its_warnings_its_fees_and_the_fills_that_were_left_out() -> None:
+    one = replace(order(1, 2), warnings=("limit_price protects <little>.",), fees=D("1.25"), executions_left_out=7)
+    card = order_view.card(one, dt.datetime(2026, 1, 1))  # noqa: DTZ001  # as the order's times are
+    assert "limit_price protects &lt;little&gt;." in card and "1.25" in card and 'data-fills="9"' in card
+
+
+def test_an_orders_card_tells_why_slices_got_too_little() -> None:
+    progress = OrderProgress(
+        filled=D("0.5"), slices=6, slices_run=6, slices_missed=0, slices_short={"price_beyond_limit": 3}
+    )
+    card = order_view.card(replace(order(1, 2), progress=progress), dt.datetime(2026, 1, 1))  # noqa: DTZ001
+    assert "Slices that got too little: 3, price beyond limit." in card
+
+
+def test_a_receipt_says_what_is_probably_not_meant_and_in_which_currency_the_limit_counts() -> None:
+    quotes = {"binance": "USDT", "gemini": "GUSD", "okx": "USDT"}
+    accepted = OrderAccepted("accepted", "a", warnings=("It protects little.",), quote_aliases=quotes)
+    assert order_view.remarks(accepted) == [
+        "It protects little.",
+        "On binance, okx the limit price is in USDT.",
+        "On gemini the limit price is in GUSD.",
+    ]
 
 
 def test_the_days_change_and_volume_are_those_of_the_days_own_bar_whatever_is_loaded() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,6 +103,22 @@ def test_every_line_is_80_characters_wide(bids: list[Decimal], asks: list[Decima
         tuple(ExchangeLevel(price, Decimal(1), "okx") for price in asks),
     )
     assert {len(line) for line in draw(view)[1:]} == {80}
+
+
+@pytest.mark.parametrize(
+    ("width", "drawn"),
+    [
+        (80, "okx          |       0.22 |    2620.50 ||    2620.51 |       3.97 | binance     "),
+        (79, "      0.22 |    2620.50 ||    2620.51 |       3.97"),
+        (50, "      0.22 |    2620.50 ||    2620.51 |       3.97"),
+        (49, "   2620.50 ||    2620.51"),
+        (10, "   2620.50 ||    2620.51"),
+    ],
+)
+def test_a_narrow_screen_has_fewer_columns_and_those_whole(width: int, drawn: str) -> None:
+    lines = draw(SEED, 2, width)
+    assert lines[4] == drawn
+    assert {len(line) for line in lines[1:]} == {len(drawn)}
 
 
 def test_the_status_names_what_is_wrong() -> None:

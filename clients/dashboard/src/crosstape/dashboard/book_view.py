@@ -104,7 +104,7 @@ def depth_chart(book: Book | ConsolidatedBook) -> str:
     bids, asks = sides(book, rows=max(len(book.bids), len(book.asks)))
     if not bids or not asks:
         return text("div", "Depth needs both sides of the book.", css="ct-empty")
-    low, high = bids[-1].price, asks[-1].price
+    low, high = min(bids[-1].price, asks[0].price), max(asks[-1].price, bids[0].price)  # a crossed book's sides overlap
     most = max(bids[-1].total, asks[-1].total)
     places = places_of(low, high)
     told = f"{compact(bids[-1].total)} bid · {compact(asks[-1].total)} ask"

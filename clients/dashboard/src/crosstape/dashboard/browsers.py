@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -22,6 +23,8 @@ KEPT_SECONDS = 3 * 86_400.0
 """Who loads no page for so long, a weekend, signs in again."""
 OVERLAP_SECONDS = 30.0
 """A replaced key still leads where it did: the answer with the new one may not have reached the browser."""
+MOST_REPLACED = 10_000
+"""Keys of which it is known what replaced them."""
 
 T = TypeVar("T")
 
@@ -33,6 +36,7 @@ class Browsers(Generic[T]):
         self._clock = clock
         self._lock = threading.Lock()
         self._kept: dict[str, tuple[T, float]] = {}
+        self._replaced: OrderedDict[str, str] = OrderedDict()
 
     def get(self, key: str) -> T | None:
         """What is kept for the browser that shows `key`."""
@@ -41,9 +45,12 @@ class Browsers(Generic[T]):
         return found[0] if found else None
 
     def put(self, key: str, value: T) -> None:
-        """Keep `value` for it, and let go what nobody came back for."""
+        """Keep `value` for it, and let go what nobody came back for. Since its window was loaded another one may have
+        replaced the key: the browser shows the newest."""
         with self._lock:
             now = self._clock()
+            while key in self._replaced:
+                key = self._replaced[key]
             self._kept = {known: kept for known, kept in self._kept.items() if kept[1] > now}
             if key:
                 self._kept[key] = (value, now + KEPT_SECONDS)
@@ -53,6 +60,10 @@ class Browsers(Generic[T]):
         renewed = secrets.token_urlsafe(32)
         with self._lock:
             now = self._clock()
+            if 0 < len(key) <= len(renewed):
+                self._replaced[key] = renewed
+                if len(self._replaced) > MOST_REPLACED:
+                    self._replaced.popitem(last=False)
             if (found := self._find(key, now)) is not None:
                 value, end = found
                 self._kept[key] = (value, min(end, now + OVERLAP_SECONDS))

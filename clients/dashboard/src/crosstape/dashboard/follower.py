@@ -13,23 +13,21 @@ from crosstape.client import (
     CrosstapeError,
     Disconnected,
     Forbidden,
-    RateLimited,
     Refused,
     StreamClosed,
     Unauthenticated,
-    Unavailable,
 )
+from crosstape.client.errors import PASSING
 from crosstape.dashboard.words import sentence
 
 E = TypeVar("E")
 FeedT = TypeVar("FeedT", bound="BlockingFeed[object]")
 
 PAUSES = (0.5, 1.0, 2.0, 5.0)
-"""Seconds until a feed that could not be opened is tried again; the last one for ever."""
+"""Seconds until a feed that could not be opened, or told nothing, is tried again; the last one for ever."""
 
 AWAY = "The platform cannot be reached; it is tried again by itself."
 
-_PASSING = (ConnectionFailed, RateLimited, Unavailable)
 _TOKEN_ENDED = 4401
 
 
@@ -59,6 +57,7 @@ class Follower(Generic[E]):
         self._take = take
         self._prepare = prepare
         self._closing = threading.Event()
+        self._failures = 0
         self._lock = threading.Lock()
         self._feed: BlockingFeed[E] | None = None
         self._thread = threading.Thread(target=self._run, name=f"crosstape-{name}", daemon=True)
@@ -75,7 +74,6 @@ class Follower(Generic[E]):
                 self._feed.close()
 
     def _run(self) -> None:
-        attempt = 0
         while not self._closing.is_set():
             try:
                 self._follow()
@@ -85,10 +83,10 @@ class Follower(Generic[E]):
             except StreamClosed as error:
                 self.link = Link("signed_out" if error.code == _TOKEN_ENDED else "refused", sentence(error))
                 return
-            except _PASSING as error:
+            except PASSING as error:
                 self.link = Link("disconnected", AWAY if isinstance(error, ConnectionFailed) else sentence(error))
-                self._closing.wait(PAUSES[min(attempt, len(PAUSES) - 1)])
-                attempt += 1
+                self._closing.wait(PAUSES[min(self._failures, len(PAUSES) - 1)])
+                self._failures += 1
             except CrosstapeError as error:
                 self.link = Link("refused", sentence(error))
                 return
@@ -106,4 +104,5 @@ class Follower(Generic[E]):
                     self.link = Link("disconnected", "The connection to the platform is lost; it is being made again.")
                     continue
                 self._take(event)
+                self._failures = 0
                 self.link = Link("live")

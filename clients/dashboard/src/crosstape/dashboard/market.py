@@ -111,9 +111,14 @@ class MarketFeed:
                 return
             self._looked_before = before
         market = self.market
-        older = self._client.ohlcv(
-            market.exchange, market.symbol, interval=market.interval, end=before, limit=HISTORY_BARS
-        ).all()
+        try:
+            older = self._client.ohlcv(
+                market.exchange, market.symbol, interval=market.interval, end=before, limit=HISTORY_BARS
+            ).all()
+        except CrosstapeError:
+            with self._lock:
+                self._looked_before = None
+            raise
         with self._lock:
             self._series.prepend(older)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
-from crosstape.client import ApiError, CrosstapeError, Order, TwapOrder
+from crosstape.client import ApiError, CrosstapeError, Order, OrderAccepted, TwapOrder
 from crosstape.client.orders import Side
 from crosstape.dashboard.book_view import Spread
 from crosstape.dashboard.markup import tag, text
@@ -14,6 +15,8 @@ from crosstape.dashboard.words import clock, compact, places_of, plain, sentence
 
 ALL_EXCHANGES = "All exchanges"
 _MARGIN = Decimal("0.001")
+_NUMBER = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+", re.ASCII)
+"""Without an exponent, a sign or an underscore: 1e5 is hardly what somebody means to type on a ticket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +95,24 @@ def not_accepted(error: CrosstapeError) -> str:
     )
 
 
+def remarks(accepted: OrderAccepted) -> list[str]:
+    """What is to be told of an order that was accepted: what is probably not meant, and where its limit price counts in
+    another currency than the one asked for."""
+    aliases = accepted.quote_aliases
+    exchanges = {
+        quote: ", ".join(exchange for exchange in aliases if aliases[exchange] == quote) for quote in aliases.values()
+    }
+    return [*accepted.warnings, *(f"On {names} the limit price is in {quote}." for quote, names in exchanges.items())]
+
+
 def number(typed: str) -> Decimal | None:
     """A positive number as it was typed (thousands separated by spaces are fine); None for anything else.
 
     A comma is anything else: it is a decimal mark to one reader and separates thousands to the other.
     """
-    try:
-        value = Decimal(typed.replace(" ", ""))
-    except InvalidOperation:
-        return None
-    return value if value.is_finite() and value > 0 else None
+    digits = typed.replace(" ", "")
+    value = Decimal(digits) if _NUMBER.fullmatch(digits) else Decimal()
+    return value if value > 0 else None
 
 
 def marketable(side: Side, gap: Spread) -> Decimal:
@@ -123,9 +134,11 @@ def time_share(order: Order, now: dt.datetime) -> float:
 
 
 def card(order: Order, now: dt.datetime) -> str:
-    """An order with its progress, its average price and what that is worth against the market's own TWAP and VWAP."""
+    """An order with its progress, its average price, what that is worth against the market's own TWAP and VWAP, and why
+    slices got too little."""
     filled, elapsed = filled_share(order), time_share(order, now)
     status = order.close_reason or order.status
+    fills = len(order.executions) + order.executions_left_out
     places = places_of(order.limit_price, *(execution.price for execution in order.executions[:20]))
     left = "" if order.status != "open" else f"{span(order.duration * (1 - elapsed))} left"
     figures = [
@@ -134,7 +147,8 @@ def card(order: Order, now: dt.datetime) -> str:
         ("Limit", plain(order.limit_price, places)),
         ("Market TWAP", plain(order.benchmark.twap, places)),
         ("Slippage", _bps(order.slippage_bps.twap)),
-        ("Fills", str(len(order.executions))),
+        ("Fees", compact(order.fees)),
+        ("Fills", str(fills)),
     ]
     return tag(
         "article",
@@ -157,12 +171,18 @@ def card(order: Order, now: dt.datetime) -> str:
             aria_label="filled, in per cent; the mark is the time that has passed",
         ),
         tag("dl", *(tag("div", text("dt", name), text("dd", value)) for name, value in figures), css="ct-results"),
+        *(text("p", notice, css="ct-notice") for notice in (*order.warnings, *_shortfalls(order))),
         css="ct-order",
         data_order=order.order_id,
         data_filled=f"{filled:.4f}",
-        data_fills=str(len(order.executions)),
+        data_fills=str(fills),
         data_status=status,
     )
+
+
+def _shortfalls(order: Order) -> list[str]:
+    short = order.progress.slices_short if order.progress else {}
+    return [f"Slices that got too little: {count}, {reason.replace('_', ' ')}." for reason, count in short.items()]
 
 
 def _bps(value: Decimal | None) -> str:

@@ -12,13 +12,18 @@ from crosstape.client import (
     BookEvent,
     BookStale,
     Client,
+    Conflict,
     ConsolidatedBook,
     ConsolidatedBookEvent,
+    CrosstapeError,
+    Gap,
     Order,
     OrderEvent,
+    OrderNotFound,
     Refused,
     Stream,
     StreamEvent,
+    Subscribed,
 )
 from crosstape.dashboard.follower import Follower, Link
 
@@ -26,10 +31,12 @@ BOOK_LEVELS = 50
 BOOK_MILLISECONDS = 500
 RECENT_ORDERS = 12
 
-REFRESH_SECONDS = 2.0
-"""An open order is read again so often, as its benchmark moves without an event."""
+REFRESH_SECONDS = 30.0
+"""An open order is read again so often, lest an event was lost with its connection: else it is when an event came."""
 
 NOTICES = 20
+ENDS = "closed", "cancelled"
+"""Events after which none of their order comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +109,34 @@ class TradingFeed:
 
     def orders(self) -> list[Order]:
         """The account's own latest orders, newest first, as far as changes are known. Raises CrosstapeError."""
-        if not self._has_listed:
+        self._list()
+        for order_id in self._due():
+            with self._lock:
+                self._changed.discard(order_id)  # before it is asked for: what happens meanwhile is another change
+            try:
+                self._keep(self._client.order(order_id, username=self._username))
+            except (OrderNotFound, Conflict):
+                pass  # that one alone cannot be read, now or later
+            except CrosstapeError:
+                self.add(order_id)
+                raise
+        return self.known_orders()
+
+    def _list(self) -> None:
+        """Learn which orders there are, where that is not known yet, or not any more."""
+        with self._lock:
+            is_known, self._has_listed = self._has_listed, True  # what is missed from here on is looked for again
+        if is_known:
+            return
+        try:
             # By name, because an admin's list has everybody's.
             own = self._client.orders(username=self._username, limit=RECENT_ORDERS)
-            with self._lock:
-                self._changed.update(summary.order_id for summary in own)
-                self._has_listed = True
-        for order_id in self._due():
-            self._keep(self._client.order(order_id))
-        return self.known_orders()
+        except CrosstapeError:
+            self._has_listed = False
+            raise
+        with self._lock:
+            over = {order.order_id for order in self._orders.values() if order.status != "open"}
+            self._changed |= {summary.order_id for summary in own} - over
 
     def known_orders(self) -> list[Order]:
         """The same as they were read last, without asking anybody."""
@@ -128,9 +154,10 @@ class TradingFeed:
             known = {**self._orders, order.order_id: order}
             newest = sorted(known.values(), key=lambda one: str(one.created_at), reverse=True)
             self._orders = {one.order_id: one for one in newest[:RECENT_ORDERS]}
-            self._passed.update(one.order_id for one in newest[RECENT_ORDERS:])
+            self._passed.update(one.order_id for one in newest[RECENT_ORDERS:] if one.status == "open")
             self._read_at[order.order_id] = time.monotonic()
-            self._changed -= {order.order_id} | self._passed
+            self._read_at = {known: at for known, at in self._read_at.items() if known in self._orders}
+            self._changed -= self._passed
 
     def _due(self) -> set[str]:
         now = time.monotonic()
@@ -159,20 +186,23 @@ class TradingFeed:
     def _take(self, event: StreamEvent | Refused) -> None:
         with self._lock:
             match event:
-                case BookEvent(book=book) | ConsolidatedBookEvent(book=book) if self._is_followed(book):
+                case BookEvent(book=book) | ConsolidatedBookEvent(book=book) if self._is_followed(event.channel):
                     self._book, self._reason, self._received = book, "", time.monotonic()
-                case BookStale(reason=reason):
+                case BookStale(reason=reason) if self._is_followed(event.channel):
                     self._book, self._reason = None, reason
-                case Refused(channel=channel, message=message) if channel and channel.startswith("book:"):
+                case Refused(message=message) if self._is_followed(event.channel):
                     self._book, self._reason = None, message
                 case OrderEvent(order_id=order_id):
                     if order_id not in self._passed:
                         self._changed.add(order_id)
+                    elif event.event in ENDS:
+                        self._passed.remove(order_id)  # nothing more is told of it
                     self._notices.append(event)
+                case Gap(channel="orders") | Subscribed(channel="orders"):
+                    self._has_listed = False  # orders may have been placed elsewhere meanwhile
                 case _:
-                    pass  # acknowledgements, and books that are not followed any more
+                    pass  # acknowledgements, and what is told late of a book that is not followed any more
 
-    def _is_followed(self, book: Book | ConsolidatedBook) -> bool:
-        """Whether it is the book that was asked for last: late ones of the one before are passed over."""
-        exchange = book.exchange if isinstance(book, Book) else "*"
-        return self._channel.startswith(f"book:{exchange}:")
+    def _is_followed(self, channel: str | None) -> bool:
+        """Whether it is of the book that was asked for last: what is told late of the one before is passed over."""
+        return channel is not None and channel.upper() == self._channel.upper()

@@ -21,7 +21,8 @@ from crosstape.orderbook.view import View, consolidated_view, merged_view
 EVERYWHERE = "*"
 CONNECTING, LIVE = "connecting", "live"
 _WAITING = "no book yet"
-_OTHER_NAMES = {"coinbase": "coinbasepro"}
+OTHER_NAMES = {"coinbase": "coinbasepro", "coinbaseexchange": "coinbasepro"}
+"""Further names of exchanges that the platform takes, and the names that their books come under."""
 
 
 class Aggregation:
@@ -34,7 +35,7 @@ class Aggregation:
         self.symbol = symbol
         self.connection = CONNECTING
         names = [name.strip().lower() for name in exchanges if name.strip()]
-        self._chosen = list(dict.fromkeys(_OTHER_NAMES.get(name, name) for name in names))
+        self._chosen = list(dict.fromkeys(OTHER_NAMES.get(name, name) for name in names))
         self._books: dict[str, Book | ConsolidatedBook | str] = dict.fromkeys(self.exchanges, _WAITING)
 
     @property

@@ -47,7 +47,7 @@ def orderbook(
             with screen:
                 async for _ in due:
                     view = aggregation.view(depth)
-                    screen.show(draw(view, screen.rows(depth)), status(view, aggregation.connection))
+                    screen.show(draw(view, screen.rows(depth), screen.width), status(view, aggregation.connection))
                     shown += 1
                     if shown == count:
                         return

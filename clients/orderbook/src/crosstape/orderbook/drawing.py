@@ -1,4 +1,7 @@
-"""The drawing: the table as seed 1 shows it, to the character, and the line of status below it. Pure."""
+"""The drawing: the table as seed 1 shows it, to the character, and the line of status below it. Pure.
+
+A screen that is too narrow for the table shows fewer columns of it, and each of those whole: half a price misleads.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,21 @@ NAME_WIDTH, NUMBER_WIDTH, LINE_WIDTH = 12, 10, 80
 LINES_AROUND = 5
 """Title, header and the two rules, and the status."""
 
-_HEADER = " || ".join(
-    (
-        f"{'Bid Exch':<{NAME_WIDTH}} | {'Bid Qty':<{NUMBER_WIDTH}} | {'Bid Price':<{NUMBER_WIDTH}}",
-        f"{'Ask Price':<{NUMBER_WIDTH}} | {'Ask Qty':<{NUMBER_WIDTH}} | {'Ask Exch':<{NAME_WIDTH}}",
-    )
-)
-_RULE = "-" * LINE_WIDTH
+_BIDS = f"{'Bid Exch':<{NAME_WIDTH}}", f"{'Bid Qty':<{NUMBER_WIDTH}}", f"{'Bid Price':<{NUMBER_WIDTH}}"
+_ASKS = f"{'Ask Price':<{NUMBER_WIDTH}}", f"{'Ask Qty':<{NUMBER_WIDTH}}", f"{'Ask Exch':<{NAME_WIDTH}}"
 _NOTHING = ExchangeLevel(Decimal(0), Decimal(0), "")
 
 
-def draw(view: View, depth: int | None = None) -> list[str]:
-    """The lines of the table, with the best `depth` levels a side; the shorter side is padded."""
+def draw(view: View, depth: int | None = None, width: int = LINE_WIDTH) -> list[str]:
+    """The lines of the table, with the best `depth` levels a side; the shorter side is padded. On less than its `width`
+    (characters) there are no exchanges, and on still less no quantities."""
     bids, asks = view.bids[:depth], view.asks[:depth]
     decimals = places((*bids, *asks), NUMBER_WIDTH)
-    rows = [_row(bid, ask, decimals) for bid, ask in zip_longest(bids, asks, fillvalue=_NOTHING)]
-    return [f"Aggregated Order Book for {view.symbol}", _HEADER, _RULE, *rows, _RULE]
+    columns = next((count for count in (3, 2) if len(_line(_BIDS, _ASKS, count)) <= width), 1)
+    header = _line(_BIDS, _ASKS, columns)
+    rows = [_row(bid, ask, decimals, columns) for bid, ask in zip_longest(bids, asks, fillvalue=_NOTHING)]
+    rule = "-" * len(header)
+    return [f"Aggregated Order Book for {view.symbol}", header, rule, *rows, rule]
 
 
 def status(view: View, connection: str) -> str:
@@ -40,9 +42,18 @@ def status(view: View, connection: str) -> str:
     return " | ".join(parts)
 
 
-def _row(bid: ExchangeLevel, ask: ExchangeLevel, decimals: int) -> str:
-    left = f"{bid.exchange:<{NAME_WIDTH}} | {bid.quantity:>{NUMBER_WIDTH}.2f} | {bid.price:>{NUMBER_WIDTH}.{decimals}f}"
-    right = (
-        f"{ask.price:>{NUMBER_WIDTH}.{decimals}f} | {ask.quantity:>{NUMBER_WIDTH}.2f} | {ask.exchange:<{NAME_WIDTH}}"
+def _row(bid: ExchangeLevel, ask: ExchangeLevel, decimals: int, columns: int) -> str:
+    return _line(_cells(bid, decimals), _cells(ask, decimals)[::-1], columns)
+
+
+def _cells(level: ExchangeLevel, decimals: int) -> tuple[str, ...]:
+    return (
+        f"{level.exchange:<{NAME_WIDTH}}",
+        f"{level.quantity:>{NUMBER_WIDTH}.2f}",
+        f"{level.price:>{NUMBER_WIDTH}.{decimals}f}",
     )
-    return f"{left} || {right}"
+
+
+def _line(bid: tuple[str, ...], ask: tuple[str, ...], columns: int) -> str:
+    """The `columns` of each side that are nearest to the middle."""
+    return f"{' | '.join(bid[-columns:])} || {' | '.join(ask[:columns])}"

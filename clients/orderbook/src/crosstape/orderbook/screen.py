@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Protocol, Self
+from typing import Self
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from crosstape.orderbook.drawing import LINES_AROUND
-
-
-class Screen(Protocol):
-    """Shows one frame after the other."""
-
-    def rows(self, depth: int) -> int:
-        """How many of `depth` levels a side there is room for."""
-        ...
-
-    def show(self, table: Sequence[str], status: str) -> None:
-        """A frame: the table, and the line below it."""
-        ...
+from crosstape.orderbook.drawing import LINE_WIDTH, LINES_AROUND
 
 
 class Pipe:
     """Plain text, an empty line after each frame."""
+
+    width = LINE_WIDTH
 
     def __enter__(self) -> Self:
         return self
@@ -55,6 +45,10 @@ class Terminal:
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
+
+    @property
+    def width(self) -> int:
+        return self._console.width
 
     def rows(self, depth: int) -> int:
         return max(1, min(depth, self._console.height - LINES_AROUND))

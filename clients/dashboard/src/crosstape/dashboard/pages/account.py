@@ -82,8 +82,9 @@ def _create(client: Client, name: str, scopes: list[Scope], seconds: int | None)
     if not name.strip() or not scopes:
         st.error("Give it a name and at least one right.")
         return
+    expires_at = None if seconds is None else dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds)
     try:
-        st.session_state["new-key"] = client.create_api_key(name.strip(), scopes=scopes, expires_in=seconds)
+        st.session_state["new-key"] = client.create_api_key(name.strip(), scopes=scopes, expires_at=expires_at)
     except CrosstapeError as error:
         st.error(sentence(error))
     else:

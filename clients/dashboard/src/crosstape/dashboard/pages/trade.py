@@ -7,6 +7,7 @@ import time
 import uuid
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from crosstape.client import CrosstapeError, Order, Unauthenticated
 from crosstape.client.orders import Side
@@ -53,10 +54,8 @@ def page() -> None:
 
 @st.fragment(run_every=EVERY)
 def _figures(market: Market) -> None:
-    feeds = signed_in.feeds()
-    feed, book = feeds.follow(market), feeds.trading.book()
-    gap = book_view.spread(book.book) if book.book else None
-    st.html(tape_view.headline(feed.state(), feed.today(), gap))
+    feed = signed_in.feeds().follow(market)
+    st.html(tape_view.headline(feed.state(), feed.today(), _gap()))
 
 
 @st.fragment(run_every=EVERY)
@@ -70,7 +69,8 @@ def _chart(market: Market) -> None:
     except CrosstapeError as error:
         st.toast(sentence(error))
     state = feed.state()
-    _banner(_worse(state.link, feeds.trading.link))
+    with _place():
+        _banner(_worse(state.link, feeds.trading.link))
     orders = [order for order in feeds.trading.known_orders() if _is_of(order, market)][:CHART_ORDERS]
     chart(payload(state, orders, have), CHART_KEY)
 
@@ -90,8 +90,9 @@ def _side(market: Market) -> None:
     else:
         trading.follow_book("*", consolidated(market.symbol))
     state = trading.book()
-    if told := book_view.notice(state, time.monotonic()):
-        st.html(text("p", told, css="ct-notice", role="status"))
+    with _place():
+        if told := book_view.notice(state, time.monotonic()):
+            st.html(text("p", told, css="ct-notice", role="status"))
     ladder, depth, tape = st.tabs(["Book", "Depth", "Tape"])
     with ladder:
         st.html(book_view.ladder(state.book) if state.book else _WAITING)
@@ -100,6 +101,12 @@ def _side(market: Market) -> None:
     with tape:
         trades = signed_in.feeds().follow(market).state().trades
         st.html(tape_view.tape(trades) if trades else '<p class="ct-empty">No trades since you came.</p>')
+
+
+def _place() -> DeltaGenerator:
+    """For what comes and goes: what stands below it would be drawn anew where its place changed, and tabs forget which
+    of them was chosen."""
+    return st.container()
 
 
 _WAITING = '<p class="ct-empty">Waiting for the book…</p>'
@@ -122,7 +129,7 @@ def _ticket(market: Market) -> None:
         quantity = st.text_input(f"Quantity ({market.symbol.partition('-')[0]})", "0.25")
     with limit:
         limit_price = st.text_input("Limit price", key=(limit_key := f"limit-{market.exchange}-{market.symbol}"))
-    st.button(
+    is_taken = st.button(
         "Limit from the book",
         help="The best price plus 0.1 % for a buy, minus 0.1 % for a sell",
         on_click=_take_limit,
@@ -130,6 +137,8 @@ def _ticket(market: Market) -> None:
         type="tertiary",
         icon=":material/vertical_align_center:",
     )
+    if is_taken and _gap() is None:  # said here: what a callback draws takes the place of the page's style
+        st.toast("There is no book to take a price from at the moment.")
     length, step = st.columns(2)
     with length:
         duration = st.number_input("Duration (s)", min_value=1, max_value=2_592_000, value=60, step=10)
@@ -150,11 +159,13 @@ def _ticket(market: Market) -> None:
 
 
 def _take_limit(key: str, side: Side) -> None:
-    book = signed_in.feeds().trading.book().book
-    if book and (gap := book_view.spread(book)):
+    if gap := _gap():
         st.session_state[key] = str(order_view.marketable(side, gap))
-    else:
-        st.toast("There is no book to take a price from at the moment.")
+
+
+def _gap() -> book_view.Spread | None:
+    book = signed_in.feeds().trading.book().book
+    return book_view.spread(book) if book else None
 
 
 def _submit(ticket: Ticket) -> None:
@@ -174,6 +185,8 @@ def _submit(ticket: Ticket) -> None:
         del st.session_state[SUBMISSION]
         feeds.trading.add(accepted.order_id)
         st.success("Accepted. Its fills appear on the chart and below it.")
+        for remark in order_view.remarks(accepted):
+            st.warning(remark)
 
 
 @st.fragment(run_every=EVERY)
