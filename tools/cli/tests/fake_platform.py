@@ -1,6 +1,10 @@
-"""A platform of three stand-ins, run by its path as `crosstape demo` runs the real one: FOLDER [SERVICE_OPTION ...]."""
+"""A platform of three stand-ins, run by its path as `crosstape demo` runs the real one: FOLDER [SERVICE_OPTION ...].
+
+With `--login-hangs` or `--markets-hang` first, what is asked for that answers only when its service ends.
+"""
 
 import asyncio
+import socket
 import sys
 from pathlib import Path
 
@@ -19,10 +23,10 @@ SERVICE = Path(__file__).with_name("fake_service.py")
 
 
 class FakePlatform:
-    exchanges = ("binance",)
-
-    def __init__(self, last_options: list[str]) -> None:
-        self._last_options = last_options
+    def __init__(self, options: list[str]) -> None:
+        self._hanging = next((option for option in options[:1] if option in ("--login-hangs", "--markets-hang")), "")
+        self._last_options = options[bool(self._hanging) :]
+        self._ports: dict[str, int] = {}
 
     def commands(self) -> list[Command]:
         return [
@@ -38,11 +42,22 @@ class FakePlatform:
         ]
         return Run(pid, "demo", "http://gateway", "", "", "", "", "", "", processes)
 
+    def markets(self, supervisor: Supervisor) -> dict[str, str]:
+        if self._hanging == "--markets-hang":
+            self._hang()
+        return {} if "edge" in supervisor.absent else {"binance": "SOL-USDT"}
+
     def access(self) -> Access:
+        if self._hanging == "--login-hangs":
+            self._hang()
         return Access("admin", "a password", "ctk_key")
 
+    def _hang(self) -> None:
+        with socket.create_connection((LOOPBACK, self._ports["edge"])) as silent:
+            silent.recv(1)
+
     def _command(self, name: str, needs: tuple[str, ...], options: list[str]) -> Command:
-        port = free_port()
+        port = self._ports[name] = free_port()
         return Command(
             name=name,
             argv=(sys.executable, str(SERVICE), str(port), *options),

@@ -1,9 +1,12 @@
-"""A tiny stand-in for a service, run by its path: answers every GET with 200, and may die or be stubborn."""
+"""A tiny stand-in for a service, run by its path: answers every GET with 200, and may end at once or be stubborn.
+
+It writes "asked to stop" to its log when it is, and stops after that as slowly as it is told.
+"""
 
 import argparse
+import os
 import signal
 import sys
-import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -24,18 +27,23 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
     parser.add_argument("--ready-after", type=float, default=0.0)
-    parser.add_argument("--die-after", type=float)
+    parser.add_argument("--die", action="store_true")
+    parser.add_argument("--stop-after", type=float, default=0.0)
     parser.add_argument("--stubborn", action="store_true")
     parser.add_argument("--say", default="")
     options = parser.parse_args()
     Handler.ready_at = time.monotonic() + options.ready_after
     if options.say:
         print(options.say, flush=True)
-    if options.die_after == 0:
+    if options.die:
         sys.exit(3)
-    if options.die_after:
-        threading.Timer(options.die_after, lambda: signal.raise_signal(signal.SIGKILL)).start()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN if options.stubborn else lambda *_: sys.exit(0))
+
+    def stop(*_: object) -> None:
+        os.write(1, b"asked to stop\n")
+        time.sleep(options.stop_after)
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if options.stubborn else stop)
     ThreadingHTTPServer(("127.0.0.1", options.port), Handler).serve_forever()
 
 

@@ -1,6 +1,5 @@
 """What the commands ask of services, what they print of the answers, and how they refuse."""
 
-import gzip
 import json
 import os
 import subprocess
@@ -9,14 +8,17 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
-from crosstape.cli import app, doctor, jobs, markets, verify
+from crosstape.cli import app, doctor, jobs, markets, operate, verify
+from crosstape.cli.choice import Choice
 from crosstape.cli.errors import CliError
 from crosstape.cli.home import Home, Run
 from crosstape.cli.process import NotNeeded
-from crosstape.cli.recordings import folder_of
+from crosstape.cli.recordings import found
 
 
 class Answers(ThreadingHTTPServer):
@@ -67,7 +69,8 @@ def homes(tmp_path: Path, answers: Answers) -> Iterator[list[Home]]:
         yield [home]
 
 
-VERIFIED = {"result": "ok", "bars": 7, "mismatches": [], "missing_ids": [], "sha256": {"2025-07-01": "ab12"}}
+DIGEST = "ab12" * 16
+VERIFIED = {"result": "ok", "bars": 7, "mismatches": [], "missing_ids": [], "sha256": {"2025-07-01": DIGEST}}
 VERIFY = "/internal/verify/binance/BTC%2FUSDT"
 
 
@@ -78,7 +81,7 @@ def test_verify_shows_what_history_found(
     assert verify.verify("binance", "BTC/USDT", "2025-07-01T00:00:00", "", homes)
     assert answers.asked == [f"{VERIFY}?start=2025-07-01T00%3A00%3A00"]
     shown = capsys.readouterr().out
-    assert "every bar is what its trades say" in shown and "ab12" in shown and "7" in shown
+    assert "every bar is what its trades say" in shown and f"SHA-256 2025-07-01  {DIGEST}\n" in shown and "7" in shown
 
 
 def test_verify_fails_on_a_difference_and_shows_it(
@@ -116,6 +119,13 @@ def test_active_markets_are_spelled_canonically(answers: Answers) -> None:
         markets.active_symbols(answers.origin, "bybit")
 
 
+def test_what_is_printed_to_be_tried_is_a_market_that_the_exchange_lists(answers: Answers) -> None:
+    chosen = ["XMR-USD", "BTC-USD"]
+    assert markets.listed_symbol(answers.origin, chosen) == "XMR-USD", "where nothing is told"
+    answers.content["/readyz"] = (200, b'{"checks": {"feed": {"status": "up", "unlisted": ["XMR-USD"]}}}')
+    assert markets.listed_symbol(answers.origin, chosen) == "BTC-USD"
+
+
 def test_doctor_finds_the_engines_and_says_when_nothing_runs(tmp_path: Path) -> None:
     found = {finding.subject: finding for finding in doctor.findings([Home(tmp_path)], 8000)}
     assert found["kafka"].state == found["valkey"].state == "OK"
@@ -139,6 +149,21 @@ def test_failed_job_gives_its_last_line(tmp_path: Path, monkeypatch: pytest.Monk
         list(jobs.lines(name, [], {}))
 
 
+def test_a_job_that_is_killed_in_the_middle_of_a_line_is_said_to_have_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = 'import os\nos.write(1, b\'{"done": 1}\\n{"do\')\nos.kill(os.getpid(), 9)'
+    name = module(tmp_path, text, monkeypatch)
+    with pytest.raises(CliError, match="ended with exit code -9"):
+        list(jobs.lines(name, [], {}))
+
+
+def test_a_recording_into_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CliError, match=r"cannot write in .*choose another with --out"):
+        jobs.record("kraken", ["BTC-USD"], tmp_path / "file" / "folder" / "out.jsonl", "")
+
+
 def test_backfill_without_a_platform_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CROSSTAPE_KAFKA_BOOTSTRAP", raising=False)
     with pytest.raises(CliError, match="start one with make demo"):
@@ -154,27 +179,72 @@ def test_error_is_one_line_and_exit_code_1(monkeypatch: pytest.MonkeyPatch, caps
     assert errors == "error: an empty list was given: name at least one, separated by commas\n"
 
 
-@pytest.mark.parametrize("is_compressed", [True, False])
-def test_one_recorded_file_becomes_a_folder_the_simulator_reads(tmp_path: Path, is_compressed: bool) -> None:
-    source = tmp_path / ("one.jsonl.gz" if is_compressed else "one.jsonl")
-    lines = b'{"t": 1, "dir": "in", "src": "wss://x", "frame": "{}"}\n'
-    source.write_bytes(gzip.compress(lines) if is_compressed else lines)
-    folder = folder_of(source, Home(tmp_path / "home"))
-    assert [gzip.decompress(path.read_bytes()) for path in folder.iterdir()] == [lines]
-
-
 @pytest.mark.parametrize("name", ["one.jsonl", "one.jsonl.gz"])
-def test_folder_with_what_the_simulator_reads_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
-    (tmp_path / "kraken").mkdir()
-    (tmp_path / "kraken" / name).touch()
-    assert folder_of(tmp_path, Home(tmp_path / "home")) == tmp_path
+def test_a_folder_with_what_the_simulator_reads_and_one_file_of_it_are_taken_as_they_are(
+    tmp_path: Path, name: str
+) -> None:
+    file = tmp_path / "kraken" / name
+    file.parent.mkdir()
+    file.touch()
+    assert (found(tmp_path), found(file)) == (tmp_path, file)
 
 
 def test_folder_without_recordings_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CliError, match=r"has no \.jsonl or \.jsonl\.gz file"):
-        folder_of(tmp_path, Home(tmp_path))
+        found(tmp_path)
     with pytest.raises(CliError, match="does not exist"):
-        folder_of(tmp_path / "absent", Home(tmp_path))
+        found(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("command", [["demo", "--recordings"], ["replay"]])
+def test_recordings_are_played_by_the_demo_and_with_a_state_of_their_own(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "okx.jsonl").touch()
+    run: list[tuple[Any, str]] = []
+    monkeypatch.setattr(app, "_run", lambda *args, simulation, name="demo", **options: run.append((simulation, name)))
+    words = [*command, str(tmp_path), "--times", "now", "--speed", "max"]
+    app.app(words, standalone_mode=False)
+    ((simulation, name),) = run
+    assert (simulation.recordings, simulation.times, simulation.speed) == (tmp_path, "now", "max")
+    assert name == command[0]
+
+
+def test_a_tape_of_recorded_frames_is_not_moved_to_another_present(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "okx.jsonl").touch()
+    ran: list[str] = []
+    monkeypatch.setattr(operate, "run_platform", lambda choice, home, console: ran.append(choice.simulation.times))
+
+    def play(times: str) -> None:
+        words = ["replay", str(tmp_path), "--times", times, "--home", str(tmp_path / "home")]
+        app.app(words, standalone_mode=False)
+
+    play("now")
+    (tmp_path / "home" / "clickhouse").mkdir(parents=True)
+    play("recorded")
+    with pytest.raises(CliError, match="has a tape, whose trades --times now would move"):
+        play("now")
+    with Home(tmp_path / "home").locked():
+        play("now")
+    assert ran == ["now", "recorded", "now"]
+
+
+@pytest.mark.parametrize("option", ["--times=yesterday", "--speed=0", "--speed=fast"])
+def test_a_word_that_no_replay_knows_is_refused_before_anything_starts(option: str, tmp_path: Path) -> None:
+    (tmp_path / "okx.jsonl").touch()
+    with pytest.raises(typer.BadParameter):
+        app.app(["replay", str(tmp_path), option], standalone_mode=False)
+
+
+def test_exchanges_are_taken_by_any_of_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[Choice] = []
+    monkeypatch.setattr(operate, "run_platform", lambda choice, home, console: ran.append(choice))
+    app.app(["demo", "--exchanges", "Coinbase,KRAKEN,kraken", "--log-level", "debug"], standalone_mode=False)
+    assert (ran[0].exchanges, ran[0].log_level) == (("coinbasepro", "kraken"), "DEBUG")
+    with pytest.raises(CliError, match="deribit cannot be simulated: name some of binance"):
+        app.app(["demo", "--exchanges", "deribit"], standalone_mode=False)
 
 
 @pytest.mark.integration

@@ -1,6 +1,7 @@
 """The broker's jars: nothing runs but what the lock file names."""
 
 import hashlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,13 @@ def test_a_jar_with_another_hash_is_refused(folder: Path, monkeypatch: pytest.Mo
     with pytest.raises(CliError, match=r"engine-1\.0\.jar is not the one in kafka.lock"):
         kafka_jars.fetch()
     assert not list(folder.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_told_in_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.write_text("a file")
+    monkeypatch.setattr(sys, "argv", ["kafka_jars"])
+    with pytest.raises(SystemExit, match=rf"^error: .*{folder}"):
+        kafka_jars.main()
 
 
 def test_a_damaged_jar_is_fetched_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Log files: what rotation keeps, and what is taken for a process's last words."""
 
 import json
+import traceback
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,10 @@ def test_long_log_is_cut_without_a_copy_when_the_disk_is_full(tmp_path: Path) ->
     assert not copy.is_symlink()
 
 
+def _trace(error: Exception) -> str:
+    return "".join(traceback.format_exception(error))
+
+
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
@@ -63,6 +68,14 @@ def test_long_log_is_cut_without_a_copy_when_the_disk_is_full(tmp_path: Path) ->
         ),
         (
             [json.dumps({"level": "error", "event": "failed", "exception": "Traceback ...\n\nKeyError: 'x'"})],
+            "failed: KeyError: 'x'",
+        ),
+        (
+            [
+                json.dumps(
+                    {"level": "error", "event": "failed", "exception": _trace(ExceptionGroup("g", [KeyError("x")]))}
+                )
+            ],
             "failed: KeyError: 'x'",
         ),
         (['{"event": "serving"}'], "serving"),

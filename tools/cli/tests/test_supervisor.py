@@ -2,10 +2,13 @@
 
 import asyncio
 import errno
+import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -42,7 +45,7 @@ class Events(list[Event]):
         self._changed.set()
 
     async def until(self, condition: Callable[[Event], bool]) -> Event:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 for event in self:
                     if condition(event):
@@ -68,7 +71,7 @@ async def test_process_starts_only_when_what_it_waits_for_is_ready(tmp_path: Pat
     events = Events()
     commands = [command("store", "--ready-after", "0.5"), command("edge", needs=("store",))]
     supervisor = Supervisor(commands, lambda name: tmp_path / name, events.report)
-    await supervisor.start(20)
+    await supervisor.start(60)
     await supervisor.stop(5)
     order = [(event.kind, event.name) for event in events]
     assert order.index(("ready", "store")) < order.index(("starting", "edge"))
@@ -76,20 +79,78 @@ async def test_process_starts_only_when_what_it_waits_for_is_ready(tmp_path: Pat
 
 @pytest.mark.integration
 async def test_failed_start_says_why_and_leaves_nothing(tmp_path: Path) -> None:
-    commands = [command("store"), command("edge", "--die-after", "0", "--say", "no such folder")]
+    commands = [command("store"), command("edge", "--die", "--say", "no such folder")]
     supervisor = Supervisor(commands, lambda name: tmp_path / name, lambda event: None)
     with pytest.raises(ProcessError, match="edge ended \\(exit code 3\\): no such folder"):
-        await supervisor.start(20)
+        await supervisor.start(60)
     await supervisor.stop(5)
     assert not any(process.is_running for process in supervisor.processes.values())
 
 
 @pytest.mark.integration
+async def test_start_goes_on_without_an_exchange_that_is_away_or_refuses(tmp_path: Path) -> None:
+    events = Events()
+    commands = [
+        command("engine"),
+        replace(command("ingestor-okx"), may_be_absent=True),
+        replace(command("ingestor-away", "--ready-after", "60"), ready_seconds=0.3, may_be_absent=True),
+        replace(command("ingestor-odd", "--die", "--say", "no symbol XMR-USD"), may_be_absent=True),
+    ]
+    supervisor = Supervisor(commands, lambda name: tmp_path / name, events.report)
+    await supervisor.start(60)
+    assert [name for name, process in supervisor.processes.items() if process.is_running][:3] == [
+        each.name for each in commands[:3]
+    ]
+    assert sorted(supervisor.absent) == ["ingestor-away", "ingestor-odd"]
+    await events.until(lambda event: event.kind == "warning" and "no symbol XMR-USD" in event.text)
+    await events.until(lambda event: event.kind == "warning" and "was not ready in" in event.text)
+    os.kill(supervisor.processes["ingestor-away"].pid, signal.SIGKILL)
+    # as one of another process id
+    await events.until(lambda event: event.kind == "restarted" and "ingestor-away was not ready in" in event.text)
+    assert supervisor.processes["ingestor-away"].is_running
+    await supervisor.stop(5)
+
+
+@pytest.mark.integration
+async def test_start_fails_when_every_exchange_refuses(tmp_path: Path) -> None:
+    feed = replace(command("ingestor-okx", "--die", "--say", "no symbol NOPE-USD"), may_be_absent=True)
+    supervisor = Supervisor([command("engine"), feed], lambda name: tmp_path / name, lambda event: None)
+    with pytest.raises(ProcessError, match="no symbol NOPE-USD"):
+        await supervisor.start(60)
+    await supervisor.stop(5)
+
+
+@pytest.mark.integration
+async def test_an_exchange_that_goes_on_refusing_is_asked_more_and_more_seldom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_module, "LONGEST_PAUSE_SECONDS", 0.25)
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def noted(seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(min(seconds, 0.03))
+
+    monkeypatch.setattr(asyncio, "sleep", noted)
+    events = Events()
+    refusing = replace(command("ingestor-odd", "--die", "--say", "no symbol XMR-USD"), may_be_absent=True)
+    commands = [replace(command("ingestor-okx"), may_be_absent=True), refusing]
+    supervisor = Supervisor(commands, lambda name: tmp_path / name, events.report)
+    await supervisor.start(60)
+    await events.until(lambda event: max(pauses) >= 1)
+    await supervisor.stop(5)
+
+
+@pytest.mark.integration
 async def test_process_that_keeps_crashing_is_restarted_each_time(tmp_path: Path) -> None:
     events = Events()
-    supervisor = Supervisor([command("feed", "--die-after", "0.3")], lambda name: tmp_path / name, events.report)
-    await supervisor.start(20)
-    await events.until(lambda event: [e.kind for e in events].count("restarted") >= 2)
+    supervisor = Supervisor([command("feed")], lambda name: tmp_path / name, events.report)
+    await supervisor.start(60)
+    supervisor.processes["feed"].kill()
+    await events.until(lambda event: event.kind == "restarted")
+    supervisor.processes["feed"].kill()
+    await events.until(lambda event: [e.kind for e in events].count("restarted") == 2)
     await supervisor.stop(5)
     assert "killed by SIGKILL" in next(event.text for event in events if event.kind == "ended")
 
@@ -116,9 +177,10 @@ async def test_what_stands_against_a_restart_is_said_and_tried_again(
         return {}
 
     events = Events()
-    feed = replace(command("feed", "--die-after", "0.3"), late_environment=markets)
+    feed = replace(command("feed"), late_environment=markets)
     supervisor = Supervisor([feed], lambda name: tmp_path / name, events.report)
-    await supervisor.start(20)
+    await supervisor.start(60)
+    supervisor.processes["feed"].kill()
     await events.until(lambda event: event.kind == "restarted")
     await supervisor.stop(5)
     assert [event.text for event in events if event.kind == "warning"] == said
@@ -127,10 +189,36 @@ async def test_what_stands_against_a_restart_is_said_and_tried_again(
 
 
 @pytest.mark.integration
+async def test_what_stops_slowly_takes_nothing_from_the_time_of_what_it_needs(tmp_path: Path) -> None:
+    events = Events()
+    commands = [
+        command("store", "--stop-after", "1.2"),
+        command("edge", "--stop-after", "1.2", needs=("store",)),
+    ]
+    supervisor = Supervisor(commands, lambda name: tmp_path / name, events.report)
+    await supervisor.start(60)
+    await supervisor.stop(2.2)
+    assert [(event.kind, event.name) for event in events[-2:]] == [("stopped", "edge"), ("stopped", "store")]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("error", [AttributeError("pidfd_open"), OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))])
+async def test_end_of_a_process_is_seen_where_there_is_no_pidfd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(os, "pidfd_open", Mock(side_effect=error))
+    process = Process(command("edge"), tmp_path / "edge.log")
+    process.start()
+    await process.wait_ready(60)
+    process.kill()
+    assert await asyncio.wait_for(process.wait_exit(), 60) == -signal.SIGKILL
+
+
+@pytest.mark.integration
 async def test_stubborn_process_is_killed_at_the_deadline(tmp_path: Path) -> None:
     process = Process(command("edge", "--stubborn"), tmp_path / "edge.log")
     process.start()
-    await process.wait_ready(20)
+    await process.wait_ready(60)
     assert not await process.stop(0.3)
     assert process.describe_exit() == "killed by SIGKILL"
 
@@ -149,7 +237,7 @@ async def test_program_that_does_not_exist_is_said_so(tmp_path: Path) -> None:
     process = Process(missing, tmp_path / "ghost.log")
     process.start()
     with pytest.raises(ProcessError, match="cannot run /no/such/program: No such file"):
-        await process.wait_ready(10)
+        await process.wait_ready(60)
 
 
 @pytest.mark.integration
@@ -162,7 +250,7 @@ async def test_process_with_nothing_to_do_is_skipped_and_the_rest_goes_on(tmp_pa
     supervisor = Supervisor(
         [idle, command("edge", needs=("ingestor-okx",))], lambda name: tmp_path / name, events.report
     )
-    await supervisor.start(20)
+    await supervisor.start(60)
     assert [process.command.name for process in supervisor.running()] == ["edge"]
     await supervisor.stop(5)
     assert ("skipped", "ingestor-okx") in [(event.kind, event.name) for event in events]

@@ -27,6 +27,26 @@ async def test_shortage_is_said_once_until_it_is_over(tmp_path: Path, monkeypatc
     assert "only 0 MiB are free" in events[0].text
 
 
+async def test_folder_that_was_removed_is_said_once_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "EVERY_SECONDS", 0)
+    events: list[Event] = []
+    gone = Home(tmp_path / "gone")
+    watching = asyncio.create_task(upkeep.upkeep(gone, [], events.append))
+    async with asyncio.timeout(5):
+        while not events:
+            await asyncio.sleep(0)
+        gone.directory.mkdir()
+        await asyncio.sleep(0)
+        gone.directory.rmdir()
+        while len(events) < 2:
+            await asyncio.sleep(0)
+    assert not watching.done()
+    watching.cancel()
+    assert [event.kind for event in events] == ["warning", "warning"]
+
+
 async def test_log_that_cannot_be_cut_is_said_once_and_keeps_no_other_from_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """Faults happen by seed, reach the wire, are counted, and never touch the truth."""
 
+import asyncio
 import json
 import time
 from dataclasses import replace
@@ -15,7 +16,7 @@ from crosstape.exchange_sim.faults import (
     frame_fault,
     parse_rates,
 )
-from crosstape.exchange_sim.testing import SMALL, client_of
+from crosstape.exchange_sim.testing import POLL_S, SMALL, client_of
 
 QUICK = replace(SMALL, exchanges=("binance",))
 TRADES = "/binance/spot.stream/ws/btcusdt@trade"
@@ -86,14 +87,21 @@ async def test_a_dropped_connection_ends_and_a_stalled_one_stays_silent() -> Non
         async with client.socket(TRADES) as socket:
             message = await socket.raw.receive(timeout=5)
             assert message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSE)
-        await client.post("/_faults", {"stall": 1.0})
-        async with client.socket(TRADES) as socket:
-            while "stall" not in (await client.get("/_truth/stats"))["faults"]:
+        await client.post("/_faults", {})
+        url = client.address.replace("http", "ws") + TRADES
+        async with client.http.ws_connect(url, autoping=False) as raw:
+            await raw.ping()
+            while (await raw.receive(timeout=5)).type is not aiohttp.WSMsgType.PONG:
                 pass
-            await socket.raw.send_json({"method": "LIST_SUBSCRIPTIONS", "id": 1})
+        await client.post("/_faults", {"stall": 1.0})
+        async with client.http.ws_connect(url, autoping=False) as raw:
+            while "stall" not in (await client.get("/_truth/stats"))["faults"]:
+                await asyncio.sleep(POLL_S)
+            await raw.send_json({"method": "LIST_SUBSCRIPTIONS", "id": 1})
+            await raw.ping()
             with pytest.raises(TimeoutError):
-                await socket.raw.receive(timeout=0.3)
-            assert not socket.raw.closed
+                await raw.receive(timeout=0.3)
+            assert not raw.closed
 
 
 async def test_corrupt_frames_are_not_json_and_wrong_checksums_differ() -> None:

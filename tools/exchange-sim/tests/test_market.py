@@ -2,18 +2,25 @@
 
 import time
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crosstape.exchange_sim.__main__ import parser
 from crosstape.exchange_sim.bars import lots_per_usd, merged, open_time_of, synthetic
 from crosstape.exchange_sim.book_view import BookView
+from crosstape.exchange_sim.clock import ExchangeClock
 from crosstape.exchange_sim.decimal_text import fixed, parsed, trimmed
-from crosstape.exchange_sim.instruments import EXCHANGES, instrument, listing
+from crosstape.exchange_sim.faults import Faults
+from crosstape.exchange_sim.instruments import BASES, EXCHANGES, instrument, listing
 from crosstape.exchange_sim.latent import fair_price
-from crosstape.exchange_sim.market import Market
+from crosstape.exchange_sim.market import KEPT_MINUTES, Market
 from crosstape.exchange_sim.order_flow import OrderFlow
+from crosstape.exchange_sim.settings import SimConfig
+from crosstape.exchange_sim.simulation import Simulation
+from crosstape.exchange_sim.state import StateStore
 from crosstape.exchange_sim.trade_history import Trade, TradeHistory
 
 START_NS = 1_750_000_030_000_000_000
@@ -43,6 +50,21 @@ def test_same_seed_and_times_give_the_same_trades_and_another_seed_others() -> N
     assert run(flow(), 5) != run(flow(seed=6), 5)
 
 
+def test_a_book_that_a_late_step_empties_draws_no_more_takers_than_a_full_one() -> None:
+    one, seconds = flow(rate=2_000.0), 2
+    one.step(START_NS + seconds * 10**9)
+    assert not (one.market.engine.bids.prices and one.market.engine.asks.prices), "it was emptied"
+    assert one.market.engine.last_order_id < 2 * one.rate * seconds
+
+
+def test_trades_go_on_after_the_machines_clock_was_set_back() -> None:
+    one = flow()
+    before = run(one, 5)
+    hour_ns = 3_600 * 10**9
+    after = [trade for step in range(100) for trade in one.step(START_NS - hour_ns + step * 50_000_000)]
+    assert after and after[0].number == before[-1].number + 1
+
+
 def test_trades_have_consecutive_ids_and_times_that_never_go_back_or_lie_ahead() -> None:
     trades = run(flow(), 20)
     assert [trade.number for trade in trades] == list(range(1000, 1000 + len(trades)))
@@ -55,16 +77,32 @@ def test_trades_have_consecutive_ids_and_times_that_never_go_back_or_lie_ahead()
 
 
 def test_venues_agree_but_for_small_gaps() -> None:
-    dollars = [one for one in listing(EXCHANGES, 20) if one.base == "BTC" and one.quote in ("USD", "USDT")]
+    dollars = [one for one in listing(EXCHANGES, BASES[:20]) if one.base == "BTC" and one.quote in ("USD", "USDT")]
     prices = [fair_price(3, one, 1.75e9) / 10**one.price_decimals for one in dollars]
     assert len(set(prices)) == len(prices) == 8
     assert max(prices) / min(prices) < 1.001
 
 
 def test_every_instrument_trades_at_its_latent_price() -> None:
-    for one in listing(EXCHANGES, 20):
+    for one in listing(EXCHANGES, BASES[:20]):
         assert fair_price(1, one, time.time()) > 100, one
         assert lots_per_usd(one) * 500 >= 1, one
+
+
+def test_named_bases_are_the_only_ones_simulated_and_have_all_the_trades() -> None:
+    config = SimConfig(exchanges=("binance", "kraken"), bases=("APT", "BTC"), rate=100.0)
+    faults = Faults(config.seed, config.faults)
+    simulation = Simulation(config, faults, ExchangeClock(faults))
+    fast = {one.key: flow.rate for flow in simulation.flows if (one := flow.market.instrument).is_active}
+    assert {market.instrument.base for market in simulation.markets.values()} == {"APT", "BTC"}
+    assert {"binance:spot:APTUSDT", "kraken:spot:APT/USD", "binance:perpetual:BTCUSDT"} < fast.keys()
+    assert sum(fast.values()) == pytest.approx(100.0)
+
+
+@pytest.mark.parametrize("options", [["--bases", "NOPE"], ["--bases", "BTC", "--symbols", "2"]])
+def test_unknown_bases_and_two_ways_to_say_which_are_refused(options: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        parser().parse_args(options)
 
 
 @pytest.mark.parametrize("interval", [("1m", 60), ("15m", 900), ("1h", 3600)])
@@ -135,3 +173,21 @@ def test_a_client_that_applies_the_changes_has_the_book(depth: int | None) -> No
             if not quantity:
                 del client[price]
         assert client == dict(engine.bids.top(depth or 10_000))
+
+
+def test_minutes_beyond_those_kept_become_synthetic(tmp_path: Path) -> None:
+    opened = START_NS // 10**9 // 60 * 60
+    market = Market(BTC, 5, history_limit=10, first_number=1, since=opened)
+    for minute in range(KEPT_MINUTES + 10):
+        market.record(Trade(minute + 1, (opened + minute * 60) * 10**9, 100 + minute, 7, "buy", 0))
+    assert len(market.minutes) == KEPT_MINUTES
+    assert market.since == opened + 600
+    older, newer = market.bars("1m", opened + 540, opened + 660, limit=2, newest=False)
+    assert older == synthetic(5, BTC, opened + 540, opened + 600)
+    assert (newer.open, newer.volume) == (110, 7)
+
+    store = StateStore(tmp_path)
+    store.save([market])
+    again = Market(BTC, 5, history_limit=10, first_number=1, since=opened + 10**6)
+    StateStore(tmp_path).adopt([again])
+    assert (again.minutes, again.since) == (market.minutes, market.since)

@@ -7,6 +7,7 @@ import math
 import re
 import signal
 import sys
+import tracemalloc
 from collections import defaultdict
 from dataclasses import replace
 from decimal import Decimal
@@ -19,7 +20,7 @@ import pytest
 
 from crosstape.exchange_sim.instruments import Kind
 from crosstape.exchange_sim.replay.frames import unabridged
-from crosstape.exchange_sim.replay.recordings import Line, address_of, read_lines
+from crosstape.exchange_sim.replay.recordings import Line, address_of, read_lines, read_recordings
 from crosstape.exchange_sim.testing import PATIENCE_S, SMALL, Client, client_of
 
 FRAMES = 150
@@ -50,6 +51,7 @@ def decoded(frame: str) -> Any:
     return json.loads(frame, parse_float=str)
 
 
+@pytest.mark.usefixtures("quicker_time")
 @pytest.mark.integration
 @pytest.mark.parametrize(
     ("exchange", "markets"),
@@ -88,7 +90,7 @@ async def test_trades_and_books_are_played_as_they_were_recorded(
         async with client.socket(path, *sent[source]) as socket:
             return await socket.take(is_data, len(heard[source]))
 
-    async with client_of(replace(SMALL, exchanges=(exchange,), recordings=tmp_path, speed=math.inf)) as client:
+    async with client_of(replace(SMALL, exchanges=(exchange,), recordings=file, speed=math.inf)) as client:
         found = await asyncio.gather(*(played(client, source) for source in heard))
         for source, frames in zip(heard, found, strict=True):
             assert frames == heard[source]
@@ -117,6 +119,13 @@ def test_a_file_that_was_cut_off_is_read_up_to_its_last_whole_line(
     assert bool(caplog.records) == (file.read_bytes() != LINES)
 
 
+def test_a_compressed_file_with_a_hole_is_read_up_to_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file, packed = tmp_path / "holed.jsonl.gz", gzip.compress(LINES)
+    file.write_bytes(packed[:-8] + b"\0" * 8)
+    assert list(read_lines(file)) == [Line(1, "open", "wss://ws.kraken.com")] * 2
+    assert "is cut off" in caplog.text
+
+
 def test_a_last_line_that_lacks_only_its_end_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "written-by-hand.jsonl"
     file.write_bytes(LINES.removesuffix(b"\n"))
@@ -127,3 +136,40 @@ def test_a_last_line_that_lacks_only_its_end_is_read(tmp_path: Path, caplog: pyt
 def test_a_number_whose_digits_would_fill_memory_keeps_its_exponent() -> None:
     numbers = {"1e-7": "0.0000001", "1.50e3": "1500", "0.10": "0.10", "1e999999999": "1e999999999"}
     assert {text: unabridged(msgspec.Raw(text.encode())) for text in numbers} == numbers
+
+
+def test_a_long_recording_is_not_held_in_memory(tmp_path: Path) -> None:
+    file, frames = tmp_path / "long.jsonl", 3_000
+    with file.open("wb") as output:
+        for number in range(frames):
+            trade = {"symbol": "BTC/USD", "side": "buy", "price": 1.5, "qty": 0.25, "trade_id": number,
+                     "timestamp": "2025-01-01T00:00:00.000001Z", "padding": "x" * 500}  # fmt: skip
+            frame = json.dumps({"channel": "trade", "type": "update", "data": [trade]})
+            output.write(
+                json.dumps({"t": number, "dir": "in", "src": "wss://ws.kraken.com/v2", "frame": frame}).encode()
+            )
+            output.write(b"\n")
+    tracemalloc.start()
+    try:
+        (recording,), _ = read_recordings(file, ("kraken",))
+        played = sum(frame is not None for frame in recording.frames())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (played, recording.first, recording.last, recording.decimals) == (frames, 0, frames - 1, {"BTC/USD": (1, 2)})
+    assert peak < file.stat().st_size / 4
+
+
+def test_frames_that_are_recorded_while_it_is_played_are_not_part_of_it(tmp_path: Path) -> None:
+    file, frame = tmp_path / "growing.jsonl", {"channel": "book", "data": [{"symbol": "BTC/USD"}]}
+    line = json.dumps({"t": 1, "dir": "in", "src": "wss://ws.kraken.com/v2", "frame": json.dumps(frame)})
+    file.write_text(f"{line}\n{line}\n")
+    (recording,), _ = read_recordings(file, ("kraken",))
+    file.write_text(f"{line}\n{line}\n{line}\n")
+    assert sum(frame is not None for frame in recording.frames()) == 2
+
+
+def test_a_line_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "edited.jsonl").write_bytes(LINES + b"{\n" + LINES)
+    with pytest.raises(ValueError, match=r"line 3 of .*edited\.jsonl cannot be read"):
+        list(read_lines(tmp_path / "edited.jsonl"))

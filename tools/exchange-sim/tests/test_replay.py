@@ -1,6 +1,8 @@
 """Recordings played to real sockets."""
 
+import asyncio
 import itertools
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +11,13 @@ from typing import Any, Literal
 import pytest
 
 from crosstape.exchange_sim import SimConfig
+from crosstape.exchange_sim.channel_key import ChannelKey
+from crosstape.exchange_sim.clock import ExchangeClock
+from crosstape.exchange_sim.faults import Faults
 from crosstape.exchange_sim.replay import playback
 from crosstape.exchange_sim.replay.frames import shifted, time_in
-from crosstape.exchange_sim.testing import SMALL, client_of
+from crosstape.exchange_sim.replay.recordings import read_recordings
+from crosstape.exchange_sim.testing import POLL_S, SMALL, client_of
 
 MAX = replace(SMALL, speed=math.inf)
 FIRST, LAST = 3735683259, 3735693015
@@ -51,7 +57,7 @@ async def test_every_recorded_trade_arrives_once_at_full_speed(
         assert (trades[0]["T"] == 1723161255342) == (times == "recorded")
         assert trades[-1]["T"] - trades[0]["T"] == 1723161601271 - 1723161255342
         while (await client.get("/_truth/stats"))["replay"] != "done":
-            pass
+            await asyncio.sleep(POLL_S)
         path = "/binance/spot.rest/api/v3"
         page = await client.get(f"{path}/historicalTrades?symbol=BTCUSDT&fromId={FIRST + 41}&limit=3")
         assert [(one["id"], one["price"], one["time"]) for one in page] == [
@@ -106,6 +112,30 @@ async def test_other_exchanges_recordings_play(
         async with client.socket(path, subscribe) as socket:
             assert await socket.take(is_trade, 1)
         assert await client.truth(exchange, symbol, kind)
+
+
+async def test_a_socket_that_said_little_beside_a_busy_one_of_its_file_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(playback, "SETTLE_S", 0.0)
+    book = json.dumps({"channel": "book", "data": [{"symbol": "BTC/USD"}]})
+    spoken = json.dumps({"t": 1, "dir": "in", "src": "wss://ws.kraken.com/v2", "frame": book})
+    others = json.dumps({"t": 1, "dir": "in", "src": "wss://ws.okx.com", "frame": "{}"})
+    file = tmp_path / "both.jsonl"
+    file.write_text("\n".join([spoken, *[others] * 10_000, spoken, ""]))
+    (recording,), _ = read_recordings(file, ("kraken",))
+    clock = ExchangeClock(Faults(1, {}))
+    playing = playback.Playback(recording, playback.Timeline([recording], math.inf, False), {}, clock)
+
+    async def drained() -> None: ...
+
+    session: Any = type("S", (), {"flush": staticmethod(lambda now_ns: None), "drain": staticmethod(drained)})()
+    playing.subscribe(session, ChannelKey("kraken/stream", "book", "BTC/USD", "10"))
+    task, turns = asyncio.create_task(playing.run()), 0
+    while not task.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert playing.state == "done" and turns >= 10
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
 """Each exchange's paging rule reaches every trade id exactly once; its candles are those of the truth."""
 
+import asyncio
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from crosstape.exchange_sim import SimConfig
-from crosstape.exchange_sim.testing import Client, client_of
+from crosstape.exchange_sim.testing import POLL_S, Client, client_of
 
 pytestmark = pytest.mark.usefixtures("quicker_time")
 
@@ -21,12 +22,17 @@ def within(body: Any, where: list[str]) -> Any:
     return body
 
 
+async def traded(client: Client, exchange: str, symbol: str, least: int, kind: str = "spot") -> None:
+    """Return once the market has had so many trades."""
+    while len(await client.truth(exchange, symbol, kind)) < least:
+        await asyncio.sleep(POLL_S)
+
+
 async def paused_truth(client: Client, exchange: str, symbol: str, least: int, kind: str = "spot") -> list[str]:
     """Ids of at least `least` trades of a market that then stands still."""
-    while len(truth := await client.truth(exchange, symbol, kind)) < least:
-        pass
+    await traded(client, exchange, symbol, least, kind)
     await client.post("/_truth/pause")
-    return [one["trade_id"] for one in await client.truth(exchange, symbol, kind) or truth]
+    return [one["trade_id"] for one in await client.truth(exchange, symbol, kind)]
 
 
 @pytest.mark.parametrize(("kind", "path"), [("spot", "/binance/spot.rest/api/v3"),
@@ -95,6 +101,7 @@ async def test_okx_pages_backwards_by_id_and_by_time(paging: tuple[str, str]) ->
 
 async def test_bybit_gives_the_newest_only_and_fewer_for_spot() -> None:
     async with client_of(fast("bybit")) as client:
+        await traded(client, "bybit", "BTCUSDT", 60)
         truth = await paused_truth(client, "bybit", "BTCUSDT", 1100, "perpetual")
         path = "/bybit/rest/v5/market/recent-trade?symbol=BTCUSDT&limit=1000&category="
         linear = (await client.get(path + "linear"))["result"]["list"]
@@ -153,10 +160,10 @@ async def test_binance_kline_delta_is_the_truth_s() -> None:
     async with client_of(fast("binance")) as client:
         path = "/binance/spot.rest/api/v3/klines?symbol=BTCUSDT&interval=1s"
         while not await client.truth("binance", "BTCUSDT"):
-            pass
+            await asyncio.sleep(POLL_S)
         start = (await client.truth("binance", "BTCUSDT"))[0]["time_ns"] // 10**9 * 1000 + 1000
         while (truth := await client.truth("binance", "BTCUSDT"))[-1]["time_ns"] < (start + 1000) * 10**6:
-            pass
+            await asyncio.sleep(POLL_S)
         bar = (await client.get(f"{path}&startTime={start}&limit=1"))[0]
         own = [one for one in truth if start <= one["time_ns"] // 10**6 < start + 1000]
         bought = sum(Decimal(one["quantity"]) for one in own if one["side"] == "buy")

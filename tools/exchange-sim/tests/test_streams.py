@@ -1,5 +1,6 @@
 """Each exchange's frames over a real socket, against the truth, by each exchange's own continuity rule."""
 
+import asyncio
 import itertools
 import zlib
 from collections.abc import AsyncIterator
@@ -10,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from crosstape.exchange_sim import SimConfig
-from crosstape.exchange_sim.testing import Client, client_of
+from crosstape.exchange_sim.testing import PATIENCE_S, Client, client_of
 
 COUNT = 12
 
@@ -125,19 +126,20 @@ async def test_coinbase_side_is_the_maker_s_and_level2_gives_the_book(client: Cl
         snapshot = (await socket.take(lambda one: one["type"] == "snapshot", 1))[0]
         book = {price: Decimal(size) for price, size in snapshot["bids"]}
         matches: list[Any] = []
-        is_paused = False
-        while True:
-            frame = await socket.next()
-            if frame["type"] == "match":
-                matches.append(frame)
-            if frame["type"] == "l2update":
-                applied(book, [change[1:] for change in frame["changes"] if change[0] == "buy"])
-            if len(matches) >= COUNT and not is_paused:
-                is_paused = bool(await client.post("/_truth/pause"))
-                truth = await client.get("/_truth/coinbasepro/BTC-USD/book")
-            if is_paused and frame["type"] == "heartbeat" and frame["sequence"] == truth["update_id"]:
-                break
-    assert book == {price: Decimal(quantity) for price, quantity in truth["bids"]}
+        truth: dict[str, Any] = {}
+        is_all_told = False
+        async with asyncio.timeout(2 * PATIENCE_S):
+            while not (is_all_told and book == {price: Decimal(quantity) for price, quantity in truth["bids"]}):
+                frame = await socket.next()
+                if frame["type"] == "match":
+                    matches.append(frame)
+                elif frame["type"] == "l2update":
+                    applied(book, [change[1:] for change in frame["changes"] if change[0] == "buy"])
+                elif truth and frame["type"] == "heartbeat":
+                    is_all_told = is_all_told or frame["sequence"] == truth["update_id"]
+                if len(matches) >= COUNT and not truth:
+                    await client.post("/_truth/pause")
+                    truth = await client.get("/_truth/coinbasepro/BTC-USD/book")
     sequences = [one["sequence"] for one in matches]
     assert sequences == sorted(set(sequences))
     heard = [(str(one["trade_id"]), one["price"], one["size"], {"buy": "sell", "sell": "buy"}[one["side"]])
@@ -179,22 +181,27 @@ async def test_bybit_trades_and_book_counter(client: Client, kind: str, category
         assert (await socket.next())["success"]
         trades: list[Any] = []
         books: list[Any] = []
+        book: dict[str, Decimal] = {}
         while len(trades) < COUNT or len(books) < 5:
             frame = await socket.next()
             if frame["topic"].startswith("publicTrade"):
                 trades += frame["data"]
             else:
                 books.append(frame)
+                applied(book, frame["data"]["b"])
+                assert len(book) <= 50
+        await client.post("/_truth/pause")
+        truth = await client.get(f"/_truth/bybit/BTCUSDT/book?kind={kind}&depth=50")
+        bids = {Decimal(price): Decimal(quantity) for price, quantity in truth["bids"]}
+        while {Decimal(price): quantity for price, quantity in book.items()} != bids:
+            if (frame := await socket.next())["topic"].startswith("orderbook"):
+                applied(book, frame["data"]["b"])
     heard = [(one["i"], one["p"], one["v"], one["S"].lower()) for one in trades]
     assert all(("-" in one[0]) == (kind == "perpetual") for one in heard)
     await assert_truth(client, "bybit", "BTCUSDT", kind, heard)
     assert [one["type"] for one in books[:2]] == ["snapshot", "delta"]
     counters = [one["data"]["u"] for one in books]
     assert counters == list(range(counters[0], counters[0] + len(books)))
-    book = {price: Decimal(quantity) for price, quantity in books[0]["data"]["b"]}
-    for frame in books[1:]:
-        applied(book, frame["data"]["b"])
-        assert len(book) == 50
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from crosstape.cli.errors import CliError
 
 if TYPE_CHECKING:
+    from crosstape.cli.choice import Simulation
     from crosstape.cli.home import Home
-    from crosstape.cli.plan import Simulation
 
 app = typer.Typer(
     help="Crosstape on one machine: run it, look into it, repair it.",
@@ -20,14 +20,39 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
+
+def _speed(text: str) -> str:
+    try:
+        is_factor = text == "max" or float(text) > 0
+    except ValueError:
+        is_factor = False
+    if not is_factor:
+        raise typer.BadParameter("a number above 0, or max")
+    return text
+
+
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port of the gateway on 127.0.0.1.")]
 DashboardPort = Annotated[int, typer.Option(min=1, max=65535, help="Port of the dashboard on 127.0.0.1.")]
 HomeOption = Annotated[
     Path | None,
-    typer.Option("--home", help="Folder of the state. Default: $CROSSTAPE_HOME or .crosstape, and demo or live."),
+    typer.Option(
+        "--home", help="Folder of the state. Default: $CROSSTAPE_HOME or .crosstape, and demo, live or replay."
+    ),
 ]
-Exchanges = Annotated[str, typer.Option(help="Exchanges to read, separated by commas.")]
-LogLevel = Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")]
+Exchanges = Annotated[
+    str | None, typer.Option(help="Exchanges to read, separated by commas. Default: all that are native or simulated.")
+]
+LogLevel = Annotated[
+    Literal["DEBUG", "INFO", "WARNING", "ERROR"], typer.Option(case_sensitive=False, help="From which level on.")
+]
+Times = Annotated[
+    Literal["recorded", "now"],
+    typer.Option(help="Of recorded frames. recorded: as they were; now: shifted to the present, once in a folder."),
+]
+Speed = Annotated[
+    str,
+    typer.Option(callback=_speed, help="Of recorded frames. A factor of the original pace, or max."),
+]
 Market = Annotated[str, typer.Argument(help="Symbol, in any spelling.")]
 Exchange = Annotated[str, typer.Argument(help="Exchange id, such as binance.")]
 
@@ -46,22 +71,24 @@ def demo(
     port: Port = 8000,
     dashboard_port: DashboardPort = 8501,
     home: HomeOption = None,
-    exchanges: Exchanges = "binance,kraken,coinbasepro,okx,bybit",
+    exchanges: Exchanges = None,
     symbols: Annotated[int, typer.Option(min=1, help="Bases that trade fast on each exchange.")] = 20,
     rate: Annotated[float, typer.Option(min=0.1, help="Trades per second over all markets.")] = 200.0,
     seed: Annotated[int, typer.Option(help="Same seed, same prices and faults.")] = 1,
     faults: Annotated[str, typer.Option(help="Faults on the wire: KIND=PROBABILITY,...")] = "",
     recordings: Annotated[
-        Path | None, typer.Option(help="Replay this folder's frames instead of simulated markets.")
+        Path | None, typer.Option(help="Recorded frames instead of simulated markets: a folder, or one file.")
     ] = None,
-    times: Annotated[str, typer.Option(help="Of a replay: recorded, or now.")] = "recorded",
-    speed: Annotated[str, typer.Option(help="Of a replay: a factor, or max.")] = "1",
+    times: Times = "recorded",
+    speed: Speed = "1",
     log_level: LogLevel = "INFO",
 ) -> None:
     """Run the whole platform with [b]simulated[/b] exchanges, until Ctrl-C."""
-    from crosstape.cli.plan import Simulation
+    from crosstape.cli.choice import Simulation
+    from crosstape.cli.recordings import found
 
-    simulation = Simulation(symbols, rate, seed, faults, recordings, times, speed)
+    played = None if recordings is None else found(recordings)
+    simulation = Simulation(symbols, rate, seed, faults, played, times, speed)
     _run((port, dashboard_port), home, exchanges, log_level, simulation=simulation)
 
 
@@ -70,19 +97,14 @@ def up(
     port: Port = 8000,
     dashboard_port: DashboardPort = 8501,
     home: HomeOption = None,
-    exchanges: Annotated[
-        str | None, typer.Option(help="Exchanges to read, separated by commas. Default: all that are native.")
-    ] = None,
+    exchanges: Exchanges = None,
     symbols: Annotated[
         str, typer.Option(help="Markets to read, separated by commas, in any spelling.")
     ] = "BTC-USD,ETH-USD",
     log_level: LogLevel = "INFO",
 ) -> None:
     """Run the whole platform with the [b]real[/b] exchanges, until Ctrl-C."""
-    from crosstape.exchanges import DIALECTS
-
-    chosen = ",".join(DIALECTS) if exchanges is None else exchanges
-    _run((port, dashboard_port), home, chosen, log_level, symbols=_words(symbols))
+    _run((port, dashboard_port), home, exchanges, log_level, symbols=_words(symbols))
 
 
 @app.command()
@@ -91,14 +113,15 @@ def replay(
     port: Port = 8000,
     dashboard_port: DashboardPort = 8501,
     home: HomeOption = None,
-    exchanges: Exchanges = "binance,kraken,coinbasepro,okx,bybit",
-    times: Annotated[str, typer.Option(help="recorded: as they were; now: shifted to the present.")] = "recorded",
-    speed: Annotated[str, typer.Option(help="A factor of the original pace, or max.")] = "1",
+    exchanges: Exchanges = None,
+    times: Times = "recorded",
+    speed: Speed = "1",
 ) -> None:
     """Run the platform on [b]recorded[/b] frames: the simulator serves them as the exchanges did."""
-    from crosstape.cli.plan import Simulation
+    from crosstape.cli.choice import Simulation
+    from crosstape.cli.recordings import found
 
-    simulation = Simulation(recordings=recordings, times=times, speed=speed)
+    simulation = Simulation(recordings=found(recordings), times=times, speed=speed)
     _run((port, dashboard_port), home, exchanges, "INFO", simulation=simulation, name="replay")
 
 
@@ -133,8 +156,10 @@ def backfill(
 def verify(
     exchange: Exchange,
     symbol: Market,
-    start: Annotated[str, typer.Option(help="ISO 8601 time; default: all that is stored.")] = "",
-    end: Annotated[str, typer.Option(help="ISO 8601 time, not included.")] = "",
+    start: Annotated[
+        str, typer.Option(help="ISO 8601 time or date, or Unix seconds; default: all that is stored.")
+    ] = "",
+    end: Annotated[str, typer.Option(help="The same, not included.")] = "",
     home: HomeOption = None,
 ) -> None:
     """Recompute every stored bar of a market from its trades and compare. Exit code 1: they differ."""
@@ -183,7 +208,7 @@ def settings() -> None:
 def _run(
     ports: tuple[int, int],
     home: Path | None,
-    exchanges: str,
+    exchanges: str | None,
     log_level: str,
     *,
     simulation: "Simulation | None" = None,
@@ -192,12 +217,21 @@ def _run(
 ) -> None:
     from rich.console import Console
 
+    from crosstape.cli.choice import SIMULATED_EXCHANGES, Choice
     from crosstape.cli.home import Home, default_directory
     from crosstape.cli.operate import run_platform
-    from crosstape.cli.plan import Choice
+    from crosstape.cli.recordings import require_new
+    from crosstape.common.symbols import exchange_id
+    from crosstape.exchanges import DIALECTS
 
+    usual = SIMULATED_EXCHANGES if simulation else tuple(DIALECTS)
+    chosen = usual if exchanges is None else tuple(dict.fromkeys(map(exchange_id, _words(exchanges))))
+    if simulation and (unknown := [name for name in chosen if name not in SIMULATED_EXCHANGES]):
+        raise CliError(f"{', '.join(unknown)} cannot be simulated: name some of {', '.join(SIMULATED_EXCHANGES)}")
     folder = Home(home or default_directory(name if simulation else "live"))
-    choice = Choice(*ports, _words(exchanges), simulation, symbols, log_level.upper())
+    if simulation and simulation.times == "now" and name == "replay":
+        require_new(folder)
+    choice = Choice(*ports, chosen, simulation, symbols, log_level)
     run_platform(choice, folder, Console())
 
 

@@ -17,6 +17,7 @@ KAFKA_SETTINGS = {
     "CROSSTAPE_KAFKA_SASL_MECHANISM": "",
     "CROSSTAPE_KAFKA_SASL_USERNAME": "",
     "CROSSTAPE_KAFKA_SASL_PASSWORD": "",
+    "CROSSTAPE_TOPIC_REPLICATION": "1",
 }
 """How the broker here is spoken to, whatever the environment says of another one."""
 

@@ -10,11 +10,18 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 from crosstape.cli.errors import DISK_FULL, CliError
 
 LEAST_FREE_BYTES = 512 * 1024 * 1024
-_CANNOT_WRITE = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
+_CANNOT_WRITE = (
+    *(errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EEXIST),
+    *(errno.ENOLCK, errno.EOPNOTSUPP),
+)
+"""The last two: a file system that has no locks."""
+_UNFIT = "#?,"
+"""What ends a path in a URL, or a folder's name in a list of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +81,15 @@ class Home:
         return self.kept_secret(name) or self.keep_secret(name, secrets.token_urlsafe(32))
 
     def kept_secret(self, name: str) -> str:
-        """The same, or "" when there is none yet."""
-        with contextlib.suppress(FileNotFoundError):
-            return self._secret_file(name).read_text()
-        return ""
+        """The same, or "" when there is none yet. CliError for an empty file: another secret opens nothing of old."""
+        file = self._secret_file(name)
+        try:
+            text = _read(file)
+        except FileNotFoundError:
+            return ""
+        if not text:
+            raise CliError(f"{file} is empty: put back what it held, or remove it and what was kept with it")
+        return text
 
     def keep_secret(self, name: str, text: str) -> str:
         """Write `text` where `secret` finds it, and return it."""
@@ -87,14 +99,21 @@ class Home:
             new.unlink(missing_ok=True)
             new.touch(mode=0o600)
             new.write_text(text)
+            _flush(new)
             new.replace(self._secret_file(name))
+            _flush(self.secrets)
         return text
 
     def _secret_file(self, name: str) -> Path:
         return self.secrets / f"crosstape_{name}"
 
     def prepare(self) -> None:
-        """Make the folder, and refuse when it cannot be written or the disk is nearly full."""
+        """Make the folder, and refuse when it cannot be named, cannot be written or the disk is nearly full."""
+        if unfit := set(_UNFIT) & set(str(self.directory)):
+            raise CliError(
+                f"{self.directory} has {' and '.join(sorted(unfit))} in its name, which the databases' addresses and "
+                "Kafka's settings cannot hold: choose another with --home or CROSSTAPE_HOME"
+            )
         with explained(self.directory):
             self.log("any").parent.mkdir(parents=True, exist_ok=True)
             trial = self.directory / f".write-{os.getpid()}"
@@ -109,21 +128,30 @@ class Home:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for this process; the kernel lets go of it however the process ends."""
-        with explained(self.directory), self._lock_file.open("a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.seek(0)
-                holder = lock.read().strip() or "unknown"
-                raise CliError(
-                    f"{self.directory} is in use by another run (pid {holder}): "
-                    "stop it with Ctrl-C, or choose another folder with --home"
-                ) from None
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
+        """Hold the folder for this process; the kernel lets go of it however the process ends.
+
+        What a run that was killed left in `run.json` is of no more use, and goes.
+        """
+        with contextlib.ExitStack() as held:
+            with explained(self.directory):
+                lock = held.enter_context(self._lock_file.open("a+"))
+                self._take(lock)
+            self.remove_run()
             yield
+
+    def _take(self, lock: TextIO) -> None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            raise CliError(
+                f"{self.directory} is in use by another run (pid {holder}): "
+                "stop it with Ctrl-C, or choose another folder with --home"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
 
     @property
     def is_locked(self) -> bool:
@@ -145,17 +173,34 @@ class Home:
             new.replace(self.run_file)
 
     def remove_run(self) -> None:
-        self.run_file.unlink(missing_ok=True)
+        with explained(self.directory):
+            self.run_file.unlink(missing_ok=True)
 
     def read_run(self) -> Run:
         """Where the running platform is. CliError while it is still starting."""
         try:
-            content = json.loads(self.run_file.read_text())
+            content = json.loads(_read(self.run_file))
             return Run(**{**content, "processes": [Listing(**listing) for listing in content["processes"]]})
         except FileNotFoundError:
             raise CliError(f"the platform in {self.directory} is still starting: try again soon") from None
         except (ValueError, KeyError, TypeError):
             raise CliError(f"{self.run_file} cannot be read: stop the platform and start it again") from None
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except PermissionError as error:
+        raise CliError(f"cannot read {file} ({error.strerror}): run as the user whose platform it is") from None
+
+
+def _flush(path: Path) -> None:
+    """Have the disk hold the file or the folder's names before anything is built on them."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

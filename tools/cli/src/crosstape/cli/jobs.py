@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from crosstape.cli.engines import KAFKA_SETTINGS
 from crosstape.cli.errors import CliError
-from crosstape.cli.home import Home, explained
+from crosstape.cli.home import Home
 from crosstape.cli.running import find_run
 
 INTERRUPTED = 130
@@ -23,8 +23,12 @@ INTERRUPTED = 130
 
 def record(exchange: str, symbols: Sequence[str], out: Path, origin: str) -> None:
     """Record until Ctrl-C, which the recorder itself obeys: the file is complete then."""
-    with explained(out.absolute().parent):
+    try:
         out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CliError(
+            f"cannot write in {out.absolute().parent} ({error.strerror}): choose another with --out"
+        ) from None
     arguments = [exchange, *symbols, "--out", str(out), *(["--origin", origin] if origin else [])]
     console = Console()
     frames = 0
@@ -77,7 +81,7 @@ def lines(module: str, arguments: Sequence[str], environment: Mapping[str, str])
             while True:
                 try:
                     text = process.stdout.readline() if process.stdout else ""
-                    if not text:
+                    if not text.endswith("\n"):  # the module was killed in the middle of a line, say
                         process.wait()
                         break
                 except KeyboardInterrupt:

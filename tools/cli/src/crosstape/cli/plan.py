@@ -6,13 +6,12 @@ Everything listens on loopback. The ports of gateway and dashboard are the user'
 import asyncio
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 from crosstape.cli import engines, probe
 from crosstape.cli.access import Access, access
+from crosstape.cli.choice import Choice, Simulation
 from crosstape.cli.home import Home, Listing, Run
-from crosstape.cli.markets import active_symbols
+from crosstape.cli.markets import active_symbols, listed_symbol
 from crosstape.cli.ports import LOOPBACK, free_port
 from crosstape.cli.process import Command, LateEnvironment
 from crosstape.cli.supervisor import Supervisor
@@ -20,32 +19,14 @@ from crosstape.cli.supervisor import Supervisor
 SIMULATED_TRADES = 20_000
 """Trades that a simulated exchange's REST history reaches back in each market: what repairs need, in little memory."""
 
-EXCHANGES = ("binance", "kraken", "coinbasepro", "okx", "bybit")
+EXCHANGE_SECONDS = 20.0
+"""So long a start waits for a real exchange, which may be away, or closed to this country, for days."""
 
+RECORDINGS_SECONDS = 3_600.0
+"""All recorded frames are read once before the first is played: a million in some seconds."""
 
-@dataclass(frozen=True, slots=True)
-class Simulation:
-    """How the simulated exchanges trade; the meanings are those of `python -m crosstape.exchange_sim --help`."""
-
-    symbols: int = 20
-    rate: float = 200.0
-    seed: int = 1
-    faults: str = ""
-    recordings: Path | None = None
-    times: str = "recorded"
-    speed: str = "1"
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What the user chose. Without a `simulation` the real exchanges are read, and `symbols` names the markets."""
-
-    port: int
-    dashboard_port: int
-    exchanges: tuple[str, ...] = EXCHANGES
-    simulation: Simulation | None = None
-    symbols: tuple[str, ...] = ()
-    log_level: str = "INFO"
+_SIMULATED_ORDERS = {"CROSSTAPE_EXECUTOR": "simulated", "CROSSTAPE_CCXT_CREDENTIALS": ""}
+"""Where the books are simulated or recorded, no order goes to a real exchange, whatever the environment says."""
 
 
 class Plan:
@@ -53,6 +34,7 @@ class Plan:
 
     def __init__(self, choice: Choice, home: Home) -> None:
         self.exchanges = choice.exchanges
+        self._traded: dict[str, str] = {}
         self._choice = choice
         self._home = home
         engines_and_services = (
@@ -83,7 +65,7 @@ class Plan:
         """What `run.json` says of this run, supervised by process `pid`."""
         return Run(
             pid=pid,
-            mode="demo" if self._choice.simulation else "live",
+            mode=self._choice.mode,
             gateway_url=self._url("gateway"),
             dashboard_url=self._url("dashboard"),
             history_url=self._url("history"),
@@ -103,6 +85,13 @@ class Plan:
                 for process in supervisor.running()
             ],
         )
+
+    def markets(self, supervisor: Supervisor) -> dict[str, str]:
+        """The exchanges that are read, each with a market of it."""
+        if self._choice.simulation:
+            return {name: self._traded[name] for name in self.exchanges if name in self._traded}
+        read = {name: ingestor(name) for name in self.exchanges if ingestor(name) not in supervisor.absent}
+        return {name: listed_symbol(self._url(process), self._choice.symbols) for name, process in read.items()}
 
     def access(self) -> Access:
         """The operator's login of this platform; asks the gateway."""
@@ -130,17 +119,22 @@ class Plan:
             argv=_module("crosstape.exchange_sim", *(word for option in options.items() for word in option)),
             ready=probe.http(LOOPBACK, port, "/_truth/markets"),
             port=port,
+            ready_seconds=RECORDINGS_SECONDS if simulation.recordings else None,
         )
 
     def _history(self) -> Command:
-        return self._service(
-            "history", "crosstape.history", {"CROSSTAPE_EXCHANGES": ",".join(self.exchanges)}, needs=("kafka",)
-        )
+        settings = {
+            "CROSSTAPE_EXCHANGES": ",".join(self.exchanges),
+            "CROSSTAPE_ROLE": "all",
+            "CROSSTAPE_CLICKHOUSE_CLUSTER": "",
+        }
+        return self._service("history", "crosstape.history", settings, needs=("kafka",))
 
     def _ingestor(self, exchange: str) -> Command:
         async def markets() -> Mapping[str, str]:
             """The simulator's own list of what trades; it is short-lived knowledge, so it is asked, not repeated."""
             symbols = await asyncio.to_thread(active_symbols, self._exchange_origin, exchange)
+            self._traded[exchange] = next((symbol for symbol in symbols if symbol.startswith("BTC-")), symbols[0])
             return {"CROSSTAPE_SYMBOLS": ",".join(symbols)}
 
         simulator = ("exchange-sim",) if self._choice.simulation else ()
@@ -151,6 +145,8 @@ class Plan:
             needs=("kafka", "history", *simulator),
             after=simulator,
             late=markets if self._choice.simulation else None,
+            ready_seconds=None if self._choice.simulation else EXCHANGE_SECONDS,
+            may_be_absent=self._choice.simulation is None,
         )
 
     def _auth(self) -> Command:
@@ -168,6 +164,8 @@ class Plan:
     def _twap_engine(self) -> Command:
         database = self._home.data("orders") / "orders.db"
         settings = {"CROSSTAPE_ORDERS_DATABASE_URL": f"sqlite:///{database}"}
+        if self._choice.simulation:
+            settings |= _SIMULATED_ORDERS
         return self._service("twap-engine", "crosstape.twap_engine", settings, needs=("kafka", "history"))
 
     def _gateway(self) -> Command:
@@ -202,6 +200,8 @@ class Plan:
         needs: tuple[str, ...],
         after: tuple[str, ...] = (),
         late: LateEnvironment | None = None,
+        ready_seconds: float | None = None,
+        may_be_absent: bool = False,
     ) -> Command:
         port = self._ports[name]
         return Command(
@@ -213,6 +213,8 @@ class Plan:
             port=port,
             needs=needs,
             after=after,
+            ready_seconds=ready_seconds,
+            may_be_absent=may_be_absent,
         )
 
     @property

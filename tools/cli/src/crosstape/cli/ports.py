@@ -20,12 +20,12 @@ _BELOW_EPHEMERAL = range(20_000, 32_000)
 _given: set[int] = set()
 
 
-def is_free(port: int, host: str = LOOPBACK) -> bool:
+def is_free(port: int) -> bool:
     """Whether a server could listen there now. A port waiting out old connections is free."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((host, port))
+            listener.bind((LOOPBACK, port))
             listener.listen()
         except PermissionError:
             raise CliError(f"port {port} needs more rights than this user has: choose one above 1024") from None
@@ -45,8 +45,9 @@ def free_port() -> int:
 
 def _reserve(port: int) -> bool:
     """Whether `port` is this process's until it ends."""
+    reservations = _reservations()
     try:
-        fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        fcntl.lockf(reservations, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
     except (BlockingIOError, PermissionError):  # POSIX leaves it to the system which
         return False
     return True
@@ -56,7 +57,19 @@ def _reserve(port: int) -> bool:
 def _reservations() -> int:
     """A file in which a locked byte is a port that was given away. It stays open: closing it would unlock them all."""
     path = Path(tempfile.gettempdir()) / f"crosstape-ports-{os.getuid()}"
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise CliError(f"cannot open {path} ({error.strerror}): remove it, or name another folder by TMPDIR") from None
+
+
+def take(port: int, option: str) -> None:
+    """Keep `port`, which the user chose with `option`, out of `free_port`. CliError when in use, or taken here."""
+    require_free(port, option)
+    if port in _given:
+        raise CliError(f"port {port} was chosen twice: choose another port with {option}")
+    _given.add(port)
+    _reserve(port)
 
 
 def require_free(port: int, option: str) -> None:

@@ -27,7 +27,9 @@ class Command:
 
     `environment` is added to this process's own, or stands alone when `is_isolated`. It `needs` other processes and is
     stopped before them; those in `after` must be ready before it starts, for the others it waits by itself.
-    `late_environment` is asked at every start, when all in `after` have been ready. `port` is where it listens.
+    `late_environment` is asked at every start, when all in `after` have been ready. `port` is where it listens. It may
+    take `ready_seconds` to get ready (None: as the supervisor says). A start goes on without what `may_be_absent`, for
+    it depends on others than this machine, when it takes longer or ends.
     """
 
     name: str
@@ -39,6 +41,8 @@ class Command:
     port: int = 0
     needs: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+    ready_seconds: float | None = None
+    may_be_absent: bool = False
 
 
 class NotNeeded(Exception):
@@ -115,8 +119,8 @@ class Process:
         popen = self._popen
         if popen is None:
             raise RuntimeError(f"{self.command.name} was never started")
-        if sys.platform == "linux" and popen.poll() is None:
-            await _readable(os.pidfd_open(popen.pid))
+        if popen.poll() is None and (descriptor := _pidfd(popen.pid)) is not None:
+            await _readable(descriptor)
         while popen.poll() is None:
             await asyncio.sleep(_POLL_SECONDS)
         return popen.returncode
@@ -162,6 +166,14 @@ class Process:
     def _evidence(self) -> str:
         words = last_words(self.log)
         return f": {words} (log: {self.log})" if words else f" (log: {self.log}, empty)"
+
+
+def _pidfd(pid: int) -> int | None:
+    """A descriptor of the child `pid`; None where this system or this Python has none to give."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None
 
 
 async def _readable(descriptor: int) -> None:

@@ -7,9 +7,12 @@ from crosstape.cli.home import Home, Run
 
 
 def find_run(homes: Sequence[Home]) -> Run:
-    """The running platform of the first of `homes` that has one; CliError when none has."""
-    for home in homes:
-        if home.is_locked:
-            return home.read_run()
+    """The platform that runs in one of `homes`; CliError when none does, or several do."""
+    running = [home for home in homes if home.is_locked]
+    if len(running) > 1:
+        folders = " and ".join(str(home.directory) for home in running)
+        raise CliError(f"platforms run in {folders}: name the one you mean with --home")
+    if running:
+        return running[0].read_run()
     folders = " or ".join(str(home.directory) for home in homes)
     raise CliError(f"no platform runs in {folders}: start one with make demo, or name its folder with --home")

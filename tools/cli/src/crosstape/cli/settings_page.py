@@ -2,13 +2,15 @@
 
 import pkgutil
 
+from crosstape.common.identity import services
+
 _CLASSES = {
-    "ingestor": "crosstape.ingestor.settings:IngestorSettings",
-    "history": "crosstape.history.settings:HistorySettings",
-    "stream-hub": "crosstape.stream_hub.settings:HubSettings",
-    "auth": "crosstape.auth.settings:AuthSettings",
-    "twap-engine": "crosstape.twap_engine.settings:TwapSettings",
-    "api-gateway": "crosstape.api_gateway.settings:GatewaySettings",
+    services.INGESTOR: "crosstape.ingestor.settings:IngestorSettings",
+    services.HISTORY: "crosstape.history.settings:HistorySettings",
+    services.STREAM_HUB: "crosstape.stream_hub.settings:HubSettings",
+    services.AUTH: "crosstape.auth.settings:AuthSettings",
+    services.TWAP_ENGINE: "crosstape.twap_engine.settings:TwapSettings",
+    services.API_GATEWAY: "crosstape.api_gateway.settings:GatewaySettings",
 }
 """By name, looked up when asked for: the command line depends on no service's code."""
 

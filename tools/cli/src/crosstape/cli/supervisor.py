@@ -1,7 +1,7 @@
 """Starts the platform's processes as soon as what they need is ready, keeps them running, stops them in reverse.
 
 One event loop owns everything. A process that ends is started again, after a pause that doubles from 0.25 s to 5 s
-while it keeps ending.
+while it keeps ending; to five minutes for one that was absent from the start, as an exchange is that lacks the symbols.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ from pathlib import Path
 
 from crosstape.cli.errors import CliError
 from crosstape.cli.logs import last_words
-from crosstape.cli.process import Command, NotNeeded, Process
+from crosstape.cli.process import Command, NotNeeded, Process, ProcessError
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 5.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, LONGEST_ABSENCE_SECONDS = 0.25, 5.0, 300.0
 STABLE_SECONDS = 30.0
 
 
@@ -41,15 +41,23 @@ class Supervisor:
         self._ready = {name: asyncio.Event() for name in self.processes}
         self._report = report
         self._watching: set[asyncio.Task[None]] = set()
+        self.absent: dict[str, ProcessError] = {}
+        """What kept those that may be absent from getting ready at the start, by name, until they run."""
 
     async def start(self, timeout: float) -> None:
-        """Start everything; return when all are ready. Raises the first CliError; then call `stop`."""
+        """Start everything; return when all are ready that may not be absent, and the others had their time.
+
+        Raises the first CliError, also when all that may be absent have ended; then call `stop`.
+        """
         try:
             async with asyncio.TaskGroup() as group:
                 for process in self.processes.values():
                     group.create_task(self._start_first(process, timeout))
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
+        others = [process for process in self.running() if process.command.may_be_absent]
+        if self.absent and not any(process.is_running for process in others):
+            raise next(iter(self.absent.values()))
         for process in self.running():
             self._watching.add(asyncio.create_task(self._keep_running(process, timeout)))
 
@@ -62,13 +70,13 @@ class Supervisor:
         await asyncio.gather(*self._watching)
 
     async def stop(self, deadline: float) -> None:
-        """Stop all within `deadline` seconds, what depends on others first; kill what is late."""
+        """Stop all, what depends on others first; each level of them has `deadline` seconds, then what is left of it is
+        killed."""
         for task in self._watching:
             task.cancel()
         await asyncio.gather(*self._watching, return_exceptions=True)
-        end = time.monotonic() + deadline
         for names in reversed(levels([process.command for process in self.processes.values()])):
-            await asyncio.gather(*(self._stop_one(self.processes[name], end) for name in names))
+            await asyncio.gather(*(self._stop_one(self.processes[name], deadline) for name in names))
 
     def kill(self) -> None:
         """SIGKILL for everything, at once."""
@@ -84,6 +92,13 @@ class Supervisor:
             await self._start(process, timeout)
         except NotNeeded as reason:
             self._report(Event("skipped", command.name, f"not started: {reason}"))
+        except ProcessError as error:
+            if not command.may_be_absent:
+                raise
+            self.absent[command.name] = error
+            self._report(
+                Event("warning", command.name, f"{error}; the others do without it, --exchanges leaves it out")
+            )
         else:
             self._report(Event("ready", command.name, "ready", time.monotonic() - began))
         self._ready[command.name].set()
@@ -93,7 +108,7 @@ class Supervisor:
         late = await command.late_environment() if command.late_environment else None
         self._report(Event("starting", command.name, "starting"))
         process.start(late)
-        await process.wait_ready(timeout)
+        await process.wait_ready(timeout if command.ready_seconds is None else command.ready_seconds)
 
     async def _keep_running(self, process: Process, timeout: float) -> None:
         name, pause = process.command.name, FIRST_PAUSE_SECONDS
@@ -107,8 +122,9 @@ class Supervisor:
             is_running = False
             while not is_running:
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                pause = min(2 * pause, LONGEST_ABSENCE_SECONDS if name in self.absent else LONGEST_PAUSE_SECONDS)
                 is_running = await self._restart(process, timeout)
+            self.absent.pop(name, None)
 
     async def _restart(self, process: Process, timeout: float) -> bool:
         """Whether it runs again. What stands against that (a full disk, say) may pass, so it is told and no more."""
@@ -116,6 +132,10 @@ class Supervisor:
         try:
             await self._start(process, timeout)
         except (CliError, NotNeeded, OSError) as error:
+            if process.is_running and process.command.may_be_absent:
+                seconds = time.monotonic() - began
+                self._report(Event("restarted", process.command.name, f"running again, but {error}", seconds))
+                return True
             self._report(Event("warning", process.command.name, str(error)))
             process.kill()
             await process.wait_exit()
@@ -123,11 +143,11 @@ class Supervisor:
         self._report(Event("restarted", process.command.name, "running again", time.monotonic() - began))
         return True
 
-    async def _stop_one(self, process: Process, end: float) -> None:
+    async def _stop_one(self, process: Process, deadline: float) -> None:
         if not process.is_running:
             return
         began = time.monotonic()
-        ended_itself = await process.stop(max(0.2, end - began))
+        ended_itself = await process.stop(deadline)
         kind = "stopped" if ended_itself else "killed"
         self._report(Event(kind, process.command.name, kind, time.monotonic() - began))
 

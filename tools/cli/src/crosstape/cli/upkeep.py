@@ -15,17 +15,13 @@ EVERY_SECONDS = 10.0
 
 async def upkeep(home: Home, logs: Sequence[Path], report: Report) -> None:
     """Cut long logs and watch the free space, until cancelled. Says a trouble once, until it is over."""
-    is_short = is_uncut = False
+    told: set[str] = set()
     while True:
-        uncut = _cut_all(home, logs)
-        if uncut and not is_uncut:
-            report(Event("warning", "logs", uncut))
-        is_uncut = bool(uncut)
-        free = shutil.disk_usage(home.directory).free
-        if free < LEAST_FREE_BYTES and not is_short:
-            text = f"only {free // 2**20} MiB are free for {home.directory}: free some, or the tape stops growing"
-            report(Event("warning", "disk", text))
-        is_short = free < LEAST_FREE_BYTES
+        troubles = {"logs": _cut_all(home, logs), "disk": _shortage(home)}
+        for name, trouble in troubles.items():
+            if trouble and name not in told:
+                report(Event("warning", name, trouble))
+        told = {name for name, trouble in troubles.items() if trouble}
         await asyncio.sleep(EVERY_SECONDS)
 
 
@@ -39,3 +35,15 @@ def _cut_all(home: Home, logs: Sequence[Path]) -> str:
         except (CliError, OSError) as error:
             trouble = str(error)
     return trouble
+
+
+def _shortage(home: Home) -> str:
+    """What is wrong with the disk under `home`, or ""."""
+    try:
+        with explained(home.directory):
+            free = shutil.disk_usage(home.directory).free
+    except (CliError, OSError) as error:
+        return str(error)
+    if free >= LEAST_FREE_BYTES:
+        return ""
+    return f"only {free // 2**20} MiB are free for {home.directory}: free some, or the tape stops growing"

@@ -14,6 +14,7 @@ from crosstape.cli.home import Home
 from crosstape.cli.http import get, refusal
 from crosstape.cli.running import find_run
 from crosstape.common.identity.internal import InternalTokens
+from crosstape.common.identity.services import HISTORY
 
 SHOWN = 20
 STALL_SECONDS = 120.0
@@ -23,7 +24,7 @@ def verify(exchange: str, symbol: str, start: str, end: str, homes: Sequence[Hom
     """True when every stored bar equals its recomputation. Prints a table of what was found."""
     run = find_run(homes)
     secret = Home(Path(run.home)).kept_secret("internal_secret")
-    headers = InternalTokens("cli", [secret]).own("history")
+    headers = InternalTokens("cli", [secret]).own(HISTORY)
     query = urlencode({key: value for key, value in (("start", start), ("end", end)) if value})
     path = f"/internal/verify/{quote(exchange, safe='')}/{quote(symbol, safe='')}" + (f"?{query}" if query else "")
     console = Console()
@@ -49,14 +50,14 @@ def _show(console: Console, exchange: str, symbol: str, report: dict[str, Any]) 
     verdict = "[green]ok[/]: every bar is what its trades say" if is_ok else "[red]mismatch[/]"
     table = Table(title=f"{exchange} {symbol}", show_header=False, title_justify="left")
     table.add_column()
-    table.add_column(overflow="fold")
+    table.add_column()
     table.add_row("result", verdict)
     table.add_row("bars compared", str(report["bars"]))
     table.add_row("bars that differ", str(len(report["mismatches"])))
     table.add_row("missing trade ids", str(len(report["missing_ids"])))
-    for day, digest in sorted(report["sha256"].items()):
-        table.add_row(f"SHA-256 {day}", digest)
     console.print(table)
+    for day, digest in sorted(report["sha256"].items()):
+        console.print(f"SHA-256 {day}  {digest}", highlight=False, soft_wrap=True)
     for title, rows in (("differs", report["mismatches"]), ("missing", report["missing_ids"])):
         for row in rows[:SHOWN]:
             console.print(f"  {title}: {json.dumps(row)}", highlight=False, markup=False, soft_wrap=True)

@@ -6,23 +6,29 @@ import json
 import math
 import signal
 import sys
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import uvloop
 
 from crosstape.exchange_sim.faults import KINDS, UnknownFault, parse_rates
-from crosstape.exchange_sim.instruments import EXCHANGES
+from crosstape.exchange_sim.instruments import BASES, EXCHANGES
 from crosstape.exchange_sim.server import running_sim
 from crosstape.exchange_sim.settings import SimConfig
 from crosstape.exchange_sim.state import write_whole
 
 
-def exchanges(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(","))
-    unknown = set(names) - set(EXCHANGES)
-    if unknown:
-        raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}")
-    return names
+def names_of(known: Collection[str]) -> Callable[[str], tuple[str, ...]]:
+    """Reads names separated by commas; refuses those that are not `known`."""
+
+    def read(text: str) -> tuple[str, ...]:
+        names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+        unknown = set(names) - set(known)
+        if unknown:
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}")
+        return names
+
+    return read
 
 
 def speed(text: str) -> float:
@@ -49,11 +55,14 @@ def parser() -> argparse.ArgumentParser:
     add("--port-file", type=Path, help="file to write the port to when listening")
     add(
         "--exchanges",
-        type=exchanges,
+        type=names_of(EXCHANGES),
         default=EXCHANGES,
         help="comma separated; default all: " + ",".join(EXCHANGES),
     )
-    add("--symbols", type=int, default=20, help="bases that trade fast on each exchange (default 20)")
+    add_markets = options.add_mutually_exclusive_group().add_argument
+    add_markets("--symbols", type=int, default=20, help="bases that trade fast on each exchange (default 20)")
+    add_markets("--bases", type=names_of(BASES), default=(), metavar="BTC,ETH,...",
+        help="the only bases that are simulated, all of them fast; default: all")  # fmt: skip
     add("--rate", type=float, default=200.0, help="trades per second over all markets (default 200)")
     add("--seed", type=int, default=1, help="same seed, same latent prices and faults (default 1)")
     add("--faults", type=fault_rates, default={}, metavar="KIND=P,...",
@@ -63,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--recordings",
         type=Path,
-        help="serve the recorded frames of this folder instead of simulated markets",
+        help="serve the recorded frames of this folder, or this file, instead of simulated markets",
     )
     add(
         "--speed",
@@ -77,16 +86,19 @@ def parser() -> argparse.ArgumentParser:
 
 
 async def serve(config: SimConfig, port_file: Path | None) -> None:
+    """Serve until SIGINT or SIGTERM; raises what ends the world's time, for then only a new start helps."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with running_sim(config) as address:
-        port = int(address.rpartition(":")[2])
+    async with running_sim(config) as sim:
+        port = int(sim.address.rpartition(":")[2])
         if port_file:
             write_whole(port_file, f"{port}\n".encode())
-        sys.stdout.write(json.dumps({"event": "ready", "address": address, "port": port}) + "\n")
+        sys.stdout.write(json.dumps({"event": "ready", "address": sim.address, "port": port}) + "\n")
         sys.stdout.flush()
-        await stop.wait()
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({stopping, sim.time}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
 
 
 def main() -> None:

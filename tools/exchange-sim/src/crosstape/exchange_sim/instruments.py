@@ -27,6 +27,7 @@ USD_PRICES: dict[str, float] = {
 """A level for each asset's latent price to move around, in USD (August 2024)."""
 
 BASES = tuple(asset for asset in USD_PRICES if asset not in ("EUR", "USD", "USDT"))
+PERPETUALS = ("BTC", "ETH")
 CROSSES = (("ETH", "BTC"), ("SOL", "BTC"), ("BTC", "EUR"), ("ETH", "EUR"))
 
 
@@ -92,15 +93,17 @@ def instrument(exchange: str, kind: Kind, base: str, quote: str, *, is_active: b
     )  # fmt: skip
 
 
-def listing(exchanges: Sequence[str], active_bases: int) -> Iterator[Instrument]:
-    """Every market: the first `active_bases` bases against the exchange's dollar trade fast, the rest
-    slowly."""
+def listing(exchanges: Sequence[str], fast: Sequence[str], listed: Sequence[str] = BASES) -> Iterator[Instrument]:
+    """Every market of the `listed` bases: those of the `fast` ones against the exchange's dollar trade fast, with
+    the perpetuals, the rest slowly."""
     for exchange in exchanges:
         dollar = "USD" if exchange in ("kraken", "coinbasepro") else "USDT"
-        for rank, base in enumerate(BASES):
-            yield instrument(exchange, "spot", base, dollar, is_active=rank < active_bases)
+        for base in listed:
+            yield instrument(exchange, "spot", base, dollar, is_active=base in fast)
         for base, quote in CROSSES:
-            yield instrument(exchange, "spot", base, quote, is_active=False)
+            if base in listed:
+                yield instrument(exchange, "spot", base, quote, is_active=False)
         if exchange in PERPETUAL_EXCHANGES:
-            for base in ("BTC", "ETH"):
-                yield instrument(exchange, "perpetual", base, "USDT", is_active=active_bases > 0)
+            for base in PERPETUALS:
+                if base in listed:
+                    yield instrument(exchange, "perpetual", base, "USDT", is_active=bool(fast))

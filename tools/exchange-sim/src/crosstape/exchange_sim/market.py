@@ -18,6 +18,9 @@ from crosstape.exchange_sim.instruments import Instrument
 from crosstape.exchange_sim.matching import Fill, MatchingEngine
 from crosstape.exchange_sim.trade_history import Trade, TradeHistory
 
+KEPT_MINUTES = 1_440
+"""In which something traded: what a simulated market holds of its candles."""
+
 MILLISECOND_EXCHANGES = ("binance", "okx", "bybit")
 
 
@@ -64,7 +67,16 @@ class Market:
         bar = self.minutes.get(minute)
         if bar is None:
             bar = self.minutes[minute] = empty_bar(minute, minute + MINUTE, trade.price)
+            if self.has_past:
+                self._forget()
         bar.add(trade)
+
+    def _forget(self) -> None:
+        """Let the minutes beyond those that are kept become part of the synthetic past."""
+        while len(self.minutes) > KEPT_MINUTES:
+            oldest = next(iter(self.minutes))
+            del self.minutes[oldest]
+            self.since = max(self.since, oldest + MINUTE)
 
     def bars(self, interval: str, start: int, end: int, *, limit: int, newest: bool) -> list[Bar]:
         """At most `limit` bars with open in [start, end), ascending: the first ones, or the newest ones.

@@ -31,6 +31,7 @@ class OrderFlow:
         self.lots_per_usd = lots_per_usd(market.instrument)
         self.next_take_ns = 0
         self.last_time_ns = 0
+        self.stepped_ns = 0
         self.orders = 3
         self.fills = 4
 
@@ -42,6 +43,8 @@ class OrderFlow:
 
     def step(self, now_ns: int) -> list[Trade]:
         """Lets time pass until `now_ns`; answers the trades this made, none later than now."""
+        self.next_take_ns -= max(0, self.stepped_ns - now_ns)  # the machine's clock may be set back
+        self.stepped_ns = now_ns
         fair = fair_price(self.seed, self.market.instrument, now_ns / 1e9)
         self._withdraw(fair)
         self._replace()
@@ -86,8 +89,9 @@ class OrderFlow:
             side: Side = "buy" if self.random.random() < 0.5 else "sell"
             fills = self.market.engine.market(side, self._lots(TAKER_USD, TAKER_SIGMA))
             trades.extend(self.market.trade(fill, time_ns) for fill in fills)
-            self.orders += 1
-            self.fills += len(fills)
+            if fills:  # else the book is empty: more and more takers would come for nothing
+                self.orders += 1
+                self.fills += len(fills)
             self.next_take_ns += self._wait_ns()
         return trades
 

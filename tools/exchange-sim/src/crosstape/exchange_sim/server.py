@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 
 from aiohttp import WSMsgType, web
 
@@ -63,7 +64,7 @@ class ExchangeServer:
         )
 
     async def _socket(self, request: web.Request, dialect: Dialect, address: str) -> web.StreamResponse:
-        socket = web.WebSocketResponse(heartbeat=PING_EVERY_S, compress=False)
+        socket = web.WebSocketResponse(heartbeat=PING_EVERY_S, compress=False, autoping=False)
         await socket.prepare(request)
         if request.transport is None:
             return socket
@@ -82,6 +83,8 @@ class ExchangeServer:
                 if message.type is WSMsgType.TEXT:
                     dialect.receive(session, message.data, feed, self.clock.told_now())
                     session.flush(self.clock.now_ns())
+                elif message.type is WSMsgType.PING and not session.is_stalled:
+                    await socket.pong(message.data)
         finally:
             feed.leave(session)
             self.world.sessions.discard(session)
@@ -94,9 +97,19 @@ class ExchangeServer:
                 await asyncio.gather(*(socket.close(code=1001) for socket in list(self.sockets)))
 
 
+@dataclass(frozen=True, slots=True)
+class RunningSim:
+    """`address` is `http://127.0.0.1:PORT`. `time` is the task that lets the world's time pass: done only by an error,
+    with which nothing moves any more.
+    """
+
+    address: str
+    time: asyncio.Task[None]
+
+
 @asynccontextmanager
-async def running_sim(config: SimConfig) -> AsyncIterator[str]:
-    """The simulator inside this process, for as long as the context lasts; gives `http://127.0.0.1:PORT`."""
+async def running_sim(config: SimConfig) -> AsyncIterator[RunningSim]:
+    """The simulator inside this process, for as long as the context lasts. Leaving it raises what ended its time."""
     faults = Faults(config.seed, config.faults)
     clock = ExchangeClock(faults)
     world: World = Replay(config, faults, clock) if config.recordings else Simulation(config, faults, clock)
@@ -105,13 +118,15 @@ async def running_sim(config: SimConfig) -> AsyncIterator[str]:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", config.port)
     await site.start()
-    running = asyncio.create_task(world.run())
+    time = asyncio.create_task(world.run())
     try:
         port = runner.addresses[0][1]
-        yield f"http://127.0.0.1:{port}"
+        yield RunningSim(f"http://127.0.0.1:{port}", time)
     finally:
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
-        await runner.cleanup()
-        world.close()
+        time.cancel()
+        try:
+            await runner.cleanup()
+            world.close()
+        finally:
+            with suppress(asyncio.CancelledError):
+                await time

@@ -46,7 +46,11 @@ class Simulation:
         self.is_paused = False
         self.trades = 0
         self.store = StateStore(config.state) if config.state else None
-        instruments = list(listing(config.exchanges, config.symbols))
+        instruments = list(
+            listing(config.exchanges, config.bases, config.bases)
+            if config.bases
+            else listing(config.exchanges, BASES[: config.symbols])
+        )
         rates = shares(instruments, config.rate)
         now_ns = clock.now_ns()
         self.markets: dict[str, Market] = {}

@@ -6,8 +6,10 @@ stop writes the very next ids, so nothing is skipped. `recent.msgpack` holds his
 the next run takes it away, for after a kill -9 of that run it would lack trades without a word.
 """
 
+import os
 from collections.abc import Iterable
-from dataclasses import astuple
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 
 import msgspec
@@ -19,6 +21,7 @@ TRADE_BLOCK = 10_000
 UPDATE_BLOCK = 2_000_000
 UPDATE_MARGIN = 1_000_000
 RECENT_TRADES = 20_000
+_numbers_of = attrgetter(*(field.name for field in fields(Bar)))
 
 
 class Reserved(msgspec.Struct):
@@ -34,7 +37,7 @@ class Recent(msgspec.Struct):
 
     since: int
     columns: list[bytes]
-    minutes: list[list[int]]
+    minutes: list[tuple[int, ...]]
 
 
 class StateStore:
@@ -85,7 +88,7 @@ class StateStore:
             key = market.instrument.key
             self.reserved[key] = Reserved(market.next_number, market.engine.update_id)
             columns = [column[-RECENT_TRADES:].tobytes() for column in market.history.columns()]
-            minutes = [list(astuple(bar)) for bar in market.minutes.values()]
+            minutes = list(map(_numbers_of, market.minutes.values()))
             recent[key] = Recent(market.since, columns, minutes)
         write_whole(self._recent_path, msgspec.msgpack.encode(recent))
         self._write_reserved()
@@ -104,7 +107,10 @@ def restore(market: Market, recent: Recent) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """The file is the old one or the new one, never half of it."""
+    """The file is the old one or the new one, never half of it, over a power cut either."""
     fresh = path.with_suffix(".new")
-    fresh.write_bytes(content)
+    with fresh.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     fresh.replace(path)

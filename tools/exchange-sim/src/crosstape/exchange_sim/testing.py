@@ -11,6 +11,9 @@ from crosstape.exchange_sim.server import running_sim
 from crosstape.exchange_sim.settings import SimConfig
 
 PATIENCE_S = 10.0
+POLL_S = 0.01
+"""Between two looks at something that only polling shows: without it a core is busy beside the simulator."""
+
 SMALL = SimConfig(symbols=1, rate=1500.0, seed=7)
 
 
@@ -70,5 +73,5 @@ class Socket:
 
 @asynccontextmanager
 async def client_of(config: SimConfig) -> AsyncIterator[Client]:
-    async with running_sim(config) as address, aiohttp.ClientSession() as http:
-        yield Client(address, http)
+    async with running_sim(config) as sim, aiohttp.ClientSession() as http:
+        yield Client(sim.address, http)

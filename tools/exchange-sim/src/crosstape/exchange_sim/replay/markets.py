@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from crosstape.exchange_sim.decimal_text import decimals_of, parsed
+from crosstape.exchange_sim.decimal_text import parsed
 from crosstape.exchange_sim.instruments import Instrument, Kind
 from crosstape.exchange_sim.market import Market
 from crosstape.exchange_sim.replay.frames import RecordedTrade
@@ -30,13 +30,9 @@ def split_symbol(symbol: str) -> tuple[str, str]:
 
 def instrument_of(recording: Recording, symbol: str) -> Instrument:
     """Decimals are the most that any of its trades was written with."""
-    trades = [trade for frame in recording.frames if frame.symbol == symbol for trade in frame.trades]
+    decimals = recording.decimals[symbol] or (8, 8)
     base, quote = split_symbol(symbol)
-    return Instrument(
-        recording.exchange, kind_of(recording, symbol), base, quote, symbol,
-        max((decimals_of(trade.price) for trade in trades), default=8),
-        max((decimals_of(trade.quantity) for trade in trades), default=8),
-    )  # fmt: skip
+    return Instrument(recording.exchange, kind_of(recording, symbol), base, quote, symbol, *decimals)
 
 
 class RecordedMarket(Market):

@@ -14,6 +14,8 @@ from crosstape.exchange_sim.session import Session, text_frame
 
 SETTLE_S = 0.25
 BATCH = 64
+LINES_A_TURN = 1_000
+"""After so many lines of others the loop has its turn."""
 
 
 class Timeline:
@@ -28,8 +30,8 @@ class Timeline:
         self.recordings = recordings
         self.speed = speed
         self.is_shifted = is_shifted
-        self.first = min(recording.frames[0].time_received for recording in recordings)
-        self.last = max(recording.frames[-1].time_received for recording in recordings)
+        self.first = min(recording.first for recording in recordings)
+        self.last = max(recording.last for recording in recordings)
         self.started_at: float | None = None
         self.shift_ms = 0
 
@@ -50,19 +52,20 @@ class Timeline:
 
 
 def last_time(recording: Recording) -> int | None:
-    times = (time_in(recording.exchange, frame.payload) for frame in reversed(recording.frames))
-    return next(filter(None, times), None)
+    """The newest exchange time in the last frames of its channels, ns; None where they have none."""
+    times = (time_in(recording.exchange, payload) for payload in recording.newest.values())
+    return max(filter(None, times), default=None)
 
 
 def timelines(recordings: Iterable[Recording], speed: float, is_shifted: bool) -> list[Timeline]:
     """Recordings whose times overlap share one."""
     groups: list[list[Recording]] = []
     end = -1
-    for recording in sorted(recordings, key=lambda one: one.frames[0].time_received):
-        if not groups or recording.frames[0].time_received > end:
+    for recording in sorted(recordings, key=lambda one: one.first):
+        if not groups or recording.first > end:
             groups.append([])
         groups[-1].append(recording)
-        end = max(end, recording.frames[-1].time_received)
+        end = max(end, recording.last)
     return [Timeline(group, speed, is_shifted) for group in groups]
 
 
@@ -120,9 +123,14 @@ class Playback:
         for symbol, market in self.markets.items():
             if book := self.recording.books.get(symbol):
                 market.recorded_book = shifted(self.recording.exchange, book, self.timeline.shift_ms)
-        for index, frame in enumerate(self.recording.frames):
-            await self._wait(index, frame)
-            self._play(frame)
+        index = 0
+        for line, frame in enumerate(self.recording.frames()):
+            if frame is not None:
+                await self._wait(index, frame)
+                self._play(frame)
+                index += 1
+            elif line % LINES_A_TURN == 0:
+                await asyncio.sleep(0)
         await self._flush()
         self.state = "done"
 

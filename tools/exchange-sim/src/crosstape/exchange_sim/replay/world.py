@@ -10,7 +10,7 @@ from crosstape.exchange_sim.feed import Feed
 from crosstape.exchange_sim.replay.kraken_v1 import KrakenV1
 from crosstape.exchange_sim.replay.markets import RecordedMarket, instrument_of
 from crosstape.exchange_sim.replay.playback import Playback, timelines
-from crosstape.exchange_sim.replay.recordings import HttpBody, Recording, read_folder
+from crosstape.exchange_sim.replay.recordings import HttpBody, Recording, read_recordings
 from crosstape.exchange_sim.session import Session
 from crosstape.exchange_sim.settings import SimConfig
 from crosstape.exchange_sim.venues import DIALECTS
@@ -50,7 +50,7 @@ class Replay:
         self.clock = clock
         self.sessions: set[Session] = set()
         self.connections = 0
-        recordings, self.bodies = read_folder(config.recordings, config.exchanges)
+        recordings, self.bodies = read_recordings(config.recordings, config.exchanges)
         self.markets: dict[str, RecordedMarket] = {}
         self.playbacks: list[Playback] = []
         newest = newest_by_market(recordings)
@@ -110,10 +110,13 @@ class Replay:
         return "done" if all(state == "done" for state in started) else "running"
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for playback in self.playbacks:
-                tasks.create_task(playback.run())
-            tasks.create_task(self._flush_replies())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for playback in self.playbacks:
+                    tasks.create_task(playback.run())
+                tasks.create_task(self._flush_replies())
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
 
     async def _flush_replies(self) -> None:
         """What faults held back (delays) goes out even when no further frame follows."""
@@ -129,7 +132,7 @@ class Replay:
 def newest_by_market(recordings: list[Recording]) -> dict[tuple[str, str, str], Recording]:
     """Of several recordings of one market the newest is played: (exchange, address, symbol) to recording."""
     newest: dict[tuple[str, str, str], Recording] = {}
-    for recording in sorted(recordings, key=lambda one: one.frames[0].time_received):
+    for recording in sorted(recordings, key=lambda one: one.first):
         for symbol in recording.symbols:
             newest[recording.exchange, recording.address, symbol] = recording
     return newest

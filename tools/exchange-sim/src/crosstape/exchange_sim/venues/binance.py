@@ -62,10 +62,6 @@ def notional_text(market: Market, notional: int) -> str:
     return fixed(notional, decimals, max(SPOT_PLACES, decimals))
 
 
-SPLIT_PATH = re.compile(r"^/(public|market)(?=/)")
-"""USD-M also serves its streams under these two; which stream lives where is not enforced."""
-
-
 class Binance(Dialect):
     """Streams by name, symbols in upper case; spot and USD-M by their address."""
 
