@@ -1,5 +1,5 @@
 # One image for every service: the command chooses which. Python is the version that the tests run on.
-#   docker build -t crosstape:1.0.0 . && docker run --rm crosstape:1.0.0 python -m crosstape.api_gateway
+#   docker build -t crosstape:0.1.0 . && docker run --rm crosstape:0.1.0 python -m crosstape.api_gateway
 
 FROM python:3.11.14-slim-bookworm AS build
 

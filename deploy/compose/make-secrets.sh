@@ -6,6 +6,7 @@ cd "$(dirname "$0")/../.."
 folder=.crosstape/compose-secrets
 mkdir -p "$folder"
 chmod 700 "$folder"   # the files in it can be read by the containers' users, whose numbers differ
+chmod -R a+rX deploy/compose deploy/grafana deploy/prometheus   # mounted too, and made with whatever umask git had
 
 random() { LC_ALL=C od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }
 put() { [ -s "$folder/$1" ] || printf '%s\n' "$2" > "$folder/$1"; chmod 444 "$folder/$1"; }
