@@ -12,22 +12,27 @@ INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" $(foreach m,$(MEMBERS),--no-emit-package crosstape-$(notdir $(m)))
 
-.PHONY: help demo up test test-unit soak lint fix docs k8s-validate compose-validate bench lock clean
+# Programs in a .venv name its folder and its Python: in a copied or moved checkout, or when that Python is gone, it is
+# made from nothing.
+CLEAR := $(shell test ! -e $(VENV)/.bootstrap || { test -x $(BIN)/python && grep -qxF "$(abspath $(VENV))" $(VENV)/.bootstrap; } \
+	|| echo --clear)
+
+.PHONY: help demo up test test-unit soak lint fix docs k8s-validate compose-validate bench lock clean --clear
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  \1\t\2/' | expand -t 20
 
 # --- setting up: the stamps say what is installed, and depend on what it was installed from --------------------
 
-$(VENV)/.bootstrap: requirements-bootstrap.lock
+$(VENV)/.bootstrap: requirements-bootstrap.lock $(CLEAR)
 	@for python in "$${PYTHON:-python3}" python3.14 python3.13 python3.12 python3.11; do \
 		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
-		"$$python" -m venv $(VENV) || { echo "error: $$python cannot make a venv: install its venv module (Debian: apt-get install python3-venv)"; exit 1; }; \
+		"$$python" -m venv $(CLEAR) $(VENV) || { echo "error: $$python cannot make a venv: install its venv module (Debian: apt-get install python3-venv)"; exit 1; }; \
 		break; \
 	done; \
 	test -x $(BIN)/python || { echo "error: Crosstape needs Python 3.11 or newer: install one, or name it: PYTHON=/path/to/python3 make ..."; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bootstrap.lock
-	@touch $@
+	@echo "$(abspath $(VENV))" > $@
 
 $(VENV)/.runtime: $(VENV)/.bootstrap requirements.lock $(KAFKA_LOCK) $(MEMBERS:%=%/pyproject.toml)
 	@echo "Installing Crosstape into $(VENV)"
@@ -35,6 +40,7 @@ $(VENV)/.runtime: $(VENV)/.bootstrap requirements.lock $(KAFKA_LOCK) $(MEMBERS:%
 	@$(INSTALL) --no-deps --no-build-isolation $(MEMBERS:%=-e ./%)
 	@$(BIN)/python -m compileall -q $(MEMBERS:%=%/src)
 	@$(BIN)/python -m crosstape.cli.kafka_jars
+	@$(BIN)/python -m crosstape.cli.kafka_archive
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
@@ -65,7 +71,7 @@ test: $(VENV)/.dev ## Every test, against the embedded engines
 	@$(BIN)/python -m pytest $(SHARED) $(TESTFLAGS)
 
 test-unit: $(VENV)/.dev ## Only the quick ones: no engine, no second process
-	@$(BIN)/python -m pytest -m "not integration and not e2e" $(SHARED) $(TESTFLAGS)
+	@$(BIN)/python -m pytest -m "not integration and not e2e" $(SHARED) -n 3 $(TESTFLAGS)  # a third: some only wait
 
 MINUTES ?= 30
 soak: $(VENV)/.dev ## The demo with faults on for MINUTES=30: what it promised, what it kept (SOAK="--seed 2 ...")
@@ -82,10 +88,10 @@ lint: $(VENV)/.dev ## Format, ruff, mypy --strict, import contracts, secrets, kn
 	@$(BIN)/python tools/audit_dependencies.py
 
 k8s-validate: $(VENV)/.dev ## Render the Kubernetes overlays and hold them to schemas, rules and code (no Docker)
-	@$(BIN)/python -m pytest -q $(foreach t,kubernetes network settings_hold alerts dashboards runbooks restore,tests/deploy/test_$(t).py) $(TESTFLAGS)
+	@$(BIN)/python -m pytest -q $(foreach t,kubernetes network settings_hold alerts dashboards runbooks restore upgrade,tests/deploy/test_$(t).py) $(TESTFLAGS)
 
 compose-validate: $(VENV)/.dev ## docker-compose.yml and Dockerfile: config, hadolint, rules, code (no Docker)
-	@$(BIN)/python -m pytest -q $(foreach t,compose image settings_hold restore,tests/deploy/test_$(t).py) $(TESTFLAGS)
+	@$(BIN)/python -m pytest -q $(foreach t,compose image settings_hold restore upgrade,tests/deploy/test_$(t).py) $(TESTFLAGS)
 
 fix: $(VENV)/.dev ## Let ruff mend and format what it can, and write the generated pages anew
 	@$(BIN)/python -m docs.generator
@@ -107,6 +113,8 @@ bench: $(BENCH_VENV)/.installed ## Speed against peers, into bench/README.md (PA
 	@$(BENCH_VENV)/bin/python -m bench.run $(PART)
 
 clean: ## Remove .venv and .crosstape, all but what cannot be made anew in it: compose-secrets and live
+	@for lock in .crosstape/*/lock $(VENV)/.runtime; do test ! -e "$$lock" || flock -n "$$lock" true \
+		|| { echo "error: a platform runs in $${lock%/*}: stop it first"; exit 1; }; done
 	rm -rf $(VENV)
 	@test ! -d .crosstape || find .crosstape -mindepth 1 -maxdepth 1 ! -name compose-secrets ! -name live -exec rm -rf {} +
 	@for kept in .crosstape/compose-secrets .crosstape/live; do test ! -e $$kept || echo "kept $$kept: remove it yourself if nothing needs it"; done

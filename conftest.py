@@ -1,25 +1,15 @@
-"""Fixtures for every test of the repository: the real engines (tests/engines/plugin.py), and one internal secret."""
+"""For every test of the repository: its plugins, one internal secret, and no deadlines for examples."""
 
-import gc
 import os
-from collections.abc import Generator
 
-import pytest
+from hypothesis import settings
 
 from crosstape.common.testing.identity import INTERNAL_SECRET
 
-pytest_plugins = ("tests.engines.plugin",)
+pytest_plugins = ("tests.collection", "tests.demo", "tests.engines.plugin")
 
 os.environ["CROSSTAPE_INTERNAL_SECRET"] = INTERNAL_SECRET
 
-
-@pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
-    """Modules and tests stay until the end: no search for garbage goes through them, now or while the tests run."""
-    gc.disable()
-    try:
-        return (yield)
-    finally:
-        gc.collect()
-        gc.freeze()
-        gc.enable()
+# Before any test is decorated: a machine that others use too is no reason for an example to fail.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")

@@ -16,6 +16,7 @@ from tools import check_repository
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.integration
 def test_the_build_fails_for_links_that_lead_nowhere_and_for_them_alone_and_loads_nothing_foreign(
     tmp_path: Path,
 ) -> None:
@@ -64,7 +65,7 @@ def test_a_page_that_names_what_there_is_not_is_found(text: str, what: str) -> N
         "[c](#d)",
         "`libs/.../bar.py`",
         "`tests/`",
-        "`tests/test_demo.py::until`",
+        "`tests/demo.py::until`",
     ],
 )
 def test_a_page_that_names_what_there_is_passes(text: str) -> None:

@@ -45,7 +45,14 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
         asyncio.run(secured.engine.start())
         yield secured
     finally:
-        asyncio.run(secured.engine.stop())
+        asyncio.run(secured.engine.end())
+
+
+@pytest.fixture(autouse=True)
+def slow_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that is late is told of as none, and asked for again."""
+    monkeypatch.setattr("crosstape.common.bus.refusal.ANSWER_MS", 1_000 * PATIENCE)
+    monkeypatch.setattr("crosstape.api_gateway.checks.LONGEST_PROBE_SECONDS", PATIENCE)
 
 
 def user(mechanism: SaslMechanism = "SCRAM-SHA-512", name: str = USER, password: str = PASSWORD) -> Sasl:
@@ -207,8 +214,9 @@ async def test_clients_whose_password_was_changed_meanwhile_end_and_say_why(
     broker: SecuredBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last test: from here on USER has another password."""
+    monkeypatch.setattr("crosstape.common.bus.refusal.ANSWER_MS", 1_000)
     monkeypatch.setattr("crosstape.common.bus.sending.REQUEST_TIMEOUT_MS", 1_000)
-    monkeypatch.setattr("crosstape.common.bus.follower.ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr("crosstape.common.bus.watch.ANSWER_SECONDS", 1.0)
     settings = bus(broker, "USERS", user("PLAIN"))
 
     async def send(producer: Producer) -> None:

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, FrameLo
 
 PASSWORD = "correct horse battery staple"
 SCREENSHOTS = Path(__file__).parents[2] / ".crosstape" / "screenshots"
-WAIT_SECONDS = 45.0
+WAIT_SECONDS = 90.0
 
 
 class Desk:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -14,17 +12,13 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from crosstape.cli.home import Home, Run
-from crosstape.cli.ports import free_port
-from crosstape.cli.running import find_run
 from crosstape.client import Client
 from tests.browser.desk import PASSWORD, WAIT_SECONDS, Desk, new_desk
+from tests.demo import Demo
 from tests.engines.chromium import NoChromium, chromium
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
-READY_SECONDS = 90.0
-STOP_SECONDS = 30.0
 NEW_PASSWORD = "a battery staple that is correct"
 OPEN_SOCKETS = b"crosstape_hub_sockets "
 
@@ -41,37 +35,23 @@ def browser() -> Iterator[Browser]:
             executable_path=found.program,
             env={**os.environ, **found.environment},
             args=["--no-sandbox", "--disable-dev-shm-usage"],  # its sandbox refuses root; what it loads is ours
+            timeout=WAIT_SECONDS * 1_000,
         )
         yield launched
         launched.close()
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Home]:
-    """The folder of a demo that runs, with two exchanges; started only where there is a browser for it."""
-    folder = Home(tmp_path_factory.mktemp("demo"))
-    options = ["--port", str(free_port()), "--dashboard-port", str(free_port()), "--home", str(folder.directory)]
-    markets = ["--exchanges", "binance,kraken", "--symbols", "2", "--rate", "60"]
-    with (folder.directory / "output").open("wb") as output:
-        demo = subprocess.Popen(
-            [sys.executable, "-m", "crosstape.cli", "demo", *options, *markets], stdout=output, stderr=output
-        )
-    try:
-        end = time.monotonic() + READY_SECONDS
-        while not folder.run_file.exists():
-            told = (folder.directory / "output").read_text()
-            assert demo.poll() is None and time.monotonic() < end, f"the demo does not get ready: {told[-2_000:]}"
-            time.sleep(0.2)
-        yield folder
-    finally:
-        demo.send_signal(signal.SIGINT)
-        demo.wait(STOP_SECONDS)
+def platform(browser: Browser, demo: Demo) -> Demo:
+    """A demo that runs; started only where there is a browser for it."""
+    demo.begin()
+    return demo
 
 
 @pytest.fixture(scope="module")
-def desk(browser: Browser, home: Home) -> Iterator[Desk]:
+def desk(browser: Browser, platform: Demo) -> Iterator[Desk]:
     """A wide window in which a new account is signed in, on the trading page, with bars on the chart."""
-    opened = new_desk(browser, running(home).dashboard_url)
+    opened = new_desk(browser, platform.run.dashboard_url)
     opened.open()
     opened.enter("Register", "alice", PASSWORD)
     opened.until(lambda: opened.page.locator(".ct-book .ct-bid").count() > 3, "a book")
@@ -80,12 +60,8 @@ def desk(browser: Browser, home: Home) -> Iterator[Desk]:
     opened.close()
 
 
-def running(home: Home) -> Run:
-    return find_run([home])
-
-
-def test_wrong_password_is_refused_in_a_sentence(browser: Browser, home: Home) -> None:
-    desk = new_desk(browser, running(home).dashboard_url)
+def test_wrong_password_is_refused_in_a_sentence(browser: Browser, platform: Demo) -> None:
+    desk = new_desk(browser, platform.run.dashboard_url)
     desk.open()
     desk.enter("Sign in", "nobody", "not the password")
     desk.page.get_by_text("The username or the password is wrong.").wait_for()
@@ -97,14 +73,21 @@ def test_wrong_password_is_refused_in_a_sentence(browser: Browser, home: Home) -
 def test_chart_and_book_move_without_the_chart_being_drawn_anew(desk: Desk) -> None:
     assert desk.drawn("market") == "binance|BTC-USDT|1m"
     desk.until(lambda: desk.drawn("state") == "live", "the chart to be live")
-    desk.page.wait_for_timeout(1_500)  # the typeface arrives, and is drawn with once
-    redraws, bars = desk.drawn("redraws"), int(desk.drawn("bars"))
-    before, book = (desk.drawn("time"), desk.drawn("volume")), desk.book()
-    desk.until(lambda: (desk.drawn("time"), desk.drawn("volume")) != before, "the newest bar to change")
+    bars, book = int(desk.drawn("bars")), desk.book()
+
+    def newest() -> tuple[str, str]:
+        return desk.drawn("time"), desk.drawn("volume")
+
+    def moves() -> bool:
+        """Whether the newest bar changes and nothing is drawn anew for it, as it is once, when the typeface arrives."""
+        redraws, before = desk.drawn("redraws"), newest()
+        desk.until(lambda: newest() != before, "the newest bar to change")
+        return desk.drawn("redraws") == redraws
+
+    desk.until(moves, "the newest bar to change in the chart that is there")
     desk.until(lambda: desk.book() != book, "the book to change")
     assert int(desk.drawn("bars")) >= bars
-    assert desk.drawn("redraws") == redraws
-    assert {"binance", "kraken"} <= set(desk.book().split())
+    desk.until(lambda: {"binance", "kraken"} <= set(desk.book().split()), "both exchanges in the book")
     desk.page.get_by_role("tab", name="Tape").click()
     assert re.search(r"\d\d:\d\d:\d\d", desk.page.locator(".ct-tape tbody").inner_text())
     desk.page.get_by_role("tab", name="Depth").click()
@@ -156,32 +139,36 @@ def test_playground_sends_what_its_form_says(desk: Desk) -> None:
     desk.shoot("playground")
 
 
-def test_phone_in_dark_mode_has_every_page_without_scrolling_sideways(browser: Browser, home: Home) -> None:
-    desk = new_desk(browser, running(home).dashboard_url, width=390, height=844, scheme="dark")
+def test_phone_in_dark_mode_has_every_page_without_scrolling_sideways(browser: Browser, platform: Demo) -> None:
+    desk = new_desk(browser, platform.run.dashboard_url, width=390, height=844, scheme="dark")
     desk.open()
     desk.enter("Register", "bob", PASSWORD)
     desk.until(lambda: desk.drawn("bars") not in ("", "0"), "bars on the chart")
     assert desk.drawn("theme") == "dark"
-    desk.page.wait_for_timeout(1_500)
+    desk.page.evaluate("document.fonts.ready")
     desk.shoot("trade-phone-dark")
-    assert desk.overflow() <= 0
+    desk.until(lambda: desk.overflow() <= 0, "the page to fit the window")
     for name, landmark in (("Completeness", ".ct-map"), ("API", "text=Operation"), ("Account", "text=New key")):
         desk.go(name)
         desk.page.locator(landmark).first.wait_for()
-        assert desk.overflow() <= 0, name
+        desk.until(lambda: desk.overflow() <= 0, f"{name} to fit the window")
     assert desk.errors == []
     desk.close()
 
 
-def test_lost_platform_is_told_and_left_behind_when_it_is_back(desk: Desk, home: Home) -> None:
+def test_lost_platform_is_told_and_left_behind_when_it_is_back(desk: Desk, platform: Demo) -> None:
     desk.go("Trade")
     desk.until(lambda: desk.drawn("state") == "live", "the chart to be live")
     assert desk.errors == []
-    gateway = next(listing for listing in running(home).processes if listing.name == "gateway")
-    os.kill(gateway.pid, signal.SIGKILL)
-    banner = desk.page.get_by_text("Disconnected.")
-    banner.first.wait_for()
-    banner.first.wait_for(state="hidden")
+    run, banner = platform.run, desk.page.get_by_text("Disconnected.").first
+    gateway = next(listing for listing in run.processes if listing.name == "gateway")
+    os.kill(run.pid, signal.SIGSTOP)  # who starts it again, which may be sooner than the page is renewed
+    try:
+        os.kill(gateway.pid, signal.SIGKILL)
+        banner.wait_for()
+    finally:
+        os.kill(run.pid, signal.SIGCONT)
+    banner.wait_for(state="hidden")
     before = (desk.drawn("time"), desk.drawn("volume"))
     desk.until(lambda: (desk.drawn("time"), desk.drawn("volume")) != before, "the chart to move again")
 
@@ -213,8 +200,8 @@ def test_a_reload_and_a_second_window_stay_signed_in_until_one_of_them_signs_out
     second.page.close()
 
 
-def test_a_login_that_was_ended_elsewhere_goes_back_to_the_sign_in_page(desk: Desk, home: Home) -> None:
-    with Client(running(home).gateway_url) as elsewhere:
+def test_a_login_that_was_ended_elsewhere_goes_back_to_the_sign_in_page(desk: Desk, platform: Demo) -> None:
+    with Client(platform.run.gateway_url) as elsewhere:
         elsewhere.login("alice", PASSWORD)
         elsewhere.change_password(PASSWORD, NEW_PASSWORD)
     desk.page.get_by_text("Your session has ended. Sign in again to go on.").wait_for()
@@ -222,8 +209,8 @@ def test_a_login_that_was_ended_elsewhere_goes_back_to_the_sign_in_page(desk: De
     desk.until(lambda: desk.drawn("bars") not in ("", "0"), "bars on the chart")
 
 
-def test_closing_the_window_ends_its_streams(desk: Desk, home: Home) -> None:
-    hub = next(listing for listing in running(home).processes if listing.name == "stream-hub")
+def test_closing_the_window_ends_its_streams(desk: Desk, platform: Demo) -> None:
+    hub = next(listing for listing in platform.run.processes if listing.name == "stream-hub")
 
     def sockets() -> float:
         with urllib.request.urlopen(f"{hub.url}/metrics", timeout=10) as response:
@@ -231,7 +218,7 @@ def test_closing_the_window_ends_its_streams(desk: Desk, home: Home) -> None:
                 float(line.split()[1]) for line in response.read().split(b"\n") if line.startswith(OPEN_SOCKETS)
             )
 
-    assert sockets() >= 2
+    desk.until(lambda: sockets() >= 2, "the window's streams")
     desk.close()
     end = time.monotonic() + WAIT_SECONDS
     while sockets():

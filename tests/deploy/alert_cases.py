@@ -17,7 +17,7 @@ ENDED = "5+10x20"
 
 @dataclass(frozen=True)
 class Case:
-    """`gone`: what it must fire at besides, because nothing is left to compare."""
+    """`gone`: what it must fire at besides, because nothing is left, or there yet, to compare."""
 
     fires: Series
     quiet: Series
@@ -73,18 +73,36 @@ CASES = {
         },
     ),
     "FeedDisconnected": Case(
-        {'crosstape_ingestor_connected_sockets{exchange="okx",instance="a"}': "0x60"},
-        {'crosstape_ingestor_connected_sockets{exchange="okx",instance="a"}': "1x60"},
+        {
+            'crosstape_ingestor_connected_sockets{exchange="okx",instance="a"}': "3x60",
+            'crosstape_ingestor_sockets{exchange="okx",instance="a"}': "4x60",
+        },
+        {
+            'crosstape_ingestor_connected_sockets{exchange="okx",instance="a"}': "4x60",
+            'crosstape_ingestor_sockets{exchange="okx",instance="a"}': "4x60",
+        },
+        gone={'crosstape_ingestor_connected_sockets{exchange="okx",instance="a"}': "0x60"},
     ),
     "FeedFlapping": Case(
-        {'crosstape_ingestor_connects_total{exchange="okx",instance="a"}': "0+3x60"},
-        {'crosstape_ingestor_connects_total{exchange="okx",instance="a"}': "0+0.5x60"},
+        {
+            'crosstape_ingestor_connects_total{exchange="okx",instance="a"}': "0+3x60",
+            'crosstape_ingestor_sockets{exchange="okx",instance="a"}': "4x60",
+        },
+        {
+            'crosstape_ingestor_connects_total{exchange="okx",instance="a"}': "0x45 30x15",
+            'crosstape_ingestor_sockets{exchange="okx",instance="a"}': "30x60",
+        },
     ),
     "GapsUnfillable": Case(
         {'crosstape_ingestor_gaps_total{exchange="okx",cause="bus",state="unfillable"}': GROWS},
         {
-            'crosstape_ingestor_gaps_total{exchange="okx",cause="bus",state="unfillable"}': STILL,
-            'crosstape_ingestor_gaps_total{exchange="okx",cause="bus",state="repaired"}': GROWS,
+            'crosstape_ingestor_gaps_total{exchange="okx",cause="bus",state="unfillable",instance="a"}': STILL,
+            'crosstape_ingestor_gaps_total{exchange="okx",cause="bus",state="repaired",instance="a"}': GROWS,
+            'process_start_time_seconds{instance="a"}': "0x60",
+        },
+        gone={
+            'crosstape_ingestor_gaps_total{exchange="okx",cause="bus",state="unfillable",instance="b"}': "_x40 1x20",
+            'process_start_time_seconds{instance="b"}': "_x40 1200x20",
         },
     ),
     "GapsUnrepaired": Case(
@@ -110,12 +128,12 @@ CASES = {
         {'crosstape_ingestor_unlisted_symbols{exchange="okx",instance="a"}': "0x60"},
     ),
     "BusBackpressure": Case(
-        {'crosstape_ingestor_values_waiting{exchange="okx",instance="a"}': "60000x60"},
-        {'crosstape_ingestor_values_waiting{exchange="okx",instance="a"}': "300x60"},
+        {'crosstape_ingestor_values_waiting{exchange="okx",instance="a"}': "300x30 20000x30"},
+        {'crosstape_ingestor_values_waiting{exchange="okx",instance="a"}': "300x55 20000x5"},
     ),
     "SinkLagging": Case(
-        {'crosstape_history_lag_seconds{instance="a"}': "40x60"},
-        {'crosstape_history_lag_seconds{instance="a"}': "2x60"},
+        {'crosstape_history_lag_seconds{instance="a"}': "40 0 " * 30},
+        {'crosstape_history_lag_seconds{instance="a"}': "40 0 0 0 " * 15},
     ),
     "SinkStalled": Case(
         {"crosstape_ingestor_trades_published_total": GROWS},
@@ -162,18 +180,28 @@ CASES = {
     ),
     "GatewayErrors": Case(
         {
-            'crosstape_gateway_request_seconds_count{status="503"}': "0+1x60",
-            'crosstape_gateway_request_seconds_count{status="200"}': "0+50x60",
+            'crosstape_gateway_request_seconds_count{route="/orders",status="503"}': "0+1x60",
+            'crosstape_gateway_request_seconds_count{route="/orders",status="200"}': "0+50x60",
+            'crosstape_gateway_request_seconds_count{route="/livez",status="200"}': "0+500x60",
         },
         {
-            'crosstape_gateway_request_seconds_count{status="404"}': "0+10x60",
-            'crosstape_gateway_request_seconds_count{status="200"}': "0+50x60",
+            'crosstape_gateway_request_seconds_count{route="/orders",status="404"}': "0+10x60",
+            'crosstape_gateway_request_seconds_count{route="/orders",status="200"}': "0+50x60",
+            'crosstape_gateway_request_seconds_count{route="/readyz",status="503"}': "0+6x60",
         },
     ),
     "GatewaySlow": _histogram("crosstape_gateway_request_seconds", 'route="/orders"', "1", "2.5"),
     "BreakerOpen": Case(
-        {'crosstape_gateway_breaker_state{instance="a",upstream="auth"}': "1x60"},
-        {'crosstape_gateway_breaker_state{instance="a",upstream="auth"}': "0x60"},
+        {
+            'crosstape_gateway_breaker_state{instance="a",upstream="auth"}': "1x60",
+            'crosstape_gateway_upstream_failures_total{instance="a",upstream="auth",reason="breaker_open"}': GROWS,
+        },
+        {
+            'crosstape_gateway_breaker_state{instance="a",upstream="auth"}': "1x60",
+            'crosstape_gateway_upstream_failures_total{instance="a",upstream="auth",reason="breaker_open"}': STILL,
+            'crosstape_gateway_breaker_state{instance="a",upstream="history"}': "0x60",
+            'crosstape_gateway_upstream_failures_total{instance="a",upstream="history",reason="timeout"}': GROWS,
+        },
     ),
     "LimiterNotShared": Case(
         {'crosstape_gateway_limiter_shared{instance="a"}': "0x60"},

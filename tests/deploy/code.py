@@ -83,3 +83,8 @@ def _folder(package: str) -> list[str]:
     spec = importlib.util.find_spec(package)
     assert spec is not None and spec.submodule_search_locations is not None
     return list(spec.submodule_search_locations)
+
+
+def fits(pattern: str, path: str) -> bool:
+    """Whether a route of the gateway (`/{exchange}/symbols`) answers `path`."""
+    return re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(pattern)), path) is not None

@@ -1,6 +1,7 @@
 """The dashboards show series that exist, and are all provided."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +68,11 @@ def test_compose_and_kubernetes_provide_the_same_dashboards() -> None:
     ]
     assert [set(resource["data"]) for resource in maps] == [{path.name for path in FILES}]
     assert maps[0]["metadata"]["labels"]["grafana_dashboard"] == "1"
+
+
+def test_of_every_process_of_a_cluster_only_ours_are_shown() -> None:
+    """All programs with a client of Prometheus have the series `up` and `process_...`."""
+    expressions = [target["expr"] for path in FILES for panel in _read(path)["panels"] for target in panel["targets"]]
+    of_all = [expression for expression in expressions if re.search(r"\b(up|process_\w+)\b", expression)]
+    assert len(of_all) >= 6
+    assert [expression for expression in of_all if not re.search(r"\b(up|process_\w+)\{job", expression)] == []

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from kubernetes_validate import utils as validating
 
-from crosstape.common.bus.topics import TRADES
+from crosstape.common.bus.topics import ALL_TOPICS, TRADES
 from crosstape.history.sink.service import GROUP
 from tests.deploy import code
 from tests.deploy.commands import kafka_tools
@@ -261,6 +261,9 @@ def test_production_has_two_of_everything_on_different_nodes() -> None:
         spread = {rule["topologyKey"]: rule for rule in spec["template"]["spec"]["topologySpreadConstraints"]}
         assert spread["kubernetes.io/hostname"]["whenUnsatisfiable"] == "DoNotSchedule", who
         assert "topology.kubernetes.io/zone" in spread, who
+        assert {rule.get("nodeTaintsPolicy") for rule in spread.values()} == {"Honor"}, (
+            "a cordoned node keeps its share"
+        )
 
 
 def test_every_exchange_of_the_compose_file_has_an_ingestor() -> None:
@@ -350,6 +353,18 @@ def test_topics_have_as_many_replicas_as_the_brokers_can_give(name: str) -> None
     wanted = {int(container.shared["CROSSTAPE_TOPIC_REPLICATION"]) for container in pods(name) if container.module}
     assert wanted == {brokers}
     assert kafka["spec"]["kafka"]["config"]["min.insync.replicas"] <= max(1, brokers - 1)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_brokers_disks_hold_what_is_kept(name: str) -> None:
+    """Of a partition at most a segment more than its retention: the one that is written."""
+    (kafka,) = of_kind(name, "Kafka")
+    (pool,) = [pool for pool in of_kind(name, "KafkaNodePool") if "broker" in pool["spec"]["roles"]]
+    (volume,) = pool["spec"]["storage"]["volumes"]
+    config = kafka["spec"]["kafka"]["config"]
+    kept = (config["log.retention.bytes"] + config["log.segment.bytes"]) * sum(topic.partitions for topic in ALL_TOPICS)
+    copies = config["default.replication.factor"] / pool["spec"]["replicas"]
+    assert kept * copies <= 0.9 * int(volume["size"].removesuffix("Gi")) * 2**30
 
 
 @pytest.mark.parametrize("name", OVERLAYS)

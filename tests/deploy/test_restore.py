@@ -1,6 +1,7 @@
 """A backup has somewhere to go in both deployments, and coming back from it is told in an order that works."""
 
 import json
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -16,7 +17,7 @@ from tests.deploy.commands import blocks, check_kubectl, kafka_address, words_of
 from tests.deploy.tools import OVERLAYS, ROOT, compose, of_kind
 
 PAGE = ROOT / "docs/how-to/restore.md"
-BLOCKS = [block for block in blocks(PAGE, "bash") if "clickhouse" in block or "history-" in block]
+BLOCKS = [block for block in blocks(PAGE, "bash") if re.search("clickhouse|history-|postgres", block)]
 TYPED = [words[2:-1] if words[0] == "ask()" else words for block in BLOCKS for words in words_of(block)]
 VERBS = frozenset({"annotate", "apply", "cp", "delete", "exec", "scale", "wait"})
 
@@ -81,13 +82,17 @@ def test_nothing_writes_while_the_tables_are_filled_and_nobody_is_in_the_group_t
 
 
 def test_as_many_are_started_as_there_must_be() -> None:
-    (scaler,) = [
-        each for each in of_kind("prod", "HorizontalPodAutoscaler") if each["metadata"]["name"] == "history-api"
-    ]
-    (replicas,) = [
-        words[-1] for words in TYPED if words[3:5] == ["scale", "deploy/history-api"] and words[-1][-1] != "0"
-    ]
-    assert replicas == f"--replicas={scaler['spec']['minReplicas']}"
+    wanted = {
+        **{each["metadata"]["name"]: each["spec"].get("replicas") for each in of_kind("prod", "Deployment")},
+        **{
+            each["metadata"]["name"]: each["spec"]["minReplicas"] for each in of_kind("prod", "HorizontalPodAutoscaler")
+        },
+    }
+    scaled = [words[4:] for words in TYPED if words[3:4] == ["scale"]]
+    assert {"deploy/history-api", "deploy/auth"} == {name for name, _ in scaled}
+    for name in {name for name, _ in scaled}:
+        stopped, started = [replicas for other, replicas in scaled if other == name]
+        assert (stopped, started) == ("--replicas=0", f"--replicas={wanted[name.removeprefix('deploy/')]}")
 
 
 def test_backups_are_of_the_databases_that_there_are() -> None:

@@ -1,5 +1,6 @@
 """Each runbook is whole, and what it tells an operator to type, to look for and to set exists."""
 
+import functools
 import re
 import shlex
 from pathlib import Path
@@ -10,7 +11,7 @@ from crosstape.api_gateway.routes import ROUTES
 from crosstape.twap_engine.order import Shortfall
 from tests.deploy import code
 from tests.deploy.commands import blocks, check_kubectl
-from tests.deploy.tools import ROOT, compose
+from tests.deploy.tools import ROOT, compose, of_kind
 
 FOLDER = ROOT / "docs/runbooks"
 PAGES = sorted(path for path in FOLDER.glob("*.md") if path.name != "README.md")
@@ -37,14 +38,18 @@ def test_page_says_what_it_means_how_to_see_it_and_what_to_do(path: Path) -> Non
         assert (FOLDER / link).exists(), link
 
 
+@functools.cache
+def _source() -> str:
+    return "".join(file.read_text() for file in ROOT.glob("[ls]*s/*/src/**/*.py"))
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_settings_log_events_and_series_exist(path: Path) -> None:
     text = path.read_text()
     variables = frozenset().union(*(code.variables(module) for module in code.service_modules()))
     assert set(re.findall(r"CROSSTAPE_[A-Z_]*[A-Z]", text)) - {"CROSSTAPE_X"} <= variables | {"CROSSTAPE_"}
-    source = "".join(file.read_text() for file in ROOT.glob("[ls]*s/*/src/**/*.py"))
     for word in re.findall(r"`([a-z]+(?:_[a-z]+)+)`", text):
-        assert f'"{word}"' in source or word in code.metrics(), f"nothing logs or exposes {word}"
+        assert f'"{word}"' in _source() or word in code.metrics(), f"nothing logs or exposes {word}"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +60,7 @@ def test_command_names_what_exists(path: Path, line: str) -> None:
     if words[0] == "curl":
         (url,) = [word for word in words if word.startswith("http://127.0.0.1:8000/")]
         asked = "/" + url.split("/", 3)[3].partition("?")[0]
-        assert asked == "/health/ready" or any(_fits(route.pattern, asked) for route in ROUTES), asked
+        assert asked == "/health/ready" or any(code.fits(route.pattern, asked) for route in ROUTES), asked
         return
     check_kubectl(words, VERBS)
 
@@ -82,8 +87,13 @@ def test_slices_short_says_what_to_do_about_every_reason_that_there_is() -> None
     assert sorted(reasons) == sorted(f"`{reason}`" for reason in Shortfall)
 
 
-def _fits(pattern: str, path: str) -> bool:
-    return re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(pattern)), path) is not None
+def test_a_lost_node_of_what_has_one_replica_is_told_of() -> None:
+    """Kubernetes starts no second pod of a StatefulSet while it cannot know that the first has ended."""
+    alone = [each["metadata"]["name"] for each in of_kind("prod", "StatefulSet") if each["spec"]["replicas"] == 1]
+    assert alone
+    for name in alone:
+        pages = [path.read_text() for path in PAGES if f"statefulset/{name}" in path.read_text()]
+        assert any("node.kubernetes.io/out-of-service" in page for page in pages), name
 
 
 def test_what_the_index_says_of_compose_is_so() -> None:

@@ -108,9 +108,17 @@ def test_the_protocol_tells_how_many_sockets_each_door_takes() -> None:
     text = " ".join((ROOT / "docs/websocket.md").read_text().split())
     gateway = code.settings_class("crosstape.api_gateway").model_fields
     hub = code.settings_class("crosstape.stream_hub").model_fields
-    assert f"{hub['connections_per_user'].default} sockets an account" in text
+    assert f"{hub['sockets_per_account'].default} sockets an account" in text
     assert f"the gateway takes {gateway['sockets_per_address'].default} sockets" in text
-    assert f"the hub's own door takes {hub['connections_per_address'].default} " in text
+    assert f"the hub's own door takes {hub['hub_sockets_per_address'].default} " in text
+
+
+@pytest.mark.parametrize("container", SERVICES, ids=str)
+def test_a_hub_that_sees_a_proxy_takes_all_its_sockets_from_one_address(container: Container) -> None:
+    if container.module == "crosstape.stream_hub":
+        defaults = code.settings_class("crosstape.stream_hub").model_fields
+        taken = container.environment.get("CROSSTAPE_SOCKETS", defaults["sockets"].default)
+        assert int(container.environment["CROSSTAPE_HUB_SOCKETS_PER_ADDRESS"]) >= int(taken)
 
 
 @pytest.mark.parametrize("container", SERVICES, ids=str)

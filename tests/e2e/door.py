@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 from multidict import CIMultiDictProxy
+from redis.asyncio import Redis
 
 from crosstape.cli.ports import LOOPBACK, free_port
 from crosstape.common.testing.identity import SIGNING_KEY_SECRET
@@ -56,8 +57,8 @@ class Door:
         rate: str = "0.1",
     ):
         self.stack = Stack(broker, directory, rate)
-        redis_url = f"{valkey.url.removesuffix('/0')}/{next(_databases)}"
-        shared = {"CROSSTAPE_REDIS_URL": redis_url, **WIDE, **(settings or {})}
+        self._redis_url = f"{valkey.url.removesuffix('/0')}/{next(_databases)}"
+        shared = {"CROSSTAPE_REDIS_URL": self._redis_url, **WIDE, **(settings or {})}
         self._directory, self._shared = directory, shared
         self.auth = Service(
             "auth",
@@ -120,7 +121,7 @@ class Door:
             await entered.enter_async_context(running(self.stack.listing))  # the ingestor reads its markets once
             await entered.enter_async_context(running(*self._services))
             self._session = await entered.enter_async_context(aiohttp.ClientSession())
-            await until(self._lets_in, seconds=10, describe=lambda: "the gateway does not know what is revoked")
+            await until(self._lets_in, describe=lambda: "the gateway does not know what is revoked")
             self._entered = entered.pop_all()
         return self
 
@@ -132,6 +133,12 @@ class Door:
     async def _lets_in(self) -> bool:
         """Whether the gateway knows what is revoked, which auth writes at its first start: before, nobody is let in."""
         return (await self.ask("GET", "/info")).status == 401
+
+    async def forgive(self) -> None:
+        """Forget who failed to log in, and who registered: everybody here comes from one address."""
+        async with Redis.from_url(self._redis_url) as redis:
+            if counts := [key async for key in redis.scan_iter("crosstape:throttle:*")]:
+                await redis.delete(*counts)
 
     async def ask(
         self, method: str, path: str, *, token: str = "", json: Any = None, headers: Mapping[str, str] | None = None
@@ -153,6 +160,19 @@ class Door:
         assert answer.status == 200, answer.body
         body: dict[str, Any] = answer.json
         return body
+
+    async def order(self, token: str, body: Any) -> dict[str, Any]:
+        """The receipt of an order that is accepted. The engine may be ready before it has a market list."""
+        answers: list[Answer] = []
+
+        async def is_answered() -> bool:
+            answers.append(await self.ask("POST", "/orders/twap", token=token, json=body))
+            return answers[-1].status != 503
+
+        await until(is_answered, describe=lambda: answers[-1].body)
+        assert answers[-1].status == 200, answers[-1].body
+        receipt: dict[str, Any] = answers[-1].json
+        return receipt
 
     async def new_user(self) -> tuple[str, dict[str, Any]]:
         """The name of a new account, and its login."""

@@ -20,6 +20,8 @@ from tests.engines.plugin import Broker
 
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
+PATIENCE = 30.0
+"""How long what must come soon is waited for: ten times what it takes on a busy machine."""
 
 
 class Service:
@@ -114,7 +116,11 @@ async def get(session: aiohttp.ClientSession, url: str, **params: str) -> Any:
 
 
 async def until(
-    condition: Callable[[], Awaitable[Any]], *, seconds: float, describe: Callable[[], Any], every: float = 0.25
+    condition: Callable[[], Awaitable[Any]],
+    *,
+    describe: Callable[[], Any],
+    seconds: float = PATIENCE,
+    every: float = 0.25,
 ) -> None:
     """Return when `await condition()` is true; fails after `seconds` with what `describe` says then."""
     try:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
 
 from crosstape.common.market.bar import Interval, fold_bars
 from crosstape.common.market.trade import TakerSide, Trade, trade_id
+from crosstape.common.testing.identity import own_headers
 from tests.e2e.stack import get
+
+GAPS = "crosstape_ingestor_gaps_total"
+WITHOUT_NUMBERS = ("bybit",)
+"""Exchanges whose trade ids do not count the trades, and whose history has only the newest."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,11 @@ class Row:
 
 @dataclass
 class Difference:
-    """What tells the tape from the truth, by trade id. `explained` are missing ones that the ledger names."""
+    """What tells the tape from the truth, by trade id.
+
+    `explained` are missing ones of an exchange WITHOUT_NUMBERS, in a minute that the ledger calls a gap. A number that
+    lacks is never explained: the exchange still has its trade, so a repair would have fetched it.
+    """
 
     stored: int = 0
     truth: int = 0
@@ -36,7 +48,7 @@ class Difference:
 
     @property
     def is_settled(self) -> bool:
-        """The tape is the truth, or the ledger names exactly what it lacks."""
+        """The tape is the truth, or the ledger says of what it lacks why that could not be had."""
         return self.stored > 0 and not self.invented and not self.changed and self.missing == self.explained
 
 
@@ -107,7 +119,7 @@ def bar_facts(bars: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     return [(bar["timestamp"], bar["trades"], *(Decimal(bar[name]) for name in names)) for bar in bars]
 
 
-def compare(stored: dict[str, Row], truth: dict[str, Row], ledger: dict[str, Any]) -> Difference:
+def compare(exchange: str, stored: dict[str, Row], truth: dict[str, Row], ledger: dict[str, Any]) -> Difference:
     """From the first trade on that the tape has: what came before nobody promised."""
     if not stored:
         return Difference()
@@ -118,15 +130,30 @@ def compare(stored: dict[str, Row], truth: dict[str, Row], ledger: dict[str, Any
         stored=len(stored),
         truth=len(promised),
         missing=set(missing),
-        explained={trade_id for trade_id in missing if _is_explained(trade_id, promised[trade_id], ledger)},
+        explained={one for one in missing if exchange in WITHOUT_NUMBERS and _is_in_gap(promised[one], ledger)},
         invented=set(stored.keys() - truth.keys()),
         changed={trade_id for trade_id in stored.keys() & truth.keys() if stored[trade_id] != truth[trade_id]},
     )
 
 
-def _is_explained(trade_id: str, row: Row, ledger: dict[str, Any]) -> bool:
-    """Numbered trades by the ranges of missing ids, others by a minute that the ledger calls a gap."""
-    if trade_id.isdigit() and any(first <= int(trade_id) <= last for first, last in ledger["missing_ids"]):
-        return True
+def _is_in_gap(row: Row, ledger: dict[str, Any]) -> bool:
     minute = row.time // 60_000_000 * 60
     return any(entry["status"] == "gap" and entry["timestamp"] == minute for entry in ledger["minutes"])
+
+
+async def audit(
+    session: aiohttp.ClientSession, history: str, exchange: str, symbol: str, **span: str
+) -> dict[str, Any]:
+    """The report that `crosstape verify` ends with: whether every closed bar stored is what its trades say."""
+    url = f"{history}/internal/verify/{exchange}/{symbol}"
+    async with session.get(url, params=span, headers=own_headers("history")) as response:
+        report: dict[str, Any] = json.loads((await response.text()).splitlines()[-1])
+    return report
+
+
+async def repaired(session: aiohttp.ClientSession, ingestor: str) -> Counter[str]:
+    """How many gaps an ingestor has repaired since its start, by their cause."""
+    async with session.get(f"{ingestor}/metrics") as response:
+        families = text_string_to_metric_families(await response.text())
+    gaps = (sample for family in families for sample in family.samples if sample.name == GAPS)
+    return Counter({gap.labels["cause"]: int(gap.value) for gap in gaps if gap.labels["state"] == "repaired"})

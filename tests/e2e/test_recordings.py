@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import csv
-import json
 from decimal import Decimal
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from crosstape.common.testing.identity import own_headers
 from tests.e2e.stack import Stack, get, running, until
-from tests.e2e.tape import bar_facts, stored_bars
+from tests.e2e.tape import audit, bar_facts, stored_bars
 from tests.engines.plugin import Broker
 
 RECORDINGS = Path(__file__).parents[3] / "shared" / "recordings"
@@ -21,7 +19,7 @@ TRUTH = RECORDINGS / "truth" / "binance-spot-btcusdt-20240808.csv"
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(not TRUTH.is_file(), reason="../shared/recordings is not here"),
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(400),
 ]
 
 
@@ -49,12 +47,8 @@ async def test_recorded_binance_trades_become_the_bars_of_the_truth_to_the_last_
             facts[:] = bar_facts(bars)
             return facts == truth and all(bar["status"] != "provisional" for bar in bars)
 
-        await until(is_true, seconds=90, describe=lambda: facts)
-        url = f"{stack.history.url}/internal/verify/binance/btcusdt"
-        async with session.get(
-            url, params={"start": "2024-08-08T00:00:00Z"}, headers=own_headers("history")
-        ) as response:
-            report = json.loads((await response.text()).splitlines()[-1])
+        await until(is_true, seconds=180, describe=lambda: facts)
+        report = await audit(session, stack.history.url, "binance", "btcusdt", start="2024-08-08T00:00:00Z")
         ledger = await get(
             session,
             f"{stack.history.url}/api/v1/completeness/binance/btcusdt",

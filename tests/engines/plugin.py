@@ -55,6 +55,11 @@ class Engine:
     async def stop(self) -> None:
         await self._process.stop(STOP_SECONDS)
 
+    async def end(self) -> None:
+        """End it at once: nobody will ask for what it stored."""
+        self.kill()
+        await self.stop()
+
     def forget(self, directory: Path) -> None:
         """Lose what it stored, in `directory` or in its container."""
         if isinstance(self._process, Container):
@@ -85,6 +90,18 @@ class Broker:
         await self.engine.stop()
         self.engine.forget(self.directory)
         await self.engine.start()
+
+    async def delete_topics(self) -> None:
+        """Delete every topic. Its offsets go too, so that nobody reads, or leaves out, what an earlier test sent."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while names := [name for name in await admin.list_topics() if not name.startswith("__")]:
+                    await admin.delete_topics(names)
+                    await asyncio.sleep(0.05)
+        finally:
+            await admin.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +144,7 @@ def _running(engine: Engine) -> Iterator[Engine]:
         asyncio.run(engine.start())
         yield engine
     finally:
-        asyncio.run(engine.stop())
+        asyncio.run(engine.end())
 
 
 def _contained(
@@ -199,24 +216,19 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 @pytest.fixture(scope="module")
 def platform_broker(broker: Broker) -> Broker:
-    """The session's broker without a topic when a module begins: for services, whose topics have names that are given.
-
-    With a topic its offsets go too, so that no history reads, or leaves out, what an earlier test sent.
-    """
-    asyncio.run(_delete_topics(broker))
+    """The session's broker without a topic when a module begins: for services, whose topics have given names."""
+    asyncio.run(broker.delete_topics())
     return broker
 
 
-async def _delete_topics(broker: Broker) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
-    await admin.start()
-    try:
-        async with asyncio.timeout(START_SECONDS):
-            while names := [name for name in await admin.list_topics() if not name.startswith("__")]:
-                await admin.delete_topics(names)
-                await asyncio.sleep(0.05)
-    finally:
-        await admin.close()
+@pytest.fixture
+def empty_broker(broker: Broker) -> Broker:
+    """The session's broker without a topic when a test begins: for tests of topics that have given names.
+
+    Take `own_broker` instead to kill it, or to have it come back without what it stored.
+    """
+    asyncio.run(broker.delete_topics())
+    return broker
 
 
 @pytest.fixture(scope="module")

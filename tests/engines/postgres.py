@@ -31,7 +31,8 @@ def missing() -> str:
 @contextmanager
 def data_directory() -> Iterator[Path]:
     """A folder that the server's user can reach, which pytest's own are not."""
-    with tempfile.TemporaryDirectory(prefix="crosstape-postgres-") as name:
+    # A server that was killed leaves children that may still write for a moment.
+    with tempfile.TemporaryDirectory(prefix="crosstape-postgres-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
         if os.getuid() == 0:
             user = _unprivileged()

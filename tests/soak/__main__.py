@@ -23,7 +23,7 @@ FOLDER = Path(".crosstape/soak")
 
 
 def main() -> int:
-    """The exit code: 1 when a promise was broken, 2 when there was no platform to judge."""
+    """The exit code: 1 when a promise was broken, 2 when there was no platform to judge, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     add = parser.add_argument
     add("--minutes", type=float, default=30.0, help="how long trades flow (default 30)")
@@ -43,6 +43,9 @@ def main() -> int:
     except DemoFailed as error:
         console.print(f"error: {error}\nlogs: {home / 'logs'}", highlight=False, markup=False)
         return 2
+    except KeyboardInterrupt:
+        console.print(f"interrupted; state and logs: {home}", highlight=False, markup=False)
+        return 130
     show(console, findings)
     page = write(FOLDER, {**vars(chosen)}, findings)
     is_broken = any(finding.is_kept is False for finding in findings)

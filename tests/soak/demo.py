@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from crosstape.cli import launch as launch_module
 from crosstape.cli.errors import CliError
 from crosstape.cli.home import Home, Listing, Run
 from crosstape.cli.ports import free_port
@@ -54,12 +55,14 @@ class Demo:
     def _begin(self) -> None:
         self.home.prepare()
         self.home.keep_secret("internal_secret", INTERNAL_SECRET)
-        command = [sys.executable, "-m", "crosstape.cli", "demo", "--home", str(self.home.directory)]
+        launch = [sys.executable, "-I", "-S", str(launch_module.__file__), str(os.getpid())]
+        command = [*launch, sys.executable, "-m", "crosstape.cli", "demo", "--home", str(self.home.directory)]
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
                 [*command, "--port", str(free_port()), "--dashboard-port", str(free_port()), *self._options],
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches it once, from `stop`
             )
 
     def require_running(self) -> None:

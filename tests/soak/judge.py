@@ -16,7 +16,7 @@ FEWEST_SAMPLES = 6
 WARM_UP_SECONDS, WARM_UP_SHARE = 60.0, 0.25
 CEILINGS = {"kafka": 512 * MIB, "exchange-sim": 512 * MIB}
 """What may grow up to here: Kafka by its heap of 256 MiB and what Java has beside it; the simulators by the history
-that they serve, which is the last 20,000 trades of each market."""
+that they serve, which is the last 20,000 trades of each market and a day's minutes of it."""
 
 
 @dataclass(frozen=True)

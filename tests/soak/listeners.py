@@ -139,7 +139,9 @@ class BarListener:
         start = told.timestamp
         try:
             rows = await client.ohlcv(exchange, symbol, start=start, end=start + 60).all()
-        except (ConnectionFailed, Unavailable):  # a part was just killed: nothing can be asked
+        except (ConnectionFailed, Unavailable) as error:  # a part was just killed: nothing can be asked
+            if isinstance(error, Unavailable) and error.error_code == "INTERNAL_ERROR":
+                raise
             self.unasked += 1
             return
         if [bar for bar in rows if bar == told or bar.revision > told.revision]:

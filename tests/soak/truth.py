@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,9 +11,8 @@ from typing import Any
 
 import aiohttp
 
-from crosstape.common.testing.identity import own_headers
 from tests.e2e.stack import get
-from tests.e2e.tape import Difference, Row, bar_facts, bars_of, compare, stored_bars, stored_trades, true_trades
+from tests.e2e.tape import Difference, Row, audit, bar_facts, bars_of, compare, stored_bars, stored_trades, true_trades
 
 SHOWN = 5
 SIDES = {"buy": 1, "sell": -1}
@@ -122,7 +120,7 @@ class Truth:
         market.tape = await stored_trades(self._session, self._history, exchange, symbol)
         url = f"{self._history}/api/v1/completeness/{exchange}/{symbol}"
         ledger = await get(self._session, url, start=since, limit="10000")
-        market.difference = compare(market.tape, market.trades, ledger)
+        market.difference = compare(exchange, market.tape, market.trades, ledger)
         bars = await stored_bars(self._session, self._history, exchange, symbol)
         market.are_bars_right = bar_facts(bars) == bars_of(exchange, symbol, market.tape)
 
@@ -132,9 +130,7 @@ class Truth:
         for market in self.markets:
             if not market.trades:
                 continue
-            url = f"{self._history}/internal/verify/{market.exchange}/{market.symbol}"
-            async with self._session.get(url, headers=own_headers("history")) as response:
-                report = json.loads((await response.text()).splitlines()[-1])
+            report = await audit(self._session, self._history, market.exchange, market.symbol)
             if report.get("result") != "ok":
                 wrong.append(f"{market.exchange} {market.symbol}: {str(report)[:300]}")
         return wrong

@@ -58,7 +58,7 @@ def _tape(truth: Truth) -> list[Finding]:
     for market in markets:
         lacking[market.exchange] += len(market.difference.missing)
     counts = ", ".join(f"{count} of {exchange}" for exchange, count in lacking.most_common() if count)
-    where = f"{counts} lack and the ledger names them" if counts else "none lacks"
+    where = f"{counts} without numbers lack and the ledger calls their minutes gaps" if counts else "none lacks"
     unexplained = [one for one in markets if one.difference.missing != one.difference.explained or not one.tape]
     doubled = [one for one in markets if one.difference.invented or one.difference.changed or one.failure]
     bars = [one for one in markets if not one.are_bars_right]
@@ -68,7 +68,7 @@ def _tape(truth: Truth) -> list[Finding]:
             bool(markets) and not unexplained,
             f"{made} trades of {len(markets)} markets, {where}"
             if not unexplained
-            else f"{len(unexplained)} of {len(markets)} markets lack trades that the ledger does not name",
+            else f"{len(unexplained)} of {len(markets)} markets lack trades that a repair should have brought",
             tuple(one.describe() for one in unexplained),
         ),
         Finding(

@@ -29,6 +29,7 @@ from crosstape.exchanges.dialect import (
     Kline,
     RateLimit,
     Rejected,
+    StreamedBooks,
     Subscription,
 )
 from crosstape.exchanges.frames import WRONG, malformed
@@ -40,12 +41,12 @@ _SIDES = {"b": TakerSide.BUY, "s": TakerSide.SELL}
 _MARKETS_PER_SOCKET = 10
 
 
-class Toy:
+class Toy(StreamedBooks):
     """The dialect of the toy venue."""
 
     exchange = "toy"
     addresses: Mapping[str, str] = {"rest": "https://toy.example", "stream": "wss://toy.example"}
-    rate_limit = RateLimit(weight=1_000, seconds=1)
+    rate_limits: Mapping[str, RateLimit] = {"rest": RateLimit(weight=1_000, seconds=1)}
     refused_seconds: Mapping[int, float] = {429: 10.0}
     klines_per_request: int | None = None
     klines_reach: int | None = None
@@ -91,13 +92,7 @@ class Toy:
             raise malformed(error) from error
         newest = max((int(trade.trade_id) for trade in trades), default=-1)
         is_end = len(trades) < PAGE or (query.last_id is not None and newest >= query.last_id)
-        return HistoryPage(trades, None if is_end else str(newest + 1), is_end)
-
-    def book_snapshot(self, instrument: Instrument) -> HttpRequest | None:
-        return None
-
-    def decode_book_snapshot(self, instrument: Instrument, body: bytes, time_received: int) -> BookUpdate:
-        raise Rejected("toy: the socket sends its own books")
+        return HistoryPage(trades, None if is_end else str(newest + 1), reaches_back=True)
 
     def continues(self, last_id: int | None, update: BookUpdate) -> bool | None:
         return last_id is not None and update.last_id == last_id + 1

@@ -1,0 +1,1 @@
+"""Tests that one platform serves: it runs once for all of them."""
