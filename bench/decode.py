@@ -180,18 +180,22 @@ def _applying(source: Input) -> Runner:
 
 
 def _keeping(source: Input, depth: int = 0) -> Runner:
-    """Decode and keep as the ingestor does."""
+    """Decode and keep as the ingestor does: a snapshot that was fetched is taken once the socket has said something."""
     (subscription,) = source.dialect.subscriptions(source.instruments, frozenset((Channel.BOOK,)))
     decode = cast(BookDecode, subscription.decode)
     books = {instrument.symbol: BookSync(source.dialect, instrument) for instrument in source.instruments}
+    frames = source.ours
     if source.snapshot:
         (instrument,) = source.instruments
+        begun, frames = frames[0], frames[1:]
+        for update in decode(begun, 0):
+            books[update.symbol].update(update)
         first: BookUpdate = source.dialect.decode_book_snapshot(instrument, source.snapshot.encode(), 0)
         books[instrument.symbol].snapshot(first)
 
     def run() -> int:
         count = 0
-        for frame in source.ours:
+        for frame in frames:
             for update in decode(frame, 0):
                 sync = books[update.symbol]
                 count += len(sync.update(update))

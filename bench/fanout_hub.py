@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import structlog
 import uvicorn
@@ -27,7 +27,6 @@ from websockets.asyncio.server import ServerConnection, broadcast, serve
 from bench.fanout_desk import open_door
 from crosstape.common.market.trade import TakerSide, Trade
 from crosstape.stream_hub import messages
-from crosstape.stream_hub.connection import Connection
 from crosstape.stream_hub.encoding import Encoding
 
 CHANNEL = "trades:binance:BTC-USDT"
@@ -64,17 +63,15 @@ class Crosstape:
     """The hub's own door, session, market, group and outbox."""
 
     async def start(self) -> int:
-        self._market, self._door, self._serving = await open_door()
+        self._market, self._door, self._sockets, self._serving = await open_door()
         self._offset = 0
-        self._watched: list[Connection] = []
         return self._door.port
 
     async def publish(self, count: int) -> None:
         self._offset += 1
         self._market.take_trades([trade() for _ in range(count)], self._offset, time.time_ns() // 1_000_000)
         await asyncio.sleep(0)
-        self._watched = self._watched or cast(list[Connection], list(self._market.trade_group)[::WATCHED])
-        for member in self._watched:
+        for member in self._sockets[::WATCHED]:
             while member.backlog() > BACKLOG:
                 await asyncio.sleep(0.0005)
 

@@ -80,7 +80,7 @@ async def _run(count: int) -> list[Flush]:
     flushes: list[Flush] = []
     async with stores(f"chdb://{folder / 'data'}") as (inserts, closings), asyncio.TaskGroup() as group:
         writer = Writer(inserts, bus, touched)
-        group.create_task(Closing(closings, bus, touched).run(stop))
+        group.create_task(Closing(closings, bus, touched, lambda: tape.EVERYTHING).run(stop))
         began = time.time_ns() // tape.NANOSECONDS + 2
         for second in range(WARM_UP + SECONDS):
             opened = (began + second) * tape.NANOSECONDS

@@ -36,6 +36,7 @@ from crosstape.common.bus.producer import Producer
 from crosstape.common.bus.topics import BOOKS, market_key
 from crosstape.common.identity.internal import HEADER, InternalTokens
 from crosstape.common.identity.principal import Caller, Principal, Role, Scope
+from crosstape.common.identity.services import API_GATEWAY, TWAP_ENGINE
 from crosstape.common.market.book import BookUpdate
 from crosstape.common.market.instrument import Instrument
 
@@ -44,6 +45,8 @@ SECONDS = 20
 SETTLE_SECONDS = 3
 MARKETS = 20
 LIST = 100
+OF_AN_ACCOUNT = 1_000
+"""As many as may be open at once."""
 EXCHANGE = "bench"
 """One that no dialect knows, so that its books need no exchange's sequence numbers."""
 SECRET = "known to this benchmark and therefore no secret at all"  # noqa: S105
@@ -157,31 +160,35 @@ async def _change_books(bus: BusSettings) -> None:
             for symbol in _symbols():
                 bids, asks = levels(9_999, -1, depth), levels(10_001, 1, depth)
                 now = time.time_ns()
-                book = BookUpdate(EXCHANGE, symbol, is_snapshot, bids, asks, now, now)
+                book = BookUpdate(EXCHANGE, symbol, is_snapshot, bids, asks, now, now, stream="bench.1")
                 await producer.send(BOOKS, market_key(EXCHANGE, symbol), book)
             is_snapshot, depth = False, 5
             await asyncio.sleep(0.1)
 
 
 async def _accept(origin: str) -> None:
-    tokens = InternalTokens("api-gateway", [SECRET])
-    principal = Principal(
-        user_id="bench",
-        username="bench",
+    tokens = InternalTokens(API_GATEWAY, [SECRET])
+    order = {"side": "buy", "total_quantity": 1, "limit_price": 110, "duration": 600, "interval": 1}
+    async with aiohttp.ClientSession(origin) as session:
+        for first in range(0, ORDERS, LIST):
+            names = [_symbols()[n % MARKETS] for n in range(first, min(first + LIST, ORDERS))]
+            caller = Caller(API_GATEWAY, _account(first // OF_AN_ACCOUNT), LOOPBACK)
+            headers = {HEADER: tokens.mint(TWAP_ENGINE, caller)}
+            body = [order | {"symbol": name} for name in names]
+            async with session.post("/orders/twap", json=body, headers=headers) as answer:
+                if answer.status != 200:
+                    raise RuntimeError(f"not accepted: {answer.status} {await answer.text()}")
+
+
+def _account(number: int) -> Principal:
+    return Principal(
+        user_id=f"bench-{number}",
+        username=f"bench-{number}",
         role=Role.USER,
         scopes=frozenset({Scope.ORDERS_WRITE}),
         credentials_version=1,
         expires_at=0,
     )
-    order = {"side": "buy", "total_quantity": 1, "limit_price": 110, "duration": 600, "interval": 1}
-    async with aiohttp.ClientSession(origin) as session:
-        for first in range(0, ORDERS, LIST):
-            names = [_symbols()[n % MARKETS] for n in range(first, min(first + LIST, ORDERS))]
-            headers = {HEADER: tokens.mint("twap-engine", Caller("api-gateway", principal, LOOPBACK))}
-            body = [order | {"symbol": name} for name in names]
-            async with session.post("/orders/twap", json=body, headers=headers) as answer:
-                if answer.status != 200:
-                    raise RuntimeError(f"not accepted: {answer.status} {await answer.text()}")
 
 
 def _rows(folder: Path, begin: int, end: int) -> list[tuple[int, int, str]]:

@@ -18,6 +18,7 @@ PACKAGES = {
     "promtool": ("prometheus",),
 }
 _PLACES = ("usr/bin", "usr/sbin")
+_DOWNLOAD_SECONDS = 60
 
 
 def find(name: str) -> str | None:
@@ -41,8 +42,10 @@ def _unpack(name: str) -> bool:
         return False
     packages = FOLDER / "packages"
     packages.mkdir(parents=True, exist_ok=True)
-    fetched = subprocess.run(["apt-get", "download", *PACKAGES[name]], cwd=packages, capture_output=True, check=False)
-    if fetched.returncode:
+    command = ["apt-get", "download", *PACKAGES[name]]
+    try:
+        subprocess.run(command, cwd=packages, capture_output=True, check=True, timeout=_DOWNLOAD_SECONDS)
+    except subprocess.SubprocessError:
         return False
     for package in packages.glob("*.deb"):
         subprocess.run(["dpkg-deb", "-x", str(package), str(FOLDER)], check=True)

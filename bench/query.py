@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import sys
 import time
@@ -34,6 +35,7 @@ from crosstape.cli import probe
 from crosstape.cli.ports import LOOPBACK, free_port
 from crosstape.cli.process import Command, Process
 from crosstape.common.identity.internal import InternalTokens
+from crosstape.common.identity.services import API_GATEWAY, HISTORY
 from crosstape.common.market.bar import Interval
 from crosstape.common.market.instrument import Instrument
 from crosstape.history.api.bars import BarQuery, ClosedBars, oldest_bars
@@ -172,11 +174,12 @@ async def _build(folder: Path) -> dict[str, float]:
         listed = msgspec.json.encode([_instrument(name) for name in names]).decode()
         await inserts.insert("instruments", pa.table({"exchange": ["binance"], "instruments": [listed]}))
         touched = TouchedMinutes(grace=0, quiet=0)
+        touched.reached = math.inf
         for name in names[:CLOSED_MARKETS]:
             for minute in range(START, _last_minute() + 60, 60):
                 touched.touch(("binance", name, minute), PER_MINUTE, 0.0, minute)
         bus: Any = tape.Deaf()
-        await tape.close_all(Closing(closings, bus, touched))
+        await tape.close_all(Closing(closings, bus, touched, lambda: tape.EVERYTHING))
         return {"insert": inserted - started, "close": time.perf_counter() - inserted}
 
 
@@ -259,12 +262,12 @@ async def _requests(origin: str) -> dict[str, float]:
     start, end = _bars()
     bars, trades = f"/api/v1/ohlcv/binance/{symbol}", f"/api/v1/trades/binance/{symbol}"
     tape_end = _last_minute() + 60
-    tokens = InternalTokens("api-gateway", [SECRET])
+    tokens = InternalTokens(API_GATEWAY, [SECRET])
     async with aiohttp.ClientSession(origin) as session:
 
         def asking(path: str, key: str, **parameters: Any) -> Callable[[], Awaitable[int]]:
             async def ask() -> int:
-                headers = tokens.own("history")  # as the gateway shows it
+                headers = tokens.own(HISTORY)  # as the gateway shows it
                 async with session.get(path, params=parameters, headers=headers) as answer:
                     body = await answer.read()
                     if answer.status != 200:

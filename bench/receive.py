@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +25,7 @@ from bench import peer_cryptofeed
 from bench.frame_server import serving
 from bench.inputs import Input, trade_inputs
 from bench.measure import OURS, Row, compare, take_turns
-from crosstape.exchanges.dialect import Subscription
+from crosstape.exchanges.dialect import Event, Subscription
 from crosstape.ingestor.feed import Feed
 
 ROUNDS = 5
@@ -92,8 +92,10 @@ def measure() -> list[Row]:
 async def _feed(url: str, wanted: int, subscription: Subscription) -> float:
     watch, decode = Stopwatch(wanted), subscription.decode
 
-    def on_frame(payload: bytes, time_received: int) -> None:
-        watch.add(len(decode(payload, time_received)))
+    def on_frame(payload: bytes, time_received: int) -> Sequence[Event]:
+        events = decode(payload, time_received)
+        watch.add(len(events))
+        return events
 
     handler: Any = SimpleNamespace(on_connected=lambda now: None, on_disconnected=lambda now: None, on_frame=on_frame)
     running = asyncio.create_task(Feed("binance", subscription, url, handler).run())

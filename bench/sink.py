@@ -13,6 +13,7 @@ markets, into the same schema in one embedded ClickHouse; clickhouse-connect is 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain
@@ -105,12 +106,13 @@ async def _empty(store: Store) -> None:
 
 async def _ours(inserts: Store, closings: Store, batches: Sequence[list[bytes]], *, closes: bool) -> None:
     touched = TouchedMinutes(grace=0, quiet=0)
+    touched.reached = math.inf
     bus: Any = tape.Deaf()
     writer = Writer(inserts, bus, touched)
     for values in batches:
         await writer.write(tape.batch(values))
     if closes:
-        await tape.close_all(Closing(closings, bus, touched))
+        await tape.close_all(Closing(closings, bus, touched, lambda: tape.EVERYTHING))
 
 
 def _by_rows(client: Client, batches: Sequence[list[bytes]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from crosstape.common.bus.consumer import Batch
+from crosstape.common.bus.consumer import Batch, Share
 from crosstape.common.bus.topics import TRADES
 from crosstape.common.market.trade import Source, TradeColumns, batch_columns
 from crosstape.history.sink.closing import Closing
@@ -55,6 +55,10 @@ def records(
 def batch(values: Sequence[bytes]) -> Batch:
     """What the consumer hands to the sink: records decoded."""
     return Batch({TRADES.name: [TRADES.codec.decode(value) for value in values]}, [], {}, 0)
+
+
+EVERYTHING = Share(1, (0,))
+"""All of the bus is ours."""
 
 
 class Deaf:
