@@ -7,13 +7,15 @@ import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
+from crosstape.common.identity import services
+
 SERVICES = {
-    "ingestor": "crosstape.ingestor",
-    "history": "crosstape.history",
-    "stream-hub": "crosstape.stream_hub",
-    "twap-engine": "crosstape.twap_engine",
-    "auth": "crosstape.auth",
-    "api-gateway": "crosstape.api_gateway",
+    services.INGESTOR: "crosstape.ingestor",
+    services.HISTORY: "crosstape.history",
+    services.STREAM_HUB: "crosstape.stream_hub",
+    services.TWAP_ENGINE: "crosstape.twap_engine",
+    services.AUTH: "crosstape.auth",
+    services.API_GATEWAY: "crosstape.api_gateway",
 }
 """Every service and its package, in the order of the data's way."""
 

@@ -16,9 +16,9 @@ import crosstape.stream_hub.api
 import crosstape.twap_engine.api.app
 from crosstape.api_gateway.openapi import ServiceDocument, platform_document
 from crosstape.api_gateway.own import create_own_app
-from crosstape.api_gateway.routes import HISTORY, ROUTES, STREAM_HUB, TWAP_ENGINE
-from crosstape.common.identity.authenticator import AUTH
+from crosstape.api_gateway.routes import ROUTES
 from crosstape.common.identity.internal import InternalTokens
+from crosstape.common.identity.services import AUTH, HISTORY, STREAM_HUB, TWAP_ENGINE
 from crosstape.common.runtime.health import Health
 
 PATH = "reference/openapi.json"

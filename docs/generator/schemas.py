@@ -42,8 +42,8 @@ def kind(schema: Schema, link: str = "#{}") -> str:
     names = schema.get("type", "any")
     words = [names] if isinstance(names, str) else list(names)
     text = " or ".join(words)
-    if "array" in words and "items" in schema:
-        text = text.replace("array", _items(schema["items"], link))
+    if "array" in words and (items := schema.get("prefixItems", schema.get("items"))):
+        text = text.replace("array", _items(items, link))
     bounds = [form.format(_plain(schema[name])) for name, form in _BOUNDS.items() if name in schema]
     return f"{text} ({', '.join(bounds)})" if bounds else text
 

@@ -24,8 +24,9 @@ This page lists the Kafka topics that carry everything between the services, and
 
 A record is one version byte ({version} now), then MessagePack: an array of the fields below in their order, after the
 type's tag where a topic carries several. A type only ever gains fields, at its end and with a default, so that a newer
-reader reads what an older writer wrote; what a newer writer wrote, an older reader puts into `dead-letters`. A record
-is at most {megabytes} MiB. The key of a market's records is `exchange:symbol`, so that their order is kept; that of an
+reader reads what an older writer wrote, and an older reader skips what it does not know. Where that would be to misread
+the record the version goes up, and what a newer writer wrote an older reader puts into `dead-letters`. A record is at
+most {megabytes} MiB. The key of a market's records is `exchange:symbol`, so that their order is kept; that of an
 order's is its owner. Readers tolerate repeats: each type says below what makes two records the same thing.
 [Data flow](../explanation/data-flow.md) shows who writes and who reads.
 
