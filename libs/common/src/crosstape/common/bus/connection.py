@@ -20,6 +20,7 @@ from aiokafka.errors import (
 )
 from msgspec import Struct
 
+from crosstape.common.bus.lost_connection import tell_as_kafka_error
 from crosstape.common.bus.refusal import BrokerRefused, obstacle
 from crosstape.common.bus.security import Sasl, Tls, client_options
 from crosstape.common.bus.topics import ALL_TOPICS, MAX_RECORD_BYTES
@@ -28,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 2.0
+
+tell_as_kafka_error()
 
 
 class BusSettings(Struct, frozen=True):
