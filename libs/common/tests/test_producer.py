@@ -52,11 +52,13 @@ class TextBatch:
 
 
 class Client:
-    """aiokafka's producer, whose records wait for the test's word. One that is stopped refuses those it still has; one
-    that `hides_partitions` never tells them, as one that is stopped meanwhile."""
+    """aiokafka's producer, whose records wait for the test's word. One that is stopped refuses those it still has, or
+    waits for them if it `is_patient`; one that `hides_partitions` never tells them, as one that is stopped meanwhile."""
 
-    def __init__(self, *, hides_partitions: bool = False) -> None:
+    def __init__(self, *, hides_partitions: bool = False, is_patient: bool = False) -> None:
         self.hides_partitions = hides_partitions
+        self.is_patient = is_patient
+        self._message_accumulator = SimpleNamespace(fail_all=self.fail_all)
         self.sent: dict[str, Sending] = {}
         self.is_stopped = False
         self.client = SimpleNamespace(cluster=SimpleNamespace(partitions_for_topic=lambda topic: {0}))
@@ -66,9 +68,14 @@ class Client:
 
     async def stop(self) -> None:
         self.is_stopped = True
-        for text in self.sent:
-            self.refuse(text)
+        if not self.is_patient:
+            self.fail_all(KafkaTimeoutError())
         await asyncio.sleep(0)
+        await asyncio.gather(*self.sent.values(), return_exceptions=True)
+
+    def fail_all(self, error: KafkaError) -> None:
+        for text in self.sent:
+            self.refuse(text, error)
 
     async def send(self, topic: str, *, value: bytes, **rest: Any) -> Sending:
         if self.is_stopped:
@@ -96,18 +103,21 @@ class Client:
 
 
 class Broker:
-    """Whose clients are those that were made, in order; the first `hides_partitions`. Waiting for it returns at once,
-    but where it is `held`, or raises `failure`."""
+    """Whose clients are those that were made, in order; the first `hides_partitions`, or `is_patient`. Waiting for it
+    returns at once, but where it is `held`, or raises `failure`."""
 
     def __init__(self) -> None:
         self.clients: list[Client] = []
         self.waits = 0
         self.held: dict[int, asyncio.Event] = {}
         self.failure: Exception | None = None
-        self.hides_partitions = False
+        self.hides_partitions = self.is_patient = False
 
     def connect(self, **options: Any) -> Client:
-        self.clients.append(Client(hides_partitions=self.hides_partitions and not self.clients))
+        is_first = not self.clients
+        self.clients.append(
+            Client(hides_partitions=self.hides_partitions and is_first, is_patient=self.is_patient and is_first)
+        )
         return self.clients[-1]
 
     async def wait(self, settings: BusSettings) -> None:
@@ -194,12 +204,11 @@ async def test_senders_go_on_when_whoever_connected_anew_was_cancelled(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(producer_module, "WATCH_SECONDS", 3600.0)
-    broker.held[2] = asyncio.Event()
     async with Producer(BusSettings("nowhere:1")) as producer:
         delivering = asyncio.create_task(producer.deliver(TEXTS, KEY, "delivered"))
         await until(lambda: "delivered" in broker.clients[0].sent)
         broker.clients[0].refuse("delivered")
-        await until(lambda: broker.waits == 2)
+        await until(lambda: broker.clients[0].is_stopped)
         delivering.cancel()
         await asyncio.wait({delivering})
         async with asyncio.timeout(PATIENCE):
@@ -276,3 +285,23 @@ async def test_many_are_delivered_though_their_topic_was_asked_of_a_client_that_
         broker.clients[1].take("ab", 0)
         async with asyncio.timeout(PATIENCE):
             await delivering
+
+
+async def test_a_broker_that_refuses_us_is_told_though_records_wait_for_it(broker: Broker) -> None:
+    broker.is_patient = True
+    with pytest.raises(BrokerRefused):
+        async with asyncio.timeout(PATIENCE), Producer(BusSettings("nowhere:1")) as producer:
+            await producer.send(TEXTS, KEY, "refused for ever")
+            broker.failure = BrokerRefused("not you")
+            await producer.flush()
+
+
+async def test_connecting_anew_ends_where_the_broker_refuses_us_meanwhile(broker: Broker) -> None:
+    broker.is_patient = True
+    with pytest.raises(BrokerRefused):
+        async with asyncio.timeout(PATIENCE), Producer(BusSettings("nowhere:1")) as producer:
+            await producer.send(TEXTS, KEY, "refused for ever")
+            await producer.send(TEXTS, KEY, "refused once")
+            broker.failure = BrokerRefused("not you")
+            broker.clients[0].refuse("refused once")
+            await producer.flush()

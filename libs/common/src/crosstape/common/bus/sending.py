@@ -68,9 +68,11 @@ class SendingClient:
         self._producer = await self._connect()
 
     async def close(self) -> None:
-        """Send what is under way, and raise what `give_up` was told."""
+        """Send what is under way, unless `give_up` was told of a failure: raise that."""
         if self._producer is not None:
             producer, self._producer = self._producer, None
+            if self._failure is not None:
+                producer._message_accumulator.fail_all(self._failure)  # aiokafka would try to send it for ever
             await producer.stop()
             self.raise_failure()
 
@@ -161,16 +163,17 @@ class SendingClient:
         """Wait for the broker and connect anew, unless `broken` (the present one) was replaced meanwhile: an
         idempotent producer cannot go on after some errors.
 
-        The old one stops first, so that nothing it still held can land behind what the new one sends.
+        The old one stops before the new one connects, so that nothing it still held can land behind what that sends;
+        and after the broker was waited for, since it does not stop while a broker refuses what it holds.
         """
         broken = broken or self._producer
         async with self._reconnecting:
             if self._producer is not broken or broken is None:
                 return
-            await broken.stop()
             while self._producer is broken:
                 try:
                     await wait_for_broker(self._settings)
+                    await broken.stop()
                     fresh = await self._connect()
                 except Exception as error:
                     if not (isinstance(error, KafkaError | OSError) and is_passing(error)):
