@@ -27,7 +27,7 @@ from crosstape.stream_hub.handshake import read_hello
 from crosstape.stream_hub.inbox import MOST_WAITING, Inbox
 from crosstape.stream_hub.limits import Allowance
 from crosstape.stream_hub.market import MarketState, RingSize
-from crosstape.stream_hub.protocol import Closing
+from crosstape.stream_hub.protocol import Closing, read_message
 
 
 def parse(data, extensions=()):
@@ -226,6 +226,12 @@ async def test_books_of_one_turn_wait_for_each_other_and_all_arrive():
     while len(told) < 20:
         await asyncio.sleep(0.001)
         told |= {msgspec.json.decode(data)["symbol"] for data in itertools.chain(*reader.writes)}
+
+
+@pytest.mark.parametrize("value", [b"\xc7\x03\x05abc", b"\xd4\x01\x00"])
+def test_a_messagepack_extension_is_refused_and_not_shown_as_an_object_of_ours(value):
+    with pytest.raises(ValidationFailed, match="not MessagePack"):
+        read_message(b"\x81\xa6action" + value, is_packed=True)
 
 
 def test_a_client_that_is_not_answered_yet_may_say_only_so_much():
