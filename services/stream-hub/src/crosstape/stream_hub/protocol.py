@@ -76,10 +76,17 @@ def error_message(error: PlatformError, concerns: Mapping[str, Any] | None = Non
     return lambda notation: message
 
 
+def _no_extension(code: int, data: memoryview) -> None:
+    raise ValueError("an extension type, which no message of ours has")
+
+
+_unpack = msgspec.msgpack.Decoder(ext_hook=_no_extension).decode
+
+
 def read_message(payload: bytes, *, is_packed: bool) -> dict[str, Any]:
     """A client's message. Raises ValidationFailed for anything but an object."""
     try:
-        message = msgspec.msgpack.decode(payload) if is_packed else msgspec.json.decode(payload)
+        message = _unpack(payload) if is_packed else msgspec.json.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         form = "MessagePack" if is_packed else "JSON"
         raise ValidationFailed(f"The message is not {form}.") from error
