@@ -331,6 +331,35 @@ async def test_too_many_messages_are_refused_then_the_socket_is_closed(platform)
         assert heard.count({"type": "pong"}) < 100
 
 
+@pytest.mark.parametrize("frame", [b"\x89\x80\0\0\0\0", b"\x8a\x80\0\0\0\0", b"\x00\x80\0\0\0\0"])
+async def test_frames_that_are_no_messages_are_counted(platform, frame):
+    assert b"frames a second" in await _flood(platform.port, b"\x01\x80\0\0\0\0" + frame * 200_000)
+
+
+async def test_one_read_brings_only_so_much_of_a_client(platform):
+    async with platform.client("/ws") as socket:
+        await h.say(socket, action="ping")
+        await h.hear(socket)
+        (connection,) = platform.door._connections
+        taken = connection._raw.get_extra_info("socket").getsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF)
+        assert taken <= 2 * connections.KERNEL_BYTES_IN
+
+
+async def _flood(port, frames):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(
+        b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    writer.write(frames)
+    heard = b""
+    with contextlib.suppress(ConnectionError):
+        while b"frames a second" not in heard and (part := await reader.read(65_536)):
+            heard += part
+    writer.transport.abort()
+    return heard
+
+
 async def test_message_over_the_limit_closes_with_1009(platform):
     async with platform.client("/ws") as socket:
         await socket.send("x" * 70_000)

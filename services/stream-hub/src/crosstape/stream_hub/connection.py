@@ -41,6 +41,8 @@ CLOSE_SECONDS = 5.0
 LONGEST_REASON = 120
 KERNEL_BYTES = 128 * 1024
 """The kernel's own buffer for one socket (it doubles this). Left alone it would grow to megabytes for a slow reader."""
+KERNEL_BYTES_IN = 32 * 1024
+"""The same of what comes in. Left alone, one read would bring a million frames, all before anybody else has a turn."""
 ECHOED = "action", "exchange", "symbol", "from"
 """What an error says again of the message that it answers."""
 
@@ -90,7 +92,9 @@ class Connection(WSListener):
         self._opened = self._heard = self._pinged = now
         self._inbox = Inbox(now)
         self.address = self.address or str((self._raw.get_extra_info("peername") or ("",))[0])
-        self._raw.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
+        raw_socket = self._raw.get_extra_info("socket")
+        raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
+        raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_BYTES_IN)
         try:
             self._door.admit(self)
         except TooMany as error:
@@ -100,8 +104,16 @@ class Connection(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         self._heard = asyncio.get_running_loop().time()
+        try:
+            self._inbox.hear(self._heard)
+        except Closing as end:
+            self.end(end)
+            self._raw.pause_reading()  # to read it costs as much as to answer it
+            return
         kind = frame.msg_type
-        if kind == WSMsgType.CLOSE:
+        if kind == WSMsgType.PING:
+            transport.send_pong(frame.get_payload_as_bytes())
+        elif kind == WSMsgType.CLOSE:
             self._leave()
             if not transport.is_close_frame_sent:
                 code = frame.get_close_code()  # NO_INFO is no code to send: to browsers it is a broken frame

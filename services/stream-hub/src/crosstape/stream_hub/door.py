@@ -73,6 +73,7 @@ class Door:
             sock=listen(host, port),
             websocket_handshake_timeout=5,
             enable_auto_ping=False,
+            enable_auto_pong=False,  # `Connection` counts pings before it answers them
             use_aiofastnet=True,
             max_frame_size=MOST_MESSAGE_BYTES,
             read_buffer_init_size=2_048,

@@ -10,9 +10,14 @@ from crosstape.stream_hub.protocol import TooMany, closing
 
 MESSAGES_PER_SECOND = 20.0
 MESSAGES_AT_ONCE = 60
+BYTES_OF_ONE = 4 * 1024
+"""A longer message counts as several: to read the longest one may take the hub milliseconds."""
 MOST_STRIKES = 100
 """Messages over the allowance, each answered with an error, after which the socket is closed. One a second is
 forgiven."""
+FRAMES_PER_SECOND = 200.0
+FRAMES_AT_ONCE = 2_000
+"""Frames of every kind: pings and parts of messages cost the hub time too. A message in parts of 64 bytes has 1,024."""
 MOST_WAITING = MESSAGES_AT_ONCE + MOST_STRIKES
 """Messages that wait for the one before them: a client that does not read what it asked for asks no further."""
 
@@ -24,14 +29,20 @@ class Inbox:
         self._messages: deque[tuple[Received, bool]] = deque()
         self._allowance = Allowance(MESSAGES_PER_SECOND, MESSAGES_AT_ONCE, now)
         self._strikes = Allowance(1, MOST_STRIKES, now)
+        self._frames = Allowance(FRAMES_PER_SECOND, FRAMES_AT_ONCE, now)
 
     def __len__(self) -> int:
         """How many wait."""
         return len(self._messages)
 
+    def hear(self, now: float) -> None:
+        """A frame, whatever is in it. Raises Closing for one too many."""
+        if not self._frames.take(now):
+            raise closing(TooMany(f"No more than {FRAMES_PER_SECOND:.0f} frames a second, please."))
+
     def put(self, received: Received, now: float) -> None:
         """One more. Raises Closing for one too many."""
-        is_allowed = self._allowance.take(now)
+        is_allowed = self._allowance.take(now, 1 + len(received.payload) // BYTES_OF_ONE)
         if len(self._messages) >= MOST_WAITING or not (is_allowed or self._strikes.take(now)):
             raise closing(too_often())
         self._messages.append((received, is_allowed))

@@ -83,11 +83,11 @@ class Allowance:
         self._left = float(burst)
         self._seen = now
 
-    def take(self, now: float) -> bool:
-        """Whether one more is allowed at `now`; then it is counted."""
+    def take(self, now: float, cost: int = 1) -> bool:
+        """Whether one more is allowed at `now`; then it is counted, as `cost` of them."""
         self._left = min(self._burst, self._left + (now - self._seen) * self._rate)
         self._seen = now
-        if self._left < 1:
+        if self._left < cost:
             return False
-        self._left -= 1
+        self._left -= cost
         return True
