@@ -159,12 +159,12 @@ async def test_a_slow_service_is_504_and_its_request_is_cancelled(open_service: 
 
 async def test_an_export_may_take_longer_than_the_deadline_while_it_flows(open_service: Any, open_gateway: Any) -> None:
     service, server = await open_service()
-    gateway = await open_gateway(server.port, request_deadline_seconds=1.0)
+    gateway = await open_gateway(server.port, request_deadline_seconds=2.0)
 
     async def flow(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for _ in range(10):
-            await asyncio.sleep(0.15)
+            await asyncio.sleep(0.25)
             await send({"type": "http.response.body", "body": b"x", "more_body": True})
         await send({"type": "http.response.body"})
 
