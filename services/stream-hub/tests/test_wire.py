@@ -236,10 +236,12 @@ def test_a_messagepack_extension_is_refused_and_not_shown_as_an_object_of_ours(v
 
 def test_a_long_message_counts_as_several():
     inbox = Inbox(0.0)
-    for _ in range(4):
-        inbox.put(Received(b" " * 60_000, False), 0.0)
-    inbox.put(Received(b"{}", False), 0.0)
-    assert [inbox.take()[1] for _ in range(5)] == [True, True, True, True, False]
+    long = Received(b" " * 60_000, False)  # 15
+    for _ in range(4 + 6):
+        inbox.put(long, 0.0)
+    with pytest.raises(Closing):
+        inbox.put(long, 0.0)
+    assert [inbox.take()[1] for _ in range(10)] == [True] * 4 + [False] * 6
 
 
 def test_a_client_that_is_not_answered_yet_may_say_only_so_much():

@@ -42,8 +42,9 @@ class Inbox:
 
     def put(self, received: Received, now: float) -> None:
         """One more. Raises Closing for one too many."""
-        is_allowed = self._allowance.take(now, 1 + len(received.payload) // BYTES_OF_ONE)
-        if len(self._messages) >= MOST_WAITING or not (is_allowed or self._strikes.take(now)):
+        cost = 1 + len(received.payload) // BYTES_OF_ONE
+        is_allowed = self._allowance.take(now, cost)
+        if len(self._messages) >= MOST_WAITING or not (is_allowed or self._strikes.take(now, cost)):
             raise closing(too_often())
         self._messages.append((received, is_allowed))
 
