@@ -37,11 +37,14 @@ def interval() -> Interval:
 
 
 def _select(label: str, options: list[str], name: str, otherwise: str) -> str:
-    """A box whose choice outlives the page: Streamlit forgets a widget that is not shown."""
-    kept = f"chosen-{name}"
-    before = st.session_state.get(kept)
-    index = options.index(before if before in options else otherwise)
-    chosen = str(st.selectbox(label, options, index=index))
+    """A box whose choice outlives the page: Streamlit forgets a widget that is not shown.
+
+    It has a key, because one without is another widget, which has lost what was just chosen, once its default changes.
+    """
+    kept, key = f"chosen-{name}", f"picker-{name}"
+    before = st.session_state.get(key, st.session_state.get(kept))
+    st.session_state[key] = before if before in options else otherwise
+    chosen = str(st.selectbox(label, options, key=key))
     st.session_state[kept] = chosen
     return chosen
 
