@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 
 from clients.dashboard.tests.samples import NOON, bar, order
@@ -29,6 +30,15 @@ def test_it_is_json_with_the_running_delta_and_the_places_of_the_price() -> None
     assert json.loads(json.dumps(made)) == made
     assert made["rows"] == [[NOON, 10.25, 10.25, 10.25, 10.25, 1.0, 1.0, 1.0], [NOON + 60, *[10.25] * 4, 1.0, 1.0, 2.0]]
     assert made["precision"] == 2
+
+
+def test_cvd_is_named_after_where_its_sum_begins() -> None:
+    minutes = state()
+    days = replace(minutes, market=replace(minutes.market, interval="1d"))
+    assert [payload(shown, [], Have())["panes"][-1] for shown in (minutes, days)] == [
+        "CVD (UTC day)",
+        "CVD (from the first bar)",
+    ]
 
 
 def test_fills_within_a_bar_are_one_mark() -> None:

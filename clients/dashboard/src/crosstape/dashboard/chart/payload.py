@@ -10,7 +10,7 @@ from typing import Any
 
 from crosstape.client import Bar, Order
 from crosstape.dashboard.bars import cvd_of
-from crosstape.dashboard.intervals import open_of
+from crosstape.dashboard.intervals import DAY, open_of, seconds_of
 from crosstape.dashboard.market import MarketState
 from crosstape.dashboard.words import places_of
 
@@ -54,7 +54,8 @@ def payload(state: MarketState, orders: Sequence[Order], have: Have) -> Payload:
     return {
         "bars_key": key,
         "market": f"{state.market.exchange}|{state.market.symbol}|{state.market.interval}",
-        "label": f"{state.market.symbol} · {state.market.interval} · {state.market.exchange}",
+        "label": f"{state.market.symbol} · {state.market.interval} · {state.market.exchange} · UTC",
+        "panes": ["", "Volume", "Volume delta", _cvd_name(state)],
         "whole": is_whole,
         "rows": rows,
         "precision": price_places(state.bars),
@@ -91,6 +92,10 @@ def benchmark(order: Order, state: MarketState) -> Payload | None:
     if start < state.bars[0].timestamp or end < start:
         return None
     return {"id": order.order_id, "from": start, "to": end, "price": float(order.benchmark.twap)}
+
+
+def _cvd_name(state: MarketState) -> str:
+    return "CVD (UTC day)" if seconds_of(state.market.interval) < DAY else "CVD (from the first bar)"
 
 
 def _row(bar: Bar, total: Decimal | None) -> list[float | None]:

@@ -7,7 +7,6 @@
 const { createChart, createSeriesMarkers, CandlestickSeries, HistogramSeries, LineSeries, LineStyle, CrosshairMode } =
   LightweightCharts;
 
-const PANES = ["", "Volume", "Volume delta", "CVD (UTC day)"];
 const LOAD_OLDER_BARS = 20; // so near to the first bar older ones are asked for
 
 const COLORS = {
@@ -21,6 +20,7 @@ let bars = []; // [time, open, high, low, close, volume, delta, cvd | null], old
 let shown = { key: "", market: "", theme: "" };
 let said = { have: "", older_than: null };
 let latest = {};
+let pointed = null; // the time of the bar under the cross
 let redraws = 0;
 
 function make(colors) {
@@ -43,7 +43,10 @@ function make(colors) {
     benchmarks: new Map(),
   };
   chart.panes().forEach((pane, index) => pane.setStretchFactor(index === 0 ? 6 : 1.4));
-  chart.subscribeCrosshairMove((event) => writeLegend(event.logical === undefined ? null : event.time));
+  chart.subscribeCrosshairMove((event) => {
+    pointed = event.logical === undefined ? null : event.time;
+    writeLegend();
+  });
   chart.timeScale().subscribeVisibleLogicalRangeChange((range) => {
     if (!range || !bars.length) return;
     element("latest").hidden = range.to > bars.length - 2;
@@ -128,8 +131,8 @@ function drawFills(args, colors) {
   }
 }
 
-function writeLegend(time) {
-  const bar = (time && bars.find((one) => one[0] === time)) || bars.at(-1);
+function writeLegend() {
+  const bar = (pointed && bars.find((one) => one[0] === pointed)) || bars.at(-1);
   const legend = element("legend");
   if (!bar) return legend.replaceChildren();
   const [, open, high, low, close, volume, delta, cvd] = bar;
@@ -164,10 +167,10 @@ function namePanes() {
   document.querySelectorAll(".pane-name").forEach((node) => node.remove());
   let top = 0;
   view.chart.panes().forEach((pane, index) => {
-    if (PANES[index]) {
+    if (latest.panes[index]) {
       const node = document.createElement("div");
       node.className = "pane-name";
-      node.textContent = PANES[index];
+      node.textContent = latest.panes[index];
       node.style.top = `${top + 5}px`;
       document.body.append(node);
     }
@@ -224,7 +227,7 @@ function render({ args, theme }) {
       drawRows(args.rows, colors);
     }
     drawFills(args, colors);
-    writeLegend(null);
+    writeLegend();
     namePanes();
   }
   const isBehind = !args.whole && (!bars.length || (args.rows.length && args.rows[0][0] > bars.at(-1)[0]));
