@@ -151,6 +151,11 @@ def test_an_orders_card_tells_fills_and_the_time_left() -> None:
     assert 'data-fills="2"' in card and "7 min 30 s left" in card and "left:25.0%" in card
 
 
+def test_an_orders_card_tells_the_day_and_the_zone_of_an_order_that_is_over() -> None:
+    card = order_view.card(order(1, closed=60), dt.datetime(2026, 1, 1))  # noqa: DTZ001
+    assert "<time>2024-10-04 12:00:00 UTC</time>" in card
+
+
 def test_an_orders_card_tells_its_warnings_its_fees_and_the_fills_that_were_left_out() -> None:
     one = replace(order(1, 2), warnings=("limit_price protects <little>.",), fees=D("1.25"), executions_left_out=7)
     card = order_view.card(one, dt.datetime(2026, 1, 1))  # noqa: DTZ001  # as the order's times are
@@ -186,6 +191,12 @@ def test_the_days_change_and_volume_are_those_of_the_days_own_bar_whatever_is_lo
     assert tape_view.headline(shown, None, None).count("–") == 3
 
 
+@pytest.mark.parametrize(("shown", "name"), [(book(), "Spread (kraken)"), (everywhere(), "Spread (all exchanges)")])
+def test_the_headlines_spread_names_the_book_that_it_is_of(shown: Book | ConsolidatedBook, name: str) -> None:
+    state = MarketState(Market("kraken", "BTC-USD", "1m"), Link("live"), (), 1, None, ())
+    assert f"<dt>{name}</dt>" in tape_view.headline(state, None, book_view.spread(shown))
+
+
 def minute(
     number: int, status: Literal["complete", "repaired", "gap", "quiet", "unknown"], cause: str | None = None
 ) -> Minute:
@@ -206,7 +217,7 @@ def test_alike_minutes_of_an_hour_are_one_cell_and_a_new_hour_starts_a_row() -> 
 def test_the_map_says_when_what_and_why() -> None:
     drawn = minutes.heat_map([minute(61, "gap", "skip & more"), minute(62, "gap", "skip & more")])
     assert "01 Jan 01:01–01:03 UTC: gap, skip &amp; more, 20 trades" in drawn
-    assert "grid-column:2/span 2" in drawn
+    assert "grid-column:2/span 2" in drawn and "<span>01 Jan 01h UTC</span>" in drawn
 
 
 def test_completeness_counts_judged_minutes_only_and_lists_what_lacked() -> None:
@@ -252,7 +263,9 @@ def test_numbers_are_written_as_traders_read_them() -> None:
         "+0.5",
         "–",
     )
-    assert [compact(D(n)) for n in ("0.00421", "12.346", "1234", "250000", "1234567")] == [
+    assert [compact(D(n)) for n in ("0E-18", "0.00002", "0.00421", "12.346", "1234", "250000", "1234567")] == [
+        "0.0000",
+        "0.00002",
         "0.0042",
         "12.35",
         "1,234",

@@ -30,12 +30,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The best prices; `points` is ask minus bid, `bps` the same in basis points of the middle."""
+    """The best prices in the book of `of`, an exchange or all exchanges; `points` is ask minus bid, `bps` the same in
+    basis points of the middle."""
 
     bid: Decimal
     ask: Decimal
     points: Decimal
     bps: Decimal
+    of: str
 
     @property
     def name(self) -> str:
@@ -55,7 +57,8 @@ def spread(book: Book | ConsolidatedBook) -> Spread | None:
     if not book.bids or not book.asks:
         return None
     bid, ask = book.bids[0].price, book.asks[0].price
-    return Spread(bid, ask, ask - bid, (ask - bid) / ((ask + bid) / 2) * 10_000)
+    of = "all exchanges" if isinstance(book, ConsolidatedBook) else book.exchange
+    return Spread(bid, ask, ask - bid, (ask - bid) / ((ask + bid) / 2) * 10_000, of)
 
 
 def notice(state: BookState, now: float) -> str:

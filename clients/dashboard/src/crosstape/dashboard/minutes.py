@@ -83,7 +83,12 @@ def heat_map(minutes: Sequence[Minute]) -> str:
         hours.setdefault(run.start // HOUR, []).append(run)
     scale = tag("div", *(text("span", f":{minute:02}") for minute in range(0, 60, 15)), css="ct-scale")
     rows = (
-        tag("div", text("span", f"{utc(hour * HOUR):%d %b %H}h"), tag("div", *map(_cell, hours[hour])), css="ct-hour")
+        tag(
+            "div",
+            text("span", f"{utc(hour * HOUR):%d %b %H}h UTC"),
+            tag("div", *map(_cell, hours[hour])),
+            css="ct-hour",
+        )
         for hour in sorted(hours, reverse=True)
     )
     return tag("div", scale, *rows, css="ct-map", role="img", aria_label="Completeness of each minute")

@@ -11,7 +11,7 @@ from crosstape.client import ApiError, CrosstapeError, Order, OrderAccepted, Twa
 from crosstape.client.orders import Side
 from crosstape.dashboard.book_view import Spread
 from crosstape.dashboard.markup import tag, text
-from crosstape.dashboard.words import clock, compact, places_of, plain, sentence, span
+from crosstape.dashboard.words import compact, places_of, plain, sentence, span
 
 ALL_EXCHANGES = "All exchanges"
 _MARGIN = Decimal("0.001")
@@ -157,7 +157,7 @@ def card(order: Order, now: dt.datetime) -> str:
             text("b", f"{order.side.upper()} {order.symbol}", css=f"ct-{order.side}"),
             text("span", order.exchange or "all exchanges"),
             text("span", status, css=f"ct-status ct-{status}"),
-            text("time", left or (clock(order.created_at) if order.created_at else "")),
+            text("time", left or (f"{order.created_at:%Y-%m-%d %H:%M:%S} UTC" if order.created_at else "")),
         ),
         tag(
             "div",

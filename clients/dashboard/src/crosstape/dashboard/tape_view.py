@@ -44,7 +44,7 @@ def headline(state: MarketState, day: Bar | None, gap: Spread | None) -> str:
     figures = [
         ("Last", plain(last, places), ""),
         ("Today", "–" if change is None else f"{plain(change, 2, signed=True)} %", mood),
-        ("Spread", "–" if gap is None else f"{plain(gap.bps, 2)} bps", ""),
+        ("Spread", "–", "") if gap is None else (f"Spread ({gap.of})", f"{plain(gap.bps, 2)} bps", ""),
         ("Volume today", compact(day.volume if day else None), ""),
         ("CVD", plain(state.cvd, 2, signed=True), "" if not state.cvd else "ct-buy" if state.cvd > 0 else "ct-sell"),
     ]

@@ -58,14 +58,15 @@ def plain(number: Decimal | None, places: int | None = None, *, signed: bool = F
 
 
 def compact(number: Decimal | None) -> str:
-    """A quantity in at most about six characters: 1,204 and 12.31 and 0.0042 and 1.2M."""
+    """A quantity in about six characters: 1,204 and 12.31 and 0.0042 and 1.2M; what is small, such as 0.00002, is not
+    told as nothing."""
     if number is None:
         return "–"
     size = abs(number)
     for limit, divisor, unit in ((10**9, 10**9, "B"), (10**6, 10**6, "M"), (10**5, 10**3, "k")):
         if size >= limit:
             return plain(number / divisor, 1) + unit
-    places = 0 if size >= 1_000 else 2 if size >= 10 else 4
+    places = 0 if size >= 1_000 else 2 if size >= 10 else max(4, -size.adjusted()) if size else 4
     return plain(number, places)
 
 

@@ -38,14 +38,14 @@ def page() -> None:
             exchange, symbol = pickers.exchange_and_symbol()
         with length:
             market = Market(exchange, symbol, pickers.interval())
-    with figures:
-        _figures(market)
     with st.container(key="ct-desk"):
         wide, middle, narrow = st.columns([2.9, 1.15, 1], gap="small")
     with wide:
         _chart(market)
     with middle.container(key="ct-side"):
         _side(market)
+    with figures:  # after the side, which follows this market's book: until then there is the last one's
+        _figures(market)
     with narrow.container(key="ct-ticket"):
         _ticket(market)
     with st.container(key="ct-orders"):
