@@ -53,7 +53,8 @@ class TextBatch:
 
 class Client:
     """aiokafka's producer, whose records wait for the test's word. One that is stopped refuses those it still has, or
-    waits for them if it `is_patient`; one that `hides_partitions` never tells them, as one that is stopped meanwhile."""
+    waits for them if it `is_patient`; one that `hides_partitions` never tells them, as one that is stopped meanwhile.
+    """
 
     def __init__(self, *, hides_partitions: bool = False, is_patient: bool = False) -> None:
         self.hides_partitions = hides_partitions
