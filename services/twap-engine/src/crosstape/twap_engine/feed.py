@@ -79,6 +79,8 @@ class Feed:
             self._current_since = None
         elif self._current_since is None:
             self._current_since = now
+        elif now - self._current_since >= BACK_SECONDS * NANOSECONDS:
+            self._has_begun = True
         self._has_begun = self._has_begun or self._books.tradable_count(now) > 0
         self._benchmarks.heard(heard, now)
 
@@ -92,7 +94,4 @@ class Feed:
         """Up once a book could be traded on, or would have come whole if there were one: ccxt and some recordings have
         none. When no book can any more, all replicas have none: then their owners must still see their orders, and
         cancel them."""
-        if self._current_since is not None:
-            waited = self._clock.steady() - self._current_since
-            self._has_begun = self._has_begun or waited >= BACK_SECONDS * NANOSECONDS
         return Check(is_up=self._has_begun)
