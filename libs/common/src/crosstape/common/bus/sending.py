@@ -170,10 +170,11 @@ class SendingClient:
         async with self._reconnecting:
             if self._producer is not broken or broken is None:
                 return
+            stop = broken.stop
             while self._producer is broken:
                 try:
                     await wait_for_broker(self._settings)
-                    await broken.stop()
+                    await stop()
                     fresh = await self._connect()
                 except Exception as error:
                     if not (isinstance(error, KafkaError | OSError) and is_passing(error)):
