@@ -96,8 +96,13 @@ def test_other_addresses_are_none(target):
 
 @given(st.text(), st.dictionaries(st.sampled_from(["Authorization", "Sec-WebSocket-Protocol"]), st.text()))
 def test_no_request_does_more_than_refuse(target, headers):
-    with contextlib.suppress(NotFound, ValidationFailed, ValueError):
+    with contextlib.suppress(NotFound, ValidationFailed):
         read_hello(target.encode("utf-8", "replace"), CIMultiDict(headers))
+
+
+def test_more_parameters_than_any_stream_takes_are_refused():
+    with pytest.raises(ValidationFailed, match="at most 20"):
+        read_hello(b"/ws?" + b"a=1&" * 21, CIMultiDict())
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from crosstape.stream_hub.encoding import NOTATIONS, PACKED, Encoding
 
 BEARER = "bearer"
 DEFLATE = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+MOST_PARAMETERS = 20
 
 Headers = CIMultiDict[str]
 
@@ -40,7 +41,10 @@ class Hello(Struct, frozen=True):
 def read_hello(target: bytes, headers: Headers) -> Hello:
     """The request's meaning. Raises NotFound, ValidationFailed."""
     path, _, query_text = target.decode("latin-1").partition("?")
-    query = dict(parse_qsl(query_text, keep_blank_values=True, max_num_fields=20))
+    try:
+        query = dict(parse_qsl(query_text, keep_blank_values=True, max_num_fields=MOST_PARAMETERS))
+    except ValueError as error:
+        raise ValidationFailed(f"A stream takes at most {MOST_PARAMETERS} query parameters.") from error
     token = query.pop("token", "")
     offered = [word.strip() for word in headers.get("Sec-WebSocket-Protocol", "").split(",")]
     shown = offered[1] if len(offered) == 2 and offered[0].lower() == BEARER else ""
