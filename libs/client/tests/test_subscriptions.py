@@ -171,6 +171,19 @@ def following(*channels: str) -> Subscriptions:
     return subscriptions
 
 
+def test_nothing_is_told_of_a_channel_that_was_left() -> None:
+    subscriptions = following(CHANNEL)
+    trade = {"exchange": "binance", "symbol": "BTC-USDT", "timestamp": 1, "price": 1, "quantity": 1, "side": "buy"}
+
+    def is_told(offset: int) -> bool:
+        return read(subscriptions, "trade", channel=CHANNEL, offset=offset, trade_id=offset, **trade) is not None
+
+    assert is_told(6)
+    subscriptions.remove([CHANNEL])
+    assert not is_told(7)
+    assert isinstance(read(subscriptions, "unsubscribed", channel=CHANNEL), Unsubscribed)
+
+
 def resumed(subscriptions: Subscriptions) -> dict[str, int | None]:
     """The channels that a new connection asks for, and from where."""
     return {one["channel"]: one.get("since") for message in subscriptions.opening() for one in message["channels"]}

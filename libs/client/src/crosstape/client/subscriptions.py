@@ -120,6 +120,8 @@ class Subscriptions:
         if head.type == "unsubscribed":
             return self._unsubscribed(head.channel or "")
         position = self._positions.get(head.channel or "")
+        if position is None and head.channel is not None and not self._replays:
+            return None  # it was left: whether anything lacks before it, or it comes again, is not known any more
         if position is not None and position.has(head, frame):
             return None
         event = event_of(head.type, frame)
