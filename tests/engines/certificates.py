@@ -33,13 +33,15 @@ class Signed:
 
 
 class Authority:
-    """Writes into `folder`. Like Strimzi's, its certificates do not name the key that signed them."""
+    """Writes into `folder`. Like Strimzi's, its certificates do not name the key that signed them, unless it `names_key`:
+    Python 3.13 asks for that."""
 
-    def __init__(self, folder: Path, name: str = "authority"):
+    def __init__(self, folder: Path, name: str = "authority", *, names_key: bool = False):
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
+        self._names_key = names_key
         self.file = folder / f"{name}.pem"
         usage = x509.KeyUsage(
             digital_signature=False,
@@ -69,6 +71,12 @@ class Authority:
         return signed
 
     def _write(self, path: Path, builder: x509.CertificateBuilder) -> None:
+        if self._names_key:
+            public = self._key.public_key()
+            signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(public)
+            builder = builder.add_extension(signer, critical=False)
+            if path == self.file:
+                builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         path.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
 

@@ -210,6 +210,7 @@ async def test_redis_may_go_and_come_back(own_valkey: Valkey) -> None:
     await until(lambda: not following.feed.is_fresh)
     assert following.known.has_revoked(login(session="before"))
     await own_valkey.restart()
+    await redis.connection_pool.disconnect()  # those of before are broken, which a write would find out
     await following.write(session_entry("after"))
     await following.knows(login(session="after"))
     await until(lambda: following.feed.is_fresh)

@@ -47,7 +47,7 @@ async def counting(url: str, eventually: Any) -> AsyncIterator[Limiter]:
 
 
 async def test_redis_is_trusted_by_the_authority_that_its_url_names(tmp_path: Path) -> None:
-    authority = Authority(tmp_path)
+    authority = Authority(tmp_path, names_key=True)
     signed = authority.sign("redis")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(signed.certificate, signed.key)
