@@ -52,31 +52,35 @@ class TextBatch:
 
 
 class Client:
-    """aiokafka's producer, whose records wait for the test's word. One that is stopped refuses those it still has, or
-    waits for them if it `is_patient`; one that `hides_partitions` never tells them, as one that is stopped meanwhile.
-    """
+    """aiokafka's producer, whose records wait for the test's word. One that takes no more refuses those it still has,
+    or waits for them if it `is_patient`; one that `hides_partitions` never tells them, as one stopped meanwhile."""
 
     def __init__(self, *, hides_partitions: bool = False, is_patient: bool = False) -> None:
         self.hides_partitions = hides_partitions
         self.is_patient = is_patient
-        self._message_accumulator = SimpleNamespace(fail_all=self.fail_all)
         self.sent: dict[str, Sending] = {}
-        self.is_stopped = False
-        self.client = SimpleNamespace(cluster=SimpleNamespace(partitions_for_topic=lambda topic: {0}))
+        self.is_stopped = self._closed = False
+        self._message_accumulator = SimpleNamespace(close=self.take_no_more)
+        self._sender = SimpleNamespace(sender_task=asyncio.create_task(asyncio.Event().wait()))
+        self.client = SimpleNamespace(
+            cluster=SimpleNamespace(partitions_for_topic=lambda topic: {0}), close=lambda: asyncio.sleep(0)
+        )
 
     async def start(self) -> None:
         await asyncio.sleep(0)
 
     async def stop(self) -> None:
+        await self.take_no_more()
+        self._sender.sender_task.cancel()
+
+    async def take_no_more(self) -> None:
         self.is_stopped = True
         if not self.is_patient:
-            self.fail_all(KafkaTimeoutError())
+            for text in self.sent:
+                self.refuse(text)
         await asyncio.sleep(0)
-        await asyncio.gather(*self.sent.values(), return_exceptions=True)
-
-    def fail_all(self, error: KafkaError) -> None:
-        for text in self.sent:
-            self.refuse(text, error)
+        if self.sent:
+            await asyncio.wait(self.sent.values())
 
     async def send(self, topic: str, *, value: bytes, **rest: Any) -> Sending:
         if self.is_stopped:
@@ -288,13 +292,15 @@ async def test_many_are_delivered_though_their_topic_was_asked_of_a_client_that_
             await delivering
 
 
-async def test_a_broker_that_refuses_us_is_told_though_records_wait_for_it(broker: Broker) -> None:
+@pytest.mark.parametrize("is_awaited", [True, False])
+async def test_a_broker_that_refuses_us_is_told_though_records_wait_for_it(broker: Broker, is_awaited: bool) -> None:
     broker.is_patient = True
     with pytest.raises(BrokerRefused):
         async with asyncio.timeout(PATIENCE), Producer(BusSettings("nowhere:1")) as producer:
-            await producer.send(TEXTS, KEY, "refused for ever")
+            sent = asyncio.create_task((producer.deliver if is_awaited else producer.send)(TEXTS, KEY, "sent"))
+            await until(lambda: "sent" in broker.clients[0].sent)
             broker.failure = BrokerRefused("not you")
-            await producer.flush()
+            await (sent if is_awaited else producer.flush())
 
 
 async def test_connecting_anew_ends_where_the_broker_refuses_us_meanwhile(broker: Broker) -> None:
@@ -306,3 +312,21 @@ async def test_connecting_anew_ends_where_the_broker_refuses_us_meanwhile(broker
             broker.failure = BrokerRefused("not you")
             broker.clients[0].refuse("refused once")
             await producer.flush()
+
+
+async def test_what_the_broker_does_not_take_of_a_client_that_is_replaced_is_sent_by_the_next(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "REQUEST_TIMEOUT_MS", 10)
+    broker.is_patient = True
+    async with asyncio.timeout(PATIENCE), Producer(BusSettings("nowhere:1")) as producer:
+        delivering = asyncio.create_task(producer.deliver(TEXTS, KEY, "delivered"))
+        await producer.send(TEXTS, KEY, "never answered")
+        await producer.send(TEXTS, KEY, "refused once")
+        await until(lambda: "delivered" in broker.clients[0].sent)
+        broker.clients[0].refuse("refused once")
+        await until(lambda: len(broker.clients) == 2 and len(broker.clients[1].sent) == 3)
+        for offset, text in enumerate(broker.clients[1].sent):
+            broker.clients[1].take(text, offset)
+        await delivering
+        await producer.flush()

@@ -94,6 +94,7 @@ class Consumer:
         self._on_assigned = on_assigned
         self._consumer: AIOKafkaConsumer | None = None
         self._watch: Watch | None = None
+        self._fetching: asyncio.Task[dict[TopicPartition, list[Any]]] | None = None
 
     async def __aenter__(self) -> Consumer:
         await wait_for_broker(self._settings)
@@ -123,6 +124,9 @@ class Consumer:
     async def __aexit__(self, *exc_info: object) -> None:
         if self._watch is not None:
             await self._watch.end()
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.wait({self._fetching})
         if self._consumer is not None:
             consumer, self._consumer = self._consumer, None
             await stop_consumer(consumer)
@@ -162,7 +166,7 @@ class Consumer:
         weight = 0
         deadline = time.monotonic() + max_age
         while weight < max_records and (left := deadline - time.monotonic()) > 0:
-            fetched = await _fetch(consumer, left)
+            fetched = await self._fetch(consumer, left)
             for place, messages in fetched.items():
                 codec = self._topics[place.topic].codec
                 for message in messages:
@@ -180,6 +184,23 @@ class Consumer:
                 positions[place] = messages[-1].offset + 1
         return Batch(records, dead_letters, positions, oldest, contexts, is_full=weight >= max_records)
 
+    async def _fetch(self, consumer: AIOKafkaConsumer, seconds: float) -> dict[TopicPartition, list[Any]]:
+        """What came within `seconds`. While the group shares its partitions out anew aiokafka waits for the end of
+        that, for ever where the broker takes us no more: it goes on in a task, which the next call waits for."""
+        if self._fetching is None:
+            fetch = consumer.getmany(timeout_ms=max(1, int(seconds * 1000)), max_records=2_000)
+            self._fetching = asyncio.create_task(fetch)
+        done, _ = await asyncio.wait({self._fetching}, timeout=seconds)
+        if not done:
+            return {}
+        fetching, self._fetching = self._fetching, None
+        try:
+            return fetching.result()
+        except KafkaError as error:
+            log.warning("fetch_failed", error=type(error).__name__, detail=str(error))
+            await asyncio.sleep(min(seconds, 0.2))
+            return {}
+
     async def commit(self, batch: Batch) -> None:
         """Mark `batch` as done. When the group has moved on, its records come again to the next owner."""
         if self._consumer is None or not batch.positions:
@@ -192,18 +213,6 @@ class Consumer:
         except (KafkaError, TimeoutError) as error:
             log.warning("commit_failed", error=type(error).__name__, detail=str(error))
             await wait_for_broker(self._settings)
-
-
-async def _fetch(consumer: AIOKafkaConsumer, seconds: float) -> dict[TopicPartition, list[Any]]:
-    try:
-        fetched: dict[TopicPartition, list[Any]] = await consumer.getmany(
-            timeout_ms=max(1, int(seconds * 1000)), max_records=2_000
-        )
-    except KafkaError as error:
-        log.warning("fetch_failed", error=type(error).__name__, detail=str(error))
-        await asyncio.sleep(min(seconds, 0.2))
-        return {}
-    return fetched
 
 
 def _dead_letter(message: Any, reason: str) -> DeadLetter:

@@ -129,7 +129,7 @@ class Producer:
         """
 
         async def send(producer: AIOKafkaProducer) -> None:
-            await (await self._client.append(topic, key, record))
+            await self._client.taken(await self._client.append(topic, key, record))
 
         await self._client.until_taken(topic.name, send)
 
@@ -157,7 +157,7 @@ class Producer:
             batch.close()
             future: asyncio.Future[RecordMetadata] = await producer.send_batch(batch, topic, partition=partition)
             self._client.watch(future)
-            await future
+            await self._client.taken(future)
 
     async def flush(self) -> None:
         """Return once the broker has every record sent so far."""

@@ -16,6 +16,7 @@ from aiokafka.errors import (
     InvalidTimestampError,
     InvalidTopicError,
     KafkaError,
+    KafkaTimeoutError,
     MessageSizeTooLargeError,
     PolicyViolationError,
     ProducerClosed,
@@ -64,6 +65,7 @@ class SendingClient:
 
     async def open(self) -> None:
         """Wait for the broker and connect. Raises BrokerRefused when waiting cannot help."""
+        self._given_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         await wait_for_broker(self._settings)
         self._producer = await self._connect()
 
@@ -71,9 +73,10 @@ class SendingClient:
         """Send what is under way, unless `give_up` was told of a failure: raise that."""
         if self._producer is not None:
             producer, self._producer = self._producer, None
-            if self._failure is not None:
-                producer._message_accumulator.fail_all(self._failure)  # aiokafka would try to send it for ever
-            await producer.stop()
+            if self._failure is None:
+                await producer.stop()
+            else:
+                await self._end(producer, patience=0.0)
             self.raise_failure()
 
     @property
@@ -89,8 +92,10 @@ class SendingClient:
         return self._producer
 
     def give_up(self, failure: Exception) -> None:
-        """Raise `failure` to whoever sends from now on."""
+        """Raise `failure` to whoever sends from now on, or waits."""
         self._failure = failure
+        if not self._given_up.done():
+            self._given_up.set_result(None)
         self._on_failure()
 
     def raise_failure(self) -> None:
@@ -153,6 +158,14 @@ class SendingClient:
                     return
             await self.reconnect(producer)
 
+    async def taken(self, future: asyncio.Future[RecordMetadata]) -> None:
+        """Return once the broker has acknowledged what was queued. Raises why it did not, or what `give_up` was told
+        meanwhile."""
+        await asyncio.wait({future, self._given_up}, return_when=asyncio.FIRST_COMPLETED)
+        if not future.done():
+            self.raise_failure()
+        future.result()
+
     def watch(self, future: asyncio.Future[RecordMetadata]) -> None:
         """Count what is under way until it is acknowledged, and see by its place whether the log started again."""
         self._in_flight.add(future)
@@ -163,18 +176,16 @@ class SendingClient:
         """Wait for the broker and connect anew, unless `broken` (the present one) was replaced meanwhile: an
         idempotent producer cannot go on after some errors.
 
-        The old one stops before the new one connects, so that nothing it still held can land behind what that sends;
-        and after the broker was waited for, since it does not stop while a broker refuses what it holds.
+        The old one ends before the new one connects, so that nothing it still held can land behind what that sends.
         """
         broken = broken or self._producer
         async with self._reconnecting:
             if self._producer is not broken or broken is None:
                 return
-            stop = broken.stop
             while self._producer is broken:
                 try:
                     await wait_for_broker(self._settings)
-                    await stop()
+                    await self._end(broken, patience=REQUEST_TIMEOUT_MS / 1000)
                     fresh = await self._connect()
                 except Exception as error:
                     if not (isinstance(error, KafkaError | OSError) and is_passing(error)):
@@ -187,6 +198,24 @@ class SendingClient:
                     self.must_reconnect.clear()
                 else:
                     await fresh.stop()
+
+    async def _end(self, producer: AIOKafkaProducer, patience: float) -> None:
+        """End `producer`, and fail what the broker has not taken after `patience` seconds: aiokafka's own way to stop
+        one waits for as long as a broker is away or refuses us."""
+        if not producer._closed:
+            try:
+                async with asyncio.timeout(patience):
+                    await producer._message_accumulator.close()  # it takes no more, and waits for what it has
+            except TimeoutError:
+                log.warning("records_not_taken", records=len(self._in_flight))
+            producer._closed = True
+        sender = producer._sender.sender_task
+        sender.cancel()
+        await asyncio.wait({sender})
+        await producer.client.close()
+        for future in tuple(self._in_flight):
+            if not future.done():
+                future.set_exception(KafkaTimeoutError())
 
     async def _connect(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
