@@ -33,8 +33,8 @@ class Signed:
 
 
 class Authority:
-    """Writes into `folder`. Like Strimzi's, its certificates do not name the key that signed them, unless it `names_key`:
-    Python 3.13 asks for that."""
+    """Writes into `folder`. Like Strimzi's, its certificates do not name the key that signed them, unless it
+    `names_key`: Python 3.13 asks for that."""
 
     def __init__(self, folder: Path, name: str = "authority", *, names_key: bool = False):
         folder.mkdir(parents=True, exist_ok=True)
