@@ -135,13 +135,13 @@ class Histories(RuleBasedStateMachine):
 
     @rule(replica=st.integers(0, 1))
     def kill(self, replica: int) -> None:
-        """Nothing is said to anybody; what replaces it knows the books as they are published."""
-        old, fresh = self._replicas[replica], Replica(self._url, self._clock)
+        """Nothing is said to anybody; what replaces it knows the books as they are published, to all."""
+        old = self._replicas[replica]
         self._suspended.pop(replica, None)
-        self._replicas[replica] = fresh
+        self._replicas[replica] = Replica(self._url, self._clock)
         self._runner.run(old.close())
         for market, (bids, asks) in self._books.items():
-            fresh.see(snapshot(market, list(bids.items()), list(asks.items()), self._book_time()))
+            self._tell(snapshot(market, list(bids.items()), list(asks.items()), self._book_time()))
         self._work()
 
     @rule(replica=st.integers(0, 1))
