@@ -45,8 +45,18 @@ class OrderRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         return json.dumps([self.symbol, self.side.value, *numbers, self.exchange or ""])
 
 
+class _Written(Struct, frozen=True):
+    """The numbers as they stand in the body: of a text msgspec takes whatever Python's Decimal does (`1_0` is ten)."""
+
+    total_quantity: msgspec.Raw
+    limit_price: msgspec.Raw
+
+
 _decoder = msgspec.json.Decoder(list[OrderRequest])
 _one_decoder = msgspec.json.Decoder(OrderRequest)
+_written_decoder = msgspec.json.Decoder(list[_Written])
+_one_written_decoder = msgspec.json.Decoder(_Written)
+_NUMBER = re.compile(rb'("?)-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?\1')
 
 
 def read_requests(body: bytes) -> tuple[list[OrderRequest], bool]:
@@ -54,6 +64,7 @@ def read_requests(body: bytes) -> tuple[list[OrderRequest], bool]:
     is_list = body.lstrip()[:1] == b"["
     try:
         requests = _decoder.decode(body) if is_list else [_one_decoder.decode(body)]
+        written = _written_decoder.decode(body) if is_list else [_one_written_decoder.decode(body)]
         check_names(body)
     except msgspec.ValidationError as error:
         raise ValidationFailed(f"Invalid order: {_readable(str(error))}") from error
@@ -66,7 +77,7 @@ def read_requests(body: bytes) -> tuple[list[OrderRequest], bool]:
         for request in requests
     ]
     for place, request in enumerate(named):
-        _check(request, f"orders[{place}]." if is_list else "")
+        _check(request, written[place], f"orders[{place}]." if is_list else "")
     names = [request.order_id for request in named]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -78,13 +89,14 @@ def _new_id() -> str:
     return f"twap_{uuid.uuid4().hex}"
 
 
-def _check(request: OrderRequest, where: str) -> None:
+def _check(request: OrderRequest, written: _Written, where: str) -> None:
     if not ORDER_ID.fullmatch(request.order_id or ""):
         raise _invalid(f"{where}order_id", f"must be {ORDER_ID_FORM}")
     if len(request.exchange or "") > LONGEST:
         raise _invalid(f"{where}exchange", f"must be at most {LONGEST} characters")
     for name in ("total_quantity", "limit_price"):
-        if not is_positive_decimal(plain_text(getattr(request, name))):
+        is_number = _NUMBER.fullmatch(getattr(written, name)) is not None
+        if not (is_number and is_positive_decimal(plain_text(getattr(request, name)))):
             raise _invalid(
                 f"{where}{name}",
                 f"must be a positive number with at most {INTEGER_DIGITS} digits before and {SCALE} after the point",
