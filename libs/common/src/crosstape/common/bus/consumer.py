@@ -126,7 +126,7 @@ class Consumer:
             await self._watch.end()
         if self._fetching is not None:
             self._fetching.cancel()
-            await asyncio.wait({self._fetching})
+            await asyncio.gather(self._fetching, return_exceptions=True)
         if self._consumer is not None:
             consumer, self._consumer = self._consumer, None
             await stop_consumer(consumer)
